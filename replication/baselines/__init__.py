@@ -1,0 +1,1 @@
+"""Baselines, one file each: those the papers compare with, and the strong simple ones."""

@@ -1,0 +1,301 @@
+"""The command line: ``python -m replication list | data | run | tune | table | audit | doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from replication import paths
+from replication.compare import load_published, render, rows
+from replication.data import DATASETS as LOADERS
+from replication.errors import ReplicationError
+from replication.metrics.ranking import NO_RANK
+from replication.papers.amp_cf import experiments as amp_cf
+from replication.records import Record, Store, provenance, source_hash
+from replication.training import resolve_device
+
+TABLES = (amp_cf.TABLE1, amp_cf.TABLE2)
+FORMATS = ("md", "json", "csv", "html")
+# How far a rerun may be from its record: nothing on the same kind of machine with the same
+# versions; elsewhere sums are taken in another order and training drifts apart.
+TOLERANCE_ELSEWHERE = 0.03
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if it went well, 1 with one sentence on stderr if not, 130 on Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except ReplicationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "error: interrupted; finished runs are stored, and the same command resumes the rest",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m replication",
+        description="Rerun, check and print the tables of the study.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=function)
+        return added
+
+    command("list", _list, "tables, models, data sets and how many of their runs are stored")
+
+    data = command("data", _data, "get and verify data sets")
+    data.add_argument("names", nargs="*", help="data sets (default: those of the tables so far)")
+    data.add_argument(
+        "--keep-going", action="store_true", help="a data set that cannot be had is no failure"
+    )
+
+    run = command("run", _run, "run what is not stored yet of a table")
+    run.add_argument("table", help=f"one of {', '.join(TABLES)}")
+    run.add_argument("--dataset", action="append", help="data set (default: all); repeatable")
+    run.add_argument("--model", action="append", help="model, e.g. amp-2 (default: all)")
+    run.add_argument("--protocol", action="append", help="protocol (default: all of the data set)")
+    run.add_argument("--select", default="validation", choices=amp_cf.SELECTS)
+    run.add_argument("--variant", default="", help="a named variant (see `list`)")
+    run.add_argument("--seeds", type=_positive, help="how many, from seed 0 (default: the grid's)")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+    tune = command("tune", _tune, "run the search trials of a model on a data set")
+    tune.add_argument("table", choices=[amp_cf.TABLE2])
+    tune.add_argument("--dataset", required=True)
+    tune.add_argument("--model", required=True)
+    tune.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+    table = command(
+        "table",
+        _table,
+        "print a table: measured beside published. ci_low and ci_high are a 95 %% bootstrap "
+        "interval over users and seeds together",
+    )
+    table.add_argument("table", help=f"one of {', '.join(TABLES)}")
+    table.add_argument("--format", default="md", choices=FORMATS)
+    table.add_argument(
+        "--select", default="validation", choices=[*amp_cf.SELECTS, amp_cf.VALIDATION_NO_REFIT]
+    )
+    table.add_argument("--variant", default="", help="a named variant (see `list`)")
+
+    audit = command("audit", _audit, "rerun stored records picked at random and compare")
+    audit.add_argument("table", nargs="?", default=amp_cf.TABLE2)
+    audit.add_argument("--n", type=_positive, default=3, help="how many records (default 3)")
+    audit.add_argument("--seed", type=int, help="of the random choice (default: a new one)")
+    audit.add_argument("--dataset", action="append", help="only records of these data sets")
+    audit.add_argument("--model", action="append", help="only records of these models")
+    audit.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+
+    command("doctor", _doctor, "what this machine has and lacks, and what to do about it")
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _checked_table(name: str) -> str:
+    if name not in TABLES:
+        raise ReplicationError(f"unknown table {name!r}; known are {', '.join(TABLES)}")
+    return name
+
+
+def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if name not in known:
+            raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+    return names
+
+
+# --- list, data, doctor ------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    records = Store(amp_cf.TABLE2).load()
+    stored = Counter((r["dataset"], r["protocol"], r["variant"], r["row"]) for r in records)
+    print(f"tables    {', '.join(TABLES)}")
+    print("models    " + ", ".join(f"{key} ({row})" for key, row in amp_cf.MODELS.items()))
+    print(f"selects   {', '.join(amp_cf.SELECTS)}")
+    print("variants")
+    for name, variant in amp_cf.VARIANTS.items():
+        print(f"  {name}: {variant.text}")
+    print(f"stored runs of {amp_cf.TABLE2}")
+    for (dataset, protocol, variant, row), count in sorted(stored.items()):
+        print(f"  {dataset} {protocol} {variant or 'main'} {row}: {count}")
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from data_scripts import fetch  # not part of the training core
+
+    return fetch.main([*arguments.names, *(["--optional"] if arguments.keep_going else [])])
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    print(f"python    {platform.python_version()} on {platform.platform()}")
+    for name in ("torch", "numpy", "pandas", "pyarrow", "scikit-learn"):
+        print(f"{name:<9} {version(name)}")
+    print(f"cores     {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        print(f"cuda      {torch.cuda.get_device_name()}")
+    else:
+        print("cuda      none: runs use the CPU")
+    for extra, package in (("book", "jupyter-book"), ("test", "pytest")):
+        try:
+            print(f"[{extra}]{'':<{8 - len(extra)}}{package} {version(package)}")
+        except PackageNotFoundError:
+            print(f"[{extra}]{'':<{8 - len(extra)}}missing: pip install -e .[{extra}]")
+    print(f"results   {paths.RESULTS}: {len(Store(amp_cf.TABLE2).load())} runs of {amp_cf.TABLE2}")
+    print(f"code      {source_hash()}")
+    for name in LOADERS:
+        try:
+            data = amp_cf.data_for(name, "loo-ncf")
+            print(f"data      {name}: {len(data)} ratings, {data.source}")
+        except ReplicationError as error:
+            print(f"data      {name}: missing: {error}")
+    for name in amp_cf.PROTOCOLS:
+        if name not in LOADERS:
+            why = amp_cf.NO_LICENCE if name == "yahoo-music" else "no loader yet"
+            print(f"data      {name}: missing: {why}")
+    return 0
+
+
+# --- run, tune ---------------------------------------------------------------------------------
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    table = _checked_table(arguments.table)
+    datasets = arguments.dataset or list(amp_cf.RUN_HERE)
+    _checked("data set", datasets, list(amp_cf.DATASETS))
+    resolve_device(arguments.device)
+    if table == amp_cf.TABLE1:
+        for dataset in datasets:
+            record = amp_cf.statistics(dataset)
+            new = Store(table).append(record)
+            print(f"{dataset}: {'stored' if new else 'already stored'}")
+        return 0
+    jobs = amp_cf.plan(
+        arguments.dataset,
+        arguments.model,
+        arguments.protocol,
+        arguments.select,
+        arguments.variant,
+        arguments.seeds,
+    )
+    for job, record, new in amp_cf.run_and_store(jobs, arguments.device):
+        found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
+        print(f"{job.label}: {found} ({'run' if new else 'stored'})", flush=True)
+    return 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    _checked("data set", [arguments.dataset], list(amp_cf.DATASETS))
+    best = (-1.0, -1)
+    for trial, record, new in amp_cf.tune(arguments.model, arguments.dataset, arguments.device):
+        value = record["metrics"]["NDCG@10"]
+        best = max(best, (value, -trial))
+        print(
+            f"trial {trial}: validation NDCG@10 {value:.4f} ({'run' if new else 'stored'})",
+            flush=True,
+        )
+    print(f"best: trial {-best[1]}, validation NDCG@10 {best[0]:.4f}")
+    return 0
+
+
+# --- table, audit ------------------------------------------------------------------------------
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    table = _checked_table(arguments.table)
+    _checked("variant", [arguments.variant] if arguments.variant else [], list(amp_cf.VARIANTS))
+    print(render(table_rows(table, arguments.select, arguments.variant), arguments.format))
+    return 0
+
+
+def table_rows(table: str, select: str = "validation", variant: str = "") -> list[Record]:
+    """The rows of a table as the JSON contract has them, from the committed records."""
+    store = Store(table)
+    records = store.load()
+    published = load_published(amp_cf.PAPER)
+    if table == amp_cf.TABLE1:
+        return rows(amp_cf.statistics_grid(), records, {}, published, metrics=amp_cf.STATISTICS)
+    ranks = store.ranks([r["key"] for r in records])
+    return rows(amp_cf.grid(select, variant), records, ranks, published, variant=variant)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    table = _checked_table(arguments.table)
+    store = Store(table)
+    wanted = [
+        record
+        for record in store.load()
+        if (not arguments.dataset or record["dataset"] in arguments.dataset)
+        and (
+            not arguments.model
+            or record["row"] in [amp_cf.row_name(model) for model in arguments.model]
+        )
+    ]
+    if not wanted:
+        raise ReplicationError(f"no stored record of {table} matches; nothing to audit")
+    picker = random.Random(arguments.seed)
+    mismatches = 0
+    for record in picker.sample(wanted, min(arguments.n, len(wanted))):
+        name = f"{record['row']} on {record['dataset']}, {record['protocol']}"
+        name += f", {record['variant'] or 'main'}, {record['select']}, seed {record['seed']}"
+        matches, text = audit_record(record, store, arguments.device)
+        mismatches += not matches
+        print(f"{'same' if matches else 'DIFFERENT'}: {name}: {text}", flush=True)
+    if mismatches:
+        raise ReplicationError(f"{mismatches} records did not come out again")
+    return 0
+
+
+def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[bool, str]:
+    """Run a stored record again and say whether it comes out.
+
+    On the machine type, device and versions that made it the numbers must be the same to the
+    bit; elsewhere within ``TOLERANCE_ELSEWHERE``.
+    """
+    again, ranks = amp_cf.rerun(record, resolve_device(device))
+    if again["data_hash"] != record["data_hash"]:
+        return False, f"other data: {again['data_source']} here, {record['data_source']} then"
+    now = provenance()
+    same_place = all(now[k] == record[k] for k in ("versions", "machine")) and again.get(
+        "device"
+    ) == record.get("device")
+    code = "same code" if now["source"] == record["source"] else "other code"
+    off = max(abs(again["metrics"][k] - v) for k, v in record["metrics"].items())
+    if not same_place:
+        return off <= TOLERANCE_ELSEWHERE, f"largest difference {off:.4f}, other machine, {code}"
+    stored = store.ranks([record["key"]]).get(record["key"])
+    if stored is not None and ranks is not None:
+        moved = int((stored[0] != ranks).sum())
+        users = int((stored[0] != NO_RANK).sum())
+        return off == 0 and moved == 0, f"{moved} of {users} users' ranks differ, {code}"
+    return bool(np.isclose(off, 0.0, atol=0.0)), f"largest difference {off:.2g}, {code}"

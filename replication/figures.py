@@ -1,0 +1,249 @@
+"""The plotting style of the book: one palette, labelled axes, PNG that reads on light and dark.
+
+Figures are drawn without pyplot and without a display, and come back as a PNG with a white
+background of its own, so that they look the same in every theme of the book. The colours are
+seaborn's ``colorblind`` palette; no figure relies on colour alone (markers or line styles differ
+as well). The functions take plain numbers and know nothing of records or papers.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
+MARKERS = ("o", "s", "^", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+STYLE: dict[str, Any] = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same on every machine
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value with the ends of its interval, or with none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean and range over seeds by epoch; all of one length [E]."""
+
+    x: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def palette() -> list[tuple[float, float, float]]:
+    """Ten colours that colour-blind readers can tell apart, as RGB triples in 0..1."""
+    import seaborn
+
+    return [tuple(colour) for colour in seaborn.color_palette("colorblind")]
+
+
+def intervals(
+    panels: Mapping[str, Mapping[str, Mapping[str, Interval]]],
+    published: Mapping[str, Mapping[str, float]],
+    labels: Sequence[str],
+    xlabel: str,
+    columns: int = 2,
+) -> Figure:
+    """Measured means with intervals beside published values, one panel a data set.
+
+    Args:
+        panels: panel title -> series name -> row label -> value. Rows without a value are left
+            out of their panel's series.
+        published: panel title -> row label -> published value, drawn as an open diamond.
+        labels: row labels from top to bottom.
+        xlabel: the metric and its unit, shared by all panels.
+        columns: panels side by side at the most.
+
+    Returns:
+        The figure; ``png`` turns it into a picture.
+    """
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    colours = palette()
+    with _style():
+        figure, axes = _grid(len(panels), columns, height=0.42 * len(labels) + 1.1)
+        for axis, (title, series) in zip(axes, panels.items(), strict=True):
+            for number, label in enumerate(labels):
+                value = published.get(title, {}).get(label)
+                if value is not None:
+                    axis.scatter(
+                        value, number, marker="D", s=46, facecolor="none", edgecolor=INK,
+                        linewidth=1.4, zorder=4,
+                    )  # fmt: skip
+            for place, name in enumerate(names):
+                shift = 0.34 * (place - (len(names) - 1) / 2)
+                for number, label in enumerate(labels):
+                    point = series.get(name, {}).get(label)
+                    if point is None:
+                        continue
+                    colour = colours[place % len(colours)]
+                    if point.low is not None and point.high is not None:
+                        axis.hlines(number + shift, point.low, point.high, colour, linewidth=2)
+                    axis.scatter(
+                        point.mean, number + shift, color=[colour], s=34, zorder=3,
+                        marker=MARKERS[place % len(MARKERS)],
+                    )  # fmt: skip
+            axis.set_yticks(range(len(labels)), labels)
+            axis.set_ylim(len(labels) - 0.4, -0.6)
+            axis.grid(axis="y", visible=False)
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+        handles = [
+            _handle(name, colours[place % len(colours)], MARKERS[place % len(MARKERS)])
+            for place, name in enumerate(names)
+        ]
+        if any(published.get(title) for title in panels):
+            handles.append(_handle("published", INK, "D", hollow=True))
+        _legend(figure, handles)
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Curve]],
+    ylabels: Mapping[str, str],
+    xlabel: str = "epoch",
+    columns: int = 2,
+) -> Figure:
+    """Lines over epochs with a band from the lowest to the highest seed, one panel a quantity.
+
+    Args:
+        panels: panel title -> line name -> curve.
+        ylabels: panel title -> quantity and unit of its vertical axis.
+        xlabel: quantity and unit of the horizontal axis.
+        columns: panels side by side at the most.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    colours = palette()
+    with _style():
+        figure, axes = _grid(len(panels), columns, height=2.7)
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            for name, curve in lines.items():
+                place = names.index(name)
+                colour = colours[place % len(colours)]
+                axis.plot(
+                    curve.x, curve.mean, color=colour, linewidth=1.8,
+                    linestyle=DASHES[place % len(DASHES)],
+                )  # fmt: skip
+                if curve.low is not None and curve.high is not None:
+                    axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18,
+                                      linewidth=0)  # fmt: skip
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+            axis.set_ylabel(ylabels.get(title, ""))
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        handles = [
+            _handle(name, colours[place % len(colours)], None, DASHES[place % len(DASHES)])
+            for place, name in enumerate(names)
+        ]
+        _legend(figure, handles)
+    return figure
+
+
+def png(figure: Figure) -> Any:
+    """The figure as an image that a notebook shows.
+
+    The PNG names no software and no time, and its size is given in points of the page, so that
+    the text in it is as large as the text around it.
+    """
+    from IPython.display import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return Image(data=buffer.getvalue(), format="png")
+
+
+def band(values: Sequence[Sequence[float]]) -> Curve | None:
+    """Mean, lowest and highest of curves of different lengths, epoch by epoch.
+
+    Epochs that not every curve reached are left out, so that the mean never jumps because a
+    curve ended. values: curves of lengths E_s; None if there is nothing to draw.
+    """
+    usable = [np.asarray(line, dtype=float) for line in values if len(line)]
+    if not usable:
+        return None
+    shortest = min(len(line) for line in usable)
+    stack = np.stack([line[:shortest] for line in usable])  # [S, E]
+    epochs = np.arange(1, shortest + 1)
+    if len(usable) == 1:
+        return Curve(epochs.tolist(), stack[0].tolist())
+    return Curve(
+        epochs.tolist(),
+        stack.mean(0).tolist(),
+        stack.min(0).tolist(),
+        stack.max(0).tolist(),
+    )
+
+
+def _style() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each of ``count``, and room for a legend above."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(1, min(columns, count))
+    rows = max(1, math.ceil(count / columns))
+    figure = Figure(figsize=(3.9 * columns + 0.3, height * rows + 0.55), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    return figure, axes
+
+
+def _handle(
+    name: str, colour: Any, marker: str | None, dash: Any = "none", hollow: bool = False
+) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], color=colour, marker=marker, linestyle=dash, label=name, markersize=6.5,
+        markerfacecolor="none" if hollow else colour, markeredgewidth=1.4 if hollow else 0,
+    )  # fmt: skip
+
+
+def _legend(figure: Figure, handles: list[Any]) -> None:
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside upper left", ncols=min(len(handles), 4),
+            handletextpad=0.5, columnspacing=1.4,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Metrics, vectorised over users."""

@@ -1,0 +1,1 @@
+"""One folder a paper: model.py, experiments.py, published.csv, claims.py."""

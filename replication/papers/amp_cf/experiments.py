@@ -1,0 +1,663 @@
+"""AMP-CF: the grid of every table, where each hyper-parameter comes from, and how a cell is run.
+
+Tables: ``amp_cf/table1`` (data statistics), ``amp_cf/table2`` (HR@10, NDCG@10) and, behind it,
+``amp_cf/tuning`` (the search trials, on validation items).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from replication import paths
+from replication.baselines.popularity import MostPop, MostPopConfig
+from replication.compare import Cell
+from replication.data import Interactions, filter_rare, load
+from replication.errors import ReplicationError
+from replication.evaluation import held_out, rank_candidates, rank_catalogue
+from replication.metrics.ranking import summary
+from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
+from replication.protocols import Split, make_split
+from replication.records import Record, Store, provenance, record_key
+from replication.training import fit, resolve_device
+
+PAPER = "amp_cf"
+TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
+
+# Name of each data set in the paper's Table 1 (Table 2 writes ML100K, ML1M); ml-100k is ours.
+DATASETS = {
+    "ml-latest-small": "ML-100k",
+    "ml-100k": "MovieLens 100K",
+    "ml-1m": "ML-1M",
+    "pinterest": "Pinterest",
+    "yahoo-music": "Yahoo!",
+    "amazon-video-games": "Amazon",
+}
+PROTOCOLS = {
+    "ml-latest-small": ("loo-random", "loo-last"),
+    "ml-100k": ("loo-random", "loo-last"),
+    "ml-1m": ("loo-ncf", "loo-random"),
+    "pinterest": ("loo-random",),
+    "yahoo-music": ("loo-random",),
+    "amazon-video-games": ("loo-random",),
+}
+SEEDS = {"ml-latest-small": 5, "ml-100k": 5, "ml-1m": 3}
+RUN_HERE = tuple(SEEDS)  # data sets with results so far
+MODELS = {
+    "amp-2": "AMP-2",
+    "amp-3": "AMP-3",
+    "amp-4": "AMP-4",
+    "amp-8": "AMP-8",
+    "mf": "MF (r=1)",
+    "mostpop": "MostPop",
+}
+PRINTED_ONLY = ("DeepICF+a", "NCF", "ConvNCF", "DiRec", "AISP-2", "AISP-3", "AISP-4")
+SELECTS = ("validation", "test")
+VALIDATION_NO_REFIT = "validation-no-refit"
+
+NOT_RUN_YET = "the models have not been run on this data set yet"
+NO_MODEL_YET = "this model is not part of the study yet"
+NO_LICENCE = "Yahoo! Music is given out by application only"
+
+# --- configurations --------------------------------------------------------------------------
+
+N_TRIALS = 20
+TUNING_PROTOCOL = "loo-random"
+# Where 20 trials a model on everything cost hours: the share of the users that a trial trains on,
+# and the most epochs of a final run (an epoch of ml-1m is ten epochs of the small data sets).
+TUNING_USERS = {"ml-1m": 0.1}
+MAX_EPOCHS = {"ml-1m": 10}
+
+
+def starting_config(model: str) -> AMPConfig | MostPopConfig:
+    """The configuration before tuning: what the paper prints and the released notebook runs."""
+    if model == "mostpop":
+        return MostPopConfig()
+    if model == "mf":
+        return AMPConfig(personas=1)
+    found = re.fullmatch(r"amp-([1-9]\d?)", model)
+    if not found:
+        raise ReplicationError(
+            f"unknown model {model!r}; known are {', '.join(MODELS)} and amp-N for N personas"
+        )
+    return AMPConfig(personas=int(found[1]))
+
+
+def row_name(model: str) -> str:
+    """The printed name of a model: ``amp-2`` -> ``AMP-2``."""
+    starting_config(model)
+    return MODELS.get(model, model.upper())
+
+
+def trial_config(model: str, trial: int) -> AMPConfig:
+    """Trial 0 is the starting point; the others are drawn at random (Bergstra and Bengio 2012).
+
+    Ranges: the learning rate spans the values that He et al. (2017, Section 4.1) search, without
+    their smallest; alpha is the open range of a mixture weight; each lambda goes from a tenth of
+    the released 0.005 to above the 1.28 that the released reduction amounts to at batch 256;
+    weight decay is off in half of the trials, as in the released code. MF (r = 1) has no
+    attention, so that only the learning rate and the weight decay matter; its budget is the same.
+    """
+    start = starting_config(model)
+    assert isinstance(start, AMPConfig)
+    if trial == 0:
+        return start
+    rng = np.random.default_rng([0, trial])
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
+
+    learning_rate = log_uniform(5e-4, 5e-3)
+    decays, decay = rng.random() < 0.5, log_uniform(1e-3, 1.0)
+    alpha = round(float(rng.uniform(0.1, 0.9)), 3)
+    lambda_p, lambda_n = log_uniform(5e-4, 2.0), log_uniform(5e-4, 2.0)
+    config = replace(start, learning_rate=learning_rate, weight_decay=decay if decays else 0.0)
+    if start.personas > 1:
+        config = replace(config, alpha=alpha, lambda_p=lambda_p, lambda_n=lambda_n)
+    return config
+
+
+def tuned_config(model: str, dataset: str) -> AMPConfig | MostPopConfig:
+    """The trial with the best validation NDCG@10; the starting point where none was run."""
+    start = starting_config(model)
+    if isinstance(start, MostPopConfig):
+        return start
+    most = MAX_EPOCHS.get(dataset, start.max_epochs)
+    trials = [
+        record
+        for record in Store(TUNING).load()
+        if record["row"] == row_name(model) and record["dataset"] == dataset
+    ]
+    if not trials:
+        return replace(start, max_epochs=most)
+    best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
+    return replace(AMPConfig(**best["config"]), max_epochs=most)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named departure from the main cells of Table 2.
+
+    Attributes:
+        text: what differs, for the reader.
+        cells: data sets and protocols on which it is run.
+        models: which models.
+        select: how the epoch is chosen.
+        changes: configuration values that differ from the tuned ones.
+        from_start: change the starting point in place of the tuned configuration.
+        split: arguments of ``make_split`` that differ; ``{"split_seed": "seed"}`` redraws.
+        rides_along: measured in the same run as the main cell, from the same training.
+    """
+
+    text: str
+    cells: tuple[tuple[str, str], ...]
+    models: tuple[str, ...]
+    select: str = "validation"
+    changes: tuple[tuple[str, Any], ...] = ()
+    from_start: bool = False
+    split: tuple[tuple[str, Any], ...] = ()
+    rides_along: bool = False
+
+
+_SMALL = (("ml-latest-small", "loo-random"),)
+VARIANTS = {
+    "printed-loss": Variant(
+        "Eq. 2 as printed: the log-sum runs over the negatives alone",
+        _SMALL,
+        ("amp-2", "mf"),
+        changes=(("likelihood", "printed"),),
+    ),
+    "released": Variant(
+        "the released code's habits: no projections, no item bias (MF: user and item biases), "
+        "uniform negatives that the user has not consumed in training, redrawn positives, summed "
+        "entropies, the epoch chosen on the test items",
+        _SMALL,
+        ("amp-2", "amp-4", "mf"),
+        select="test",
+        changes=(
+            ("attention_projections", False),
+            ("item_bias", False),
+            ("negative_distribution", "uniform"),
+            ("reject_consumed", "train"),
+            ("positives", "redrawn"),
+            ("entropy_reduction", "sum"),
+            ("negative_entropy", "mean"),
+        ),
+        from_start=True,
+    ),
+    "redraw": Variant(
+        "every seed redraws the held-out items and the candidates",
+        _SMALL,
+        ("amp-2", "mf", "mostpop"),
+        split=(("split_seed", "seed"),),
+    ),
+    "first-row-ties": Variant(
+        "of several ratings at a user's last time the first file row is held out",
+        (("ml-latest-small", "loo-last"), ("ml-100k", "loo-last")),
+        ("amp-2", "mf", "mostpop"),
+        split=(("ties", "first"),),
+    ),
+    "no-consumed-negatives": Variant(
+        "the published negatives without the 156 that the user did rate",
+        (("ml-1m", "loo-ncf"),),
+        tuple(MODELS),
+        split=(("clean", True),),
+        rides_along=True,
+    ),
+}
+
+
+def variant_config(model: str, dataset: str, variant: str) -> AMPConfig | MostPopConfig:
+    """The configuration of a model in the main cells (``variant=""``) or in a variant."""
+    spec = VARIANTS[variant] if variant else None
+    base = starting_config(model) if spec and spec.from_start else tuned_config(model, dataset)
+    if spec is None or isinstance(base, MostPopConfig):
+        return base
+    changes = dict(spec.changes)
+    if variant == "released" and model == "mf":
+        changes |= {"item_bias": True, "user_bias": True}
+    return replace(base, **changes)
+
+
+# --- the grid --------------------------------------------------------------------------------
+
+
+def grid(select: str = "validation", variant: str = "") -> list[Cell]:
+    """The cells of Table 2: every row that the paper prints, and ours, on every data set."""
+    cells = []
+    if variant:
+        spec = VARIANTS[variant]
+        for dataset, protocol in spec.cells:
+            for model in spec.models:
+                alone = model == "mostpop" and variant != "redraw"
+                chosen = "none" if model == "mostpop" else spec.select
+                needed = 1 if alone else SEEDS[dataset]
+                cells.append(
+                    Cell(TABLE2, MODELS[model], dataset, protocol, chosen, variant, needed)
+                )
+        return cells
+    for dataset, protocols in PROTOCOLS.items():
+        for protocol in protocols:
+            for row in (*PRINTED_ONLY, *MODELS.values()):
+                pending = unavailable = None
+                if dataset == "yahoo-music":
+                    unavailable = NO_LICENCE
+                elif row in PRINTED_ONLY:
+                    pending = NO_MODEL_YET
+                elif dataset not in RUN_HERE:
+                    pending = NOT_RUN_YET
+                deterministic = row == "MostPop"
+                cells.append(
+                    Cell(
+                        TABLE2,
+                        row,
+                        dataset,
+                        protocol,
+                        "none" if deterministic else select,
+                        variant,
+                        1 if deterministic else SEEDS.get(dataset, 5),
+                        unavailable,
+                        pending,
+                    )
+                )
+    return cells
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def data_for(dataset: str, protocol: str) -> Interactions:
+    """The interactions that a protocol splits: filtered, except for the NCF authors' split."""
+    data = load(dataset)
+    return data if protocol == "loo-ncf" else filter_rare(data)
+
+
+@lru_cache(maxsize=8)
+def split_for(
+    dataset: str, protocol: str, split_seed: int = 0, ties: str = "last", clean: bool = False
+) -> Split:
+    """The split of a data set, kept in memory for the next seed."""
+    return make_split(data_for(dataset, protocol), protocol, split_seed, ties, clean)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one cell with one seed."""
+
+    dataset: str
+    protocol: str
+    model: str
+    seed: int
+    select: str = "validation"
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """Short text for progress bars and messages."""
+        name = f"{row_name(self.model)} on {self.dataset}, {self.protocol}"
+        return f"{name}{', ' + self.variant if self.variant else ''}, seed {self.seed}"
+
+    def address(self) -> Record:
+        """What the record says of itself before anything was run."""
+        config = variant_config(self.model, self.dataset, self.variant)
+        data = data_for(self.dataset, self.protocol)
+        return {
+            "table": TABLE2,
+            "row": row_name(self.model),
+            "dataset": self.dataset,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": self.protocol,
+            "variant": self.variant,
+            "select": "none" if self.model == "mostpop" else self.select,
+            "config": asdict(config),
+            "seed": self.seed,
+        }
+
+    def split(self) -> Split:
+        """The split that this run trains and is tested on."""
+        arguments = dict(VARIANTS[self.variant].split) if self.variant else {}
+        if arguments.get("split_seed") == "seed":
+            arguments["split_seed"] = self.seed
+        return split_for(self.dataset, self.protocol, **arguments)
+
+
+Finished = tuple[Record, np.ndarray, np.ndarray]  # record, ranks [U], full-catalogue ranks [U]
+
+
+def run(
+    job: Run,
+    device: torch.device,
+    progress: bool = True,
+    config: AMPConfig | MostPopConfig | None = None,
+) -> list[Finished]:
+    """Train and test one cell with one seed; nothing is stored.
+
+    ``config`` takes the place of the cell's own.
+
+    ``select="validation"``: the epoch with the best validation NDCG@10 is chosen, then the model
+    is trained anew on training plus validation for as many epochs. The model of that epoch
+    without the refit is reported as ``validation-no-refit``. ``select="test"``: trained on
+    training plus validation, the epoch with the best test NDCG@10 is reported, and beside it the
+    best of each metric over the epochs (``HR@10/best``), which is what the released code reports.
+    """
+    config = config or variant_config(job.model, job.dataset, job.variant)
+    address, split = job.address() | {"config": asdict(config)}, job.split()
+    refit = split.refit()
+    test = held_out(split, "test", device)
+
+    def finished(model: Any, extra: Record, **changes: Any) -> Finished:
+        ranks, full = rank_candidates(model, test), rank_catalogue(model, test)
+        metrics = summary(ranks) | summary(full, suffix="/full") | extra.pop("metrics", {})
+        record = address | changes | {"metrics": metrics} | extra | provenance()
+        return record, ranks, full
+
+    if isinstance(config, MostPopConfig):
+        model = MostPop(refit, device)
+        extra = {"epochs": 0, "parameters": 0, "seconds": 0.0, "device": device.type}
+        return [
+            finished(model, extra),
+            *_riding_along(job, model, address["config"], extra, device),
+        ]
+
+    def build() -> AMP:
+        return AMP(split.n_users, split.n_items, config)
+
+    checkpoint = paths.CHECKPOINTS / f"{record_key(address)}-{{}}.pt"
+    common = {"config": config, "seed": job.seed, "device": device, "progress": progress}
+
+    def phase(name: str, on: Split, **arguments: Any) -> Any:
+        file = checkpoint.with_name(checkpoint.name.format(name))
+        label = f"{job.label} ({name})"
+        return fit(build, on, checkpoint=file, label=label, **common, **arguments)
+
+    def extras(result: Any, epochs: int, seconds: float) -> Record:
+        trained = sum(p.numel() for p in result.model.parameters())
+        return {
+            "curve": result.curve.as_dict(),
+            "epochs": epochs,
+            "parameters": trained,
+            "seconds": round(seconds, 2),
+            "seconds_per_epoch": round(result.seconds / len(result.curve.epoch), 4),
+            "device": device.type,
+        }
+
+    if job.select == "test":
+        chosen = phase("selection", refit, select_on="test")
+        extra = extras(chosen, chosen.curve.best, chosen.seconds)
+        best = {"HR@10/best": max(chosen.curve.hr), "NDCG@10/best": max(chosen.curve.ndcg)}
+        results = [finished(chosen.model, extra | {"metrics": best})]
+    else:
+        chosen = phase("selection", split, select_on="validation")
+        epochs = chosen.curve.best
+        without = extras(chosen, epochs, chosen.seconds)
+        final = phase("refit", refit, select_on=None, epochs=epochs)
+        extra = without | {"seconds": round(chosen.seconds + final.seconds, 2)}
+        results = [
+            finished(final.model, extra),
+            finished(chosen.model, without, select=VALIDATION_NO_REFIT),
+            *_riding_along(job, final.model, address["config"], extra, device),
+        ]
+    return results
+
+
+def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
+    """Run a stored record of Table 1 or 2 again, with the configuration that it holds.
+
+    Returns:
+        The new record and its ranks [U] (None for Table 1).
+    """
+    if record["table"] == TABLE1:
+        return statistics(record["dataset"]), None
+    model = {row: name for name, row in MODELS.items()}.get(record["row"], record["row"].lower())
+    select = record["select"]
+    asked = select if select in SELECTS else "validation"
+    variant = record["variant"]
+    rides_along = bool(variant) and VARIANTS[variant].rides_along
+    job = Run(
+        record["dataset"],
+        record["protocol"],
+        model,
+        record["seed"],
+        asked,
+        "" if rides_along else variant,
+    )
+    kind = MostPopConfig if model == "mostpop" else AMPConfig
+    for again, ranks, _ in run(job, device, config=kind(**record["config"])):
+        if (again["variant"], again["select"]) == (variant, select):
+            return again, ranks
+    raise ReplicationError(f"the record {record['key']} is not one that this code makes")
+
+
+def _riding_along(
+    job: Run, model: Any, config: Record, extra: Record, device: torch.device
+) -> Iterator[Finished]:
+    """Variants that only test the trained model of a main cell in another way."""
+    for name, spec in VARIANTS.items():
+        if not spec.rides_along or job.variant or (job.dataset, job.protocol) not in spec.cells:
+            continue
+        other = replace(job, variant=name)
+        test = held_out(other.split(), "test", device)
+        ranks, full = rank_candidates(model, test), rank_catalogue(model, test)
+        metrics = summary(ranks) | summary(full, suffix="/full")
+        record = other.address() | {"config": config, "metrics": metrics} | extra | provenance()
+        yield record, ranks, full
+
+
+def plan(
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    select: str = "validation",
+    variant: str = "",
+    seeds: int | None = None,
+) -> list[Run]:
+    """The runs behind a part of Table 2; None means all that the table has.
+
+    Raises:
+        ReplicationError: a name that is not known, or a combination that the table has not.
+    """
+    for kind, names, known in (
+        ("data set", datasets, DATASETS),
+        ("protocol", protocols, ALL_PROTOCOLS),
+        ("variant", [variant] if variant else [], VARIANTS),
+        ("select", [select], SELECTS),
+    ):
+        for name in names or ():
+            if name not in known:
+                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+    for model in models or ():
+        starting_config(model)
+    spec = VARIANTS.get(variant)
+    if spec is not None and spec.rides_along:
+        raise ReplicationError(f"{variant} is measured along with the main runs; run those")
+    if spec is not None:
+        places, select = spec.cells, spec.select
+        models = models or spec.models
+    else:
+        places = tuple((d, p) for d in (datasets or RUN_HERE) for p in PROTOCOLS[d])
+    chosen = [
+        (dataset, protocol)
+        for dataset, protocol in places
+        if (datasets is None or dataset in datasets)
+        and (protocols is None or protocol in protocols)
+    ]
+    if not chosen:
+        raise ReplicationError(
+            f"{TABLE2} has no cell of {', '.join(datasets or ['any data set'])} under "
+            f"{', '.join(protocols or ['any protocol'])}"
+        )
+    jobs = []
+    for dataset, protocol in chosen:
+        for model in models or MODELS:
+            one_is_enough = model == "mostpop" and variant != "redraw"
+            needed = 1 if one_is_enough else (seeds or SEEDS.get(dataset, 5))
+            jobs += [Run(dataset, protocol, model, seed, select, variant) for seed in range(needed)]
+    return jobs
+
+
+def run_and_store(
+    jobs: Sequence[Run], device: str = "auto", store: Store | None = None, progress: bool = True
+) -> Iterator[tuple[Run, Record, bool]]:
+    """Run what is not stored yet, one record after the other.
+
+    Yields:
+        The job, the record of its cell, and whether it was run now (True) or was there (False).
+    """
+    where = resolve_device(device)
+    store = store or Store(TABLE2)
+    for job in jobs:
+        key = record_key(job.address())
+        stored = {record["key"]: record for record in store.load()}
+        if key in stored:
+            yield job, stored[key], False
+            continue
+        results = run(job, where, progress)
+        for record, ranks, full in reversed(results):  # the cell itself last: it marks the run done
+            store.append(record, ranks, full)
+        for file in paths.CHECKPOINTS.glob(f"{key}-*"):
+            file.unlink()
+        yield job, results[0][0], True
+
+
+def tune(
+    model: str, dataset: str, device: str = "auto", progress: bool = True
+) -> Iterator[tuple[int, Record, bool]]:
+    """Run the trials of one model on one data set (validation items, seed 0) and store them."""
+    where, store = resolve_device(device), Store(TUNING)
+    if isinstance(starting_config(model), MostPopConfig):
+        raise ReplicationError("MostPop has nothing to tune")
+    data = data_for(dataset, TUNING_PROTOCOL)
+    split = split_for(dataset, TUNING_PROTOCOL)
+    share = TUNING_USERS.get(dataset, 1.0)
+    if share < 1:
+        split = some_users(split, share)
+    for trial in range(N_TRIALS):
+        config = trial_config(model, trial)
+        address = {
+            "table": TUNING,
+            "row": row_name(model),
+            "dataset": dataset,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": TUNING_PROTOCOL,
+            "variant": "" if share == 1 else f"{share:.0%} of the users",
+            "select": "validation",
+            "config": asdict(config),
+            "seed": 0,
+        }
+        stored = {record["key"]: record for record in store.load()}
+        key = record_key(address)
+        if key in stored:
+            yield trial, stored[key], False
+            continue
+        result = fit(
+            lambda config=config: AMP(split.n_users, split.n_items, config),
+            split,
+            config,
+            0,
+            where,
+            "validation",
+            label=f"{row_name(model)} on {dataset}, trial {trial + 1} of {N_TRIALS}",
+            progress=progress,
+        )
+        best = result.curve.best - 1
+        metrics = {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]}
+        record = address | {
+            "trial": trial,
+            "metrics": metrics,
+            "epochs": result.curve.best,
+            "epochs_run": len(result.curve.epoch),
+            "seconds": round(result.seconds, 2),
+            "device": where.type,
+        }
+        record |= provenance()
+        store.append(record)
+        yield trial, record, True
+
+
+def some_users(split: Split, share: float) -> Split:
+    """The split without a random part of the users (fixed draw); the items stay."""
+    rng = np.random.default_rng(0)
+    kept = np.sort(rng.choice(split.n_users, round(share * split.n_users), replace=False))
+    new = np.full(split.n_users, -1)
+    new[kept] = np.arange(len(kept))
+    train = new[split.train_users] >= 0
+    return Split(
+        split.protocol,
+        len(kept),
+        split.n_items,
+        new[split.train_users[train]],
+        split.train_items[train],
+        split.validation[kept],
+        split.test[kept],
+        split.validation_negatives[kept],
+        split.test_negatives[kept],
+    )
+
+
+# --- Table 1 ---------------------------------------------------------------------------------
+
+
+STATISTICS = (
+    "users",
+    "items",
+    "training examples",
+    "sparsity",
+    "ratings per user mean",
+    "ratings per user std",
+    "ratings per user median",
+    "ratings per item mean",
+    "ratings per item std",
+    "ratings per item median",
+)
+
+
+def statistics_grid() -> list[Cell]:
+    """The rows of Table 1, one a data set."""
+    cells = []
+    for dataset, row in DATASETS.items():
+        unavailable = NO_LICENCE if dataset == "yahoo-music" else None
+        pending = None if dataset in RUN_HERE else NOT_RUN_YET
+        cells.append(Cell(TABLE1, row, dataset, "loo-random", "none", "", 1, unavailable, pending))
+    return cells
+
+
+def statistics(dataset: str) -> Record:
+    """The record of one row of Table 1: counts without the test items; sd with ddof 1."""
+    data = data_for(dataset, "loo-random")
+    split = split_for(dataset, "loo-random").refit()  # all but the test item of each user
+    examples = len(split.train_users)
+    per_user = np.bincount(split.train_users, minlength=split.n_users)
+    per_item = np.bincount(split.train_items, minlength=split.n_items)
+    metrics: dict[str, float] = {
+        "users": split.n_users,
+        "items": split.n_items,
+        "training examples": examples,
+        "sparsity": 1 - examples / (split.n_users * split.n_items),
+    }
+    for name, counts in (("user", per_user), ("item", per_item)):
+        metrics[f"ratings per {name} mean"] = float(counts.mean())
+        metrics[f"ratings per {name} std"] = float(counts.std(ddof=1))
+        metrics[f"ratings per {name} median"] = float(np.median(counts))
+    return {
+        "table": TABLE1,
+        "row": DATASETS[dataset],
+        "dataset": dataset,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": "loo-random",
+        "variant": "",
+        "select": "none",
+        "config": {"min_count": 2, "passes": 3, "ddof": 1},
+        "seed": 0,
+        "metrics": metrics,
+    } | provenance()

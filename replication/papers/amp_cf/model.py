@@ -1,0 +1,260 @@
+"""AMP-CF: a user is an attentive mixture of personas (Barkan et al., RecSys 2020, Section 3).
+
+Symbols (paper -> here): ``U^i`` -> ``personas`` [r, d] of user i; ``v^j`` -> ``item``;
+``A^u, A^v`` -> ``attention_user, attention_item`` [d, d_a]; ``b^j`` -> ``item_bias``;
+``s_a`` -> ``affinity``; ``a`` -> ``attention``; ``s`` -> ``similarity``; ``y`` -> ``score``.
+Shapes: B users in a batch, C candidate items a user, r personas, d dimensions, I items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replication.training import RankingConfig
+
+
+@dataclass(frozen=True)
+class AMPConfig(RankingConfig):
+    """Every choice of the model; the training choices are inherited.
+
+    The paper prints d, d_a, r and (inherited) Adam, its learning rate, the batch and |N|. It does
+    not print alpha, lambda_p and lambda_n: the values here are those of the run in the authors'
+    released notebook (github.com/TomShak/AMP-CF).
+    """
+
+    personas: int = 2  # r, Section 4.3: 2, 3, 4, 8; 1 is matrix factorisation
+    dimension: int = 64  # d, Section 4.3
+    attention_dimension: int = 64  # d_a, Section 4.3
+    attention_projections: bool = True  # A^u and A^v, Section 3; the released code has none
+    item_bias: bool = True  # b^j, Eq. 1; the released code has none
+    user_bias: bool = False  # only the released code's MF has one
+    alpha: float = 0.5  # Eq. 2; released notebook
+    lambda_p: float = 0.005  # Eq. 2; released notebook
+    lambda_n: float = 0.005  # Eq. 2; released notebook
+    # Eq. 2 prints a log-sum over the negatives alone, which has no lower bound; the released code
+    # has the positive in it ("softmax"), and so has the default here.
+    likelihood: str = "softmax"  # or "printed"
+    # Eq. 2 sums both parts over the pairs; the released code takes the batch mean of the
+    # likelihood and the batch sum of the entropies.
+    entropy_reduction: str = "mean"  # or "sum"
+    negative_entropy: str = "sum"  # over the negatives, as printed; released: "mean"
+
+
+class Scores(NamedTuple):
+    """What scoring B users on C items each gives."""
+
+    score: Tensor  # [B, C], y of Eq. 1
+    attention: Tensor  # [B, C, r], a: one row sums to 1
+    log_attention: Tensor  # [B, C, r]
+    similarity: Tensor  # [B, C, r], dot product of each persona with the item
+
+
+class Explanation(NamedTuple):
+    """Why one item is recommended to one user."""
+
+    attention: Tensor  # [r], weight of each persona for the item
+    persona: int  # the persona with the highest weight: the one responsible
+    claimed: Tensor  # [h'] those history items that the same persona claims, strongest first
+
+
+class AMP(nn.Module):
+    """AMP-CF with dot products for both similarities, as in the paper's implementation."""
+
+    def __init__(self, n_users: int, n_items: int, config: AMPConfig) -> None:
+        super().__init__()
+        self.config = config
+        r, d = config.personas, config.dimension
+        self.personas = nn.Parameter(torch.empty(n_users, r * d))  # U, a user's rows side by side
+        self.items = nn.Parameter(torch.empty(n_items, d))  # v
+        tables = [self.personas, self.items]
+        if self.has_projections:
+            self.attention_user = nn.Parameter(torch.empty(d, config.attention_dimension))  # A^u
+            self.attention_item = nn.Parameter(torch.empty(d, config.attention_dimension))  # A^v
+            tables += [self.attention_user, self.attention_item]
+        for table in tables:
+            nn.init.xavier_uniform_(table)
+        if config.item_bias:
+            self.item_bias = nn.Parameter(torch.zeros(n_items))  # b
+        if config.user_bias:
+            self.user_bias = nn.Parameter(torch.zeros(n_users))
+
+    @property
+    def has_projections(self) -> bool:
+        """One persona gets all the attention, so that projections would do nothing."""
+        return self.config.attention_projections and self.config.personas > 1
+
+    def attend(self, personas: Tensor, items: Tensor) -> Scores:
+        """Score items without biases.
+
+        Args:
+            personas: [B, r, d].
+            items: [B, C, d], or [I, d] shared by all users.
+        """
+        queries = personas
+        if self.has_projections:
+            # psi . phi = (u A^u) . (v A^v) = (u A^u A^v^T) . v: projecting the r personas rather
+            # than the C items gives the same affinities for fewer multiplications.
+            queries = personas @ (self.attention_user @ self.attention_item.T)  # [B, r, d]
+        affinity = items @ queries.transpose(1, 2)  # [B, C, r], s_a
+        log_attention = F.log_softmax(affinity, dim=-1)
+        attention = log_attention.exp()  # [B, C, r], a
+        similarity = items @ personas.transpose(1, 2)  # [B, C, r]
+        # s(x, v) with x = sum_k a_k u_k: the dot product is linear, so the mixture may be taken
+        # over the r similarities in place of the r vectors.
+        score = (attention * similarity).sum(-1)  # [B, C]
+        return Scores(score, attention, log_attention, similarity)
+
+    def forward(self, users: Tensor, items: Tensor) -> Scores:
+        """Eq. 1 for users [B] and their candidate items [B, C]."""
+        personas = self.personas[users].unflatten(1, (self.config.personas, -1))  # [B, r, d]
+        scores = self.attend(personas, self.items[items])
+        return scores._replace(score=scores.score + self._bias(users, items))  # Eq. 1
+
+    def _bias(self, users: Tensor, items: Tensor | None) -> Tensor | float:
+        """Biases to add: [B, C] for items [B, C], [B or 1, I] for all items (None)."""
+        bias: Tensor | float = 0.0
+        if self.config.item_bias:
+            bias = self.item_bias if items is None else self.item_bias[items]
+        if self.config.user_bias:
+            bias = bias + self.user_bias[users][:, None]
+        return bias
+
+    @torch.no_grad()
+    def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores [B, C] of candidate items [B, C] for users [B]."""
+        return self(users, items).score
+
+    @torch.no_grad()
+    def score_all(self, users: Tensor) -> Tensor:
+        """Scores [B, I] of the whole catalogue for users [B]."""
+        personas = self.personas[users].unflatten(1, (self.config.personas, -1))
+        return self.attend(personas, self.items).score + self._bias(users, None)
+
+    def loss(self, users: Tensor, items: Tensor) -> Tensor:
+        """Eq. 2, averaged over the batch.
+
+        Args:
+            users: [B].
+            items: [B, 1 + |N|], the positive first.
+        """
+        c = self.config
+        scores = self(users, items)
+        y = scores.score
+        if c.likelihood == "softmax":
+            negative_log_likelihood = -F.log_softmax(y, dim=1)[:, 0]  # [B]
+        else:
+            negative_log_likelihood = -y[:, 0] + torch.logsumexp(y[:, 1:], dim=1)  # as printed
+        entropy = -(scores.attention * scores.log_attention).sum(-1)  # [B, 1 + |N|]
+        weights = self._entropy_weights(*items.shape, y.device)  # carries 1 - alpha and 1/B
+        return c.alpha * negative_log_likelihood.mean() + (weights * entropy).sum()  # Eq. 2
+
+    def _entropy_weights(self, batch: int, width: int, device: torch.device) -> Tensor:
+        """[B, 1 + |N|] weight of each candidate's entropy in the loss: + positive, - negatives."""
+        c = self.config
+        reduction = batch if c.entropy_reduction == "mean" else 1
+        averaged = (width - 1) if c.negative_entropy == "mean" else 1
+        weights = torch.full((batch, width), -c.lambda_n / averaged, device=device)
+        weights[:, 0] = c.lambda_p
+        return weights * ((1 - c.alpha) / reduction)
+
+    @torch.no_grad()
+    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
+        """Add the gradient of ``loss`` to every ``.grad``; returns the loss (no graph).
+
+        The same derivative that autograd would take, written out: it touches only the batch's
+        rows of the tables in place of allocating dense gradients, and takes half as many kernels.
+        ``tests/models/test_amp.py`` holds the two equal.
+        """
+        c = self.config
+        r, batch, width = c.personas, *items.shape
+        flat = items.reshape(-1)
+        personas = self.personas.index_select(0, users).unflatten(1, (r, -1))  # [B, r, d]
+        vectors = self.items.index_select(0, flat).unflatten(0, (batch, width))  # [B, C, d]
+        queries = personas
+        if self.has_projections:
+            mix = self.attention_user @ self.attention_item.T  # [d, d]
+            queries = personas @ mix
+        both = torch.cat([queries, personas], dim=1) if r > 1 else personas  # [B, 2r or 1, d]
+        products = torch.bmm(vectors, both.transpose(1, 2))  # [B, C, 2r or 1]
+        similarity = products[..., -r:]
+        if r > 1:
+            log_attention = torch.log_softmax(products[..., :r], dim=-1)
+            attention = log_attention.exp()
+            y_plain = (attention * similarity).sum(-1)  # [B, C]
+        else:
+            y_plain = similarity[..., 0]
+        y = y_plain + self._bias(users, items)
+
+        # d loss / d y
+        if c.likelihood == "softmax":
+            log_p = torch.log_softmax(y, dim=1)
+            loss = -c.alpha * log_p[:, 0].mean()
+            d_y = log_p.exp()
+        else:
+            log_sum = torch.logsumexp(y[:, 1:], dim=1)
+            loss = c.alpha * (log_sum - y[:, 0]).mean()
+            d_y = torch.cat([torch.zeros_like(y[:, :1]), torch.softmax(y[:, 1:], dim=1)], dim=1)
+        d_y[:, 0] -= 1
+        d_y *= c.alpha / batch
+
+        # through the mixture and the softmax over personas
+        d_similarity = d_y.unsqueeze(-1)  # [B, C, 1]
+        if r > 1:
+            d_similarity = attention * d_similarity  # [B, C, r]
+            d_affinity = d_similarity * (similarity - y_plain.unsqueeze(-1))
+            if c.lambda_p or c.lambda_n:
+                weights = self._entropy_weights(batch, width, y.device).unsqueeze(-1)
+                negative_entropy = (attention * log_attention).sum(-1, keepdim=True)  # [B, C, 1]
+                loss = loss - (weights * negative_entropy).sum()
+                d_affinity.addcmul_(weights * attention, negative_entropy - log_attention)
+            d_products = torch.cat([d_affinity, d_similarity], dim=-1)  # [B, C, 2r]
+        else:
+            d_products = d_similarity
+        d_vectors = torch.bmm(d_products, both)  # [B, C, d]
+        d_both = torch.bmm(d_products.transpose(1, 2), vectors)  # [B, 2r or 1, d]
+        d_personas = d_both[:, -r:]
+        if r > 1:
+            d_queries = d_both[:, :r]
+            if self.has_projections:
+                d_personas = d_personas + d_queries @ mix.T
+                d_mix = personas.flatten(0, 1).T @ d_queries.flatten(0, 1)  # [d, d]
+                _grad(self.attention_user).add_(d_mix @ self.attention_item)
+                _grad(self.attention_item).add_(d_mix.T @ self.attention_user)
+            else:
+                d_personas = d_personas + d_queries
+        _grad(self.personas).index_add_(0, users, d_personas.flatten(1))
+        _grad(self.items).index_add_(0, flat, d_vectors.flatten(0, 1))
+        if c.item_bias:
+            _grad(self.item_bias).index_add_(0, flat, d_y.reshape(-1))
+        if c.user_bias:
+            _grad(self.user_bias).index_add_(0, users, d_y.sum(1))
+        return loss
+
+    @torch.no_grad()
+    def explain(self, user: int, item: int, history: Tensor) -> Explanation:
+        """The persona responsible for an item, and what else that persona claims.
+
+        Args:
+            user: user index.
+            item: item index.
+            history: [h] items that the user consumed.
+        """
+        users = torch.tensor([user], device=self.items.device)
+        scored = torch.cat([users.new_tensor([item]), history.to(users.device)])[None]  # [1, 1+h]
+        attention = self(users, scored).attention[0]  # [1 + h, r]
+        persona = int(attention[0].argmax())
+        mine = attention[1:].argmax(-1) == persona  # [h]
+        order = attention[1:, persona].argsort(descending=True, stable=True)
+        return Explanation(attention[0], persona, history.to(users.device)[order[mine[order]]])
+
+
+def _grad(parameter: nn.Parameter) -> Tensor:
+    """The gradient buffer of a parameter, made once and then reused."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

@@ -1,0 +1,211 @@
+"""The store of run records: append-only, content-addressed, all or nothing.
+
+A record is one run of one cell with one seed, a JSON object on a line of
+``results/<paper>/<table>.jsonl``. Its key is a hash of the cell, the full configuration, the
+data's content and the seed, so that a run that is already there is not repeated. The hash of the
+code is recorded as provenance and is not part of the key: whether a change of the code changed a
+number is what ``audit`` finds out by running it again. Per-user ranks lie beside it in one
+parquet file a table.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from replication import paths
+from replication.errors import ReplicationError
+
+Record = dict[str, Any]
+
+ADDRESS = ("table", "row", "dataset", "data_hash", "protocol", "variant", "select", "config")
+REQUIRED = (*ADDRESS, "key", "seed", "metrics")
+VERSIONED = ("numpy", "scipy", "pandas", "torch")
+
+
+def record_key(record: Record) -> str:
+    """16 hex digits: the address of a record, over the cell, configuration, data and seed."""
+    address = {name: record[name] for name in (*ADDRESS, "seed")}
+    text = json.dumps(address, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def source_hash() -> str:
+    """12 hex digits over the code that computes numbers; comments and docstrings do not count."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    files = [package / f for f in ("protocols.py", "training.py", "evaluation.py")]
+    for folder in ("data", "metrics", "baselines"):
+        files += sorted((package / folder).glob("*.py"))
+    files += sorted((package / "papers").glob("*/model.py"))
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                    body[0].value.value = ""
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def provenance() -> Record:
+    """What made a record: versions, machine, code, time."""
+    return {
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "source": source_hash(),
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+class Store:
+    """The records of one table.
+
+    Args:
+        table: ``"<paper>/<table>"``, for instance ``"amp_cf/table2"``.
+        root: folder of all results.
+    """
+
+    def __init__(self, table: str, root: Path | None = None) -> None:
+        self.table = table
+        root = root or paths.RESULTS
+        self.path = root / f"{table}.jsonl"
+        self.ranks_path = root / f"{table}-ranks.parquet"
+
+    def load(self) -> list[Record]:
+        """All records, in the order in which they were written.
+
+        Raises:
+            ReplicationError: a line is not a whole record; names the file and the line.
+        """
+        if not self.path.exists():
+            return []
+        records = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                record = json.loads(line)
+                absent = [name for name in REQUIRED if name not in record]
+            except (json.JSONDecodeError, TypeError):
+                raise ReplicationError(
+                    f"line {number} of {self.path} is not a JSON object; "
+                    "restore the file from git or delete that line"
+                ) from None
+            if absent:
+                raise ReplicationError(
+                    f"the record in line {number} of {self.path} lacks {', '.join(absent)}; "
+                    "restore the file from git or delete that line"
+                )
+            records.append(record)
+        return records
+
+    def keys(self) -> set[str]:
+        """Keys of the records that are there."""
+        return {record["key"] for record in self.load()}
+
+    def append(
+        self,
+        record: Record,
+        ranks: np.ndarray | None = None,
+        ranks_full: np.ndarray | None = None,
+    ) -> bool:
+        """Add one record and its per-user ranks; False if its key was already there.
+
+        Args:
+            record: everything but ``key``, which is computed here.
+            ranks, ranks_full: [U] uint16, or None.
+
+        Raises:
+            ReplicationError: a metric is not a number, or the disk refused; then nothing changed.
+        """
+        record = {"key": record_key(record), **record}
+        for name, value in record["metrics"].items():
+            if not math.isfinite(value):
+                raise ReplicationError(f"the metric {name} of a run is {value}; it is not stored")
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with self._locked():
+            if record["key"] in self.keys():
+                return False
+            try:
+                if ranks is not None:  # first: ranks without a record are harmless
+                    self._add_ranks(record["key"], ranks, ranks_full)
+                _append_whole(self.path, line)
+            except OSError as error:
+                raise ReplicationError(
+                    f"the record of {record['row']} on {record['dataset']} could not be written "
+                    f"to {self.path} ({error.strerror}); free some space and run it again"
+                ) from error
+        return True
+
+    def ranks(self, keys: Iterable[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """Ranks and full-catalogue ranks ([U] uint16 each) of the records asked for."""
+        if not self.ranks_path.exists():
+            return {}
+        table = pq.read_table(self.ranks_path, filters=[("key", "in", list(keys))])
+        found = {}
+        for row in range(len(table)):
+            full = table["ranks_full"][row]
+            found[table["key"][row].as_py()] = (
+                table["ranks"][row].values.to_numpy(),
+                full.values.to_numpy() if full.is_valid else None,
+            )
+        return found
+
+    def _add_ranks(self, key: str, ranks: np.ndarray, full: np.ndarray | None) -> None:
+        kind = pa.list_(pa.uint16())
+        new = pa.table(
+            {
+                "key": [key],
+                "ranks": pa.array([ranks.astype(np.uint16)], kind),
+                "ranks_full": pa.array([None if full is None else full.astype(np.uint16)], kind),
+            }
+        )
+        if self.ranks_path.exists():
+            old = pq.read_table(self.ranks_path)
+            keep = [k.as_py() != key for k in old["key"]]
+            new = pa.concat_tables([old.filter(pa.array(keep)), new])
+        partial = self.ranks_path.with_suffix(f".{os.getpid()}.part")
+        try:
+            pq.write_table(new, partial, compression="zstd", compression_level=9)
+            os.replace(partial, self.ranks_path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, also among processes; the lock goes with the process."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path.parent / f".{self.path.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _append_whole(path: Path, line: bytes) -> None:
+    """Append a line so that it is there whole or not at all."""
+    with open(path, "ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            written = file.write(line)
+            if written != len(line):
+                raise OSError(28, "No space left on device")
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise

@@ -1,0 +1,322 @@
+"""Train a ranking model by sampled negatives: data, sampling and evaluation stay on the device.
+
+One epoch visits every training interaction once (He et al. 2017), in batches; negatives are drawn
+for the whole epoch at once, so that the only Python loop is over batches. On the CPU a seed gives
+the same numbers again with the same versions and processor.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from replication.errors import ReplicationError
+from replication.evaluation import HeldOut, Ranker, held_out, rank_candidates
+from replication.metrics.ranking import summary
+from replication.protocols import Split
+
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """How a ranking model is trained; every model's configuration inherits this."""
+
+    learning_rate: float = 1e-3  # AMP-CF paper, Section 4.3
+    batch_size: int = 256  # positives a step; AMP-CF paper, Section 4.3
+    n_negatives: int = 4  # |N|; AMP-CF paper, Section 4.3
+    weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter 2019); released code: none
+    negative_distribution: str = "unigram"  # or "uniform" (released code)
+    negative_power: float = 0.5  # of the unigram counts; AMP-CF paper, Section 3.1
+    # "none": a negative may be any item (the paper's text). "train": drawn again while the user
+    # consumed it in training (released code); held-out items can then still come up.
+    reject_consumed: str = "none"
+    # "each": every training pair once an epoch. "redrawn": as many, but the positive is drawn
+    # anew from the user's items at each step (released code).
+    positives: str = "each"
+    patience: int = 4  # epochs without a better HR or NDCG before stopping; released code
+    max_epochs: int = 25  # our budget; the paper names none
+
+
+class Trainable(Ranker, Protocol):
+    """What the loop asks of a model besides being an ``nn.Module``."""
+
+    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
+        """Add the loss's gradient for users [B], items [B, 1 + |N|] to ``.grad``; the loss."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device that is really there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ReplicationError(f"unknown device {name!r}; use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ReplicationError(f"device {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ReplicationError(
+            f"device {name!r} was asked for, but torch finds no CUDA device here; use --device cpu"
+        )
+    return device
+
+
+class Sampler:
+    """Draws one epoch of training examples on the device.
+
+    Attributes:
+        users, items: [n] the training pairs.
+    """
+
+    def __init__(self, split: Split, config: RankingConfig, device: torch.device) -> None:
+        self.config = config
+        self.n_items = split.n_items
+        self.users = torch.from_numpy(split.train_users).to(device)
+        self.items = torch.from_numpy(split.train_items).to(device)
+        counts = torch.bincount(self.items, minlength=split.n_items).double()
+        if config.negative_distribution == "unigram":
+            weights = counts**config.negative_power
+        elif config.negative_distribution == "uniform":
+            weights = torch.ones_like(counts)
+        else:
+            raise ReplicationError(
+                f"unknown negative_distribution {config.negative_distribution!r}; "
+                "use unigram or uniform"
+            )
+        self.cumulative = (weights.cumsum(0) / weights.sum()).float()  # [I]
+        self.consumed: Tensor | None = None
+        if config.reject_consumed == "train":
+            self.consumed = torch.zeros(
+                split.n_users, split.n_items, dtype=torch.bool, device=device
+            )
+            self.consumed[self.users, self.items] = True
+        if config.positives == "redrawn":
+            order = torch.argsort(self.users, stable=True)
+            self.sorted_items = self.items[order]
+            self.degree = torch.bincount(self.users, minlength=split.n_users)
+            self.first = self.degree.cumsum(0) - self.degree
+
+    def epoch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Users [n] and items [n, 1 + |N|] in a random order, the positive first."""
+        n, width, device = len(self.users), self.config.n_negatives, self.users.device
+        order = torch.randperm(n, generator=generator, device=device)
+        users = self.users[order]
+        if self.config.positives == "redrawn":
+            draw = torch.rand(n, generator=generator, device=device)
+            positive = self.sorted_items[self.first[users] + (draw * self.degree[users]).long()]
+        else:
+            positive = self.items[order]
+        items = torch.empty(n, 1 + width, dtype=torch.long, device=device)
+        items[:, 0] = positive
+        items[:, 1:] = self.negatives(users, width, generator)
+        return users, items
+
+    def negatives(self, users: Tensor, width: int, generator: torch.Generator) -> Tensor:
+        """Items [n, width] from the negative distribution, for users [n]."""
+        drawn = self._draw((len(users), width), generator)
+        while self.consumed is not None:
+            bad = self.consumed[users[:, None], drawn]
+            if not bad.any():
+                break
+            drawn[bad] = self._draw((int(bad.sum()),), generator)
+        return drawn
+
+    def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        uniform = torch.rand(shape, generator=generator, device=self.cumulative.device)
+        return torch.searchsorted(self.cumulative, uniform, right=True).clamp_(max=self.n_items - 1)
+
+
+@dataclass
+class Curve:
+    """What was seen after each epoch, on the items that select the epoch."""
+
+    epoch: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    hr: list[float] = field(default_factory=list)
+    ndcg: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, list]:
+        """Rounded for the record."""
+        return {
+            "epoch": self.epoch,
+            "loss": [round(x, 5) for x in self.loss],
+            "HR@10": [round(x, 5) for x in self.hr],
+            "NDCG@10": [round(x, 5) for x in self.ndcg],
+        }
+
+    @property
+    def best(self) -> int:
+        """Number of epochs after which NDCG@10 was highest (the first such epoch)."""
+        return self.epoch[int(np.argmax(self.ndcg))]
+
+    def saturated(self, patience: int) -> bool:
+        """True once neither HR@10 nor NDCG@10 has improved for ``patience`` epochs."""
+        latest_gain = max(int(np.argmax(self.hr)), int(np.argmax(self.ndcg)))
+        return len(self.epoch) - 1 - latest_gain >= patience
+
+
+@dataclass
+class Fit:
+    """A trained model and how it came about."""
+
+    model: Any
+    curve: Curve
+    seconds: float
+
+
+def fit(
+    build: Callable[[], Trainable],
+    split: Split,
+    config: RankingConfig,
+    seed: int,
+    device: torch.device,
+    select_on: str | None,
+    epochs: int | None = None,
+    checkpoint: Path | None = None,
+    label: str = "",
+    progress: bool = True,
+) -> Fit:
+    """Train until the selection items saturate, or for a number of epochs.
+
+    Args:
+        build: makes the untrained model on the CPU; called after the seed is set.
+        split: its training pairs are trained on.
+        config: how.
+        seed: decides initialisation and sampling.
+        device: where.
+        select_on: ``"validation"`` or ``"test"``: rank these after every epoch, stop when they
+            saturate, and give back the model of the epoch with the best NDCG@10. ``None``: train
+            for ``epochs`` and rank nothing.
+        epochs: number of epochs if ``select_on`` is None.
+        checkpoint: file to resume from and to write to now and then; removed by the caller.
+        label: text of the progress bar.
+        progress: show a bar (silent where TQDM_DISABLE is set).
+
+    Raises:
+        ReplicationError: the loss is no longer a number.
+    """
+    torch.manual_seed(seed)
+    model: Any = build().to(device)  # type: ignore[attr-defined]
+    optimizer = torch.optim.AdamW(  # Adam, where weight_decay is 0
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    generator = torch.Generator(device=device).manual_seed(seed)
+    sampler = Sampler(split, config, device)
+    held = held_out(split, select_on, device) if select_on else None
+    total = config.max_epochs if epochs is None else epochs
+    curve, best_state, seconds = Curve(), None, 0.0
+
+    state = _read_checkpoint(checkpoint)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"])
+        curve, best_state, seconds = Curve(**state["curve"]), state["best_state"], state["seconds"]
+    started = saved = time.perf_counter()
+    before = seconds
+
+    batches = -(-len(sampler.users) // config.batch_size)
+    bar = tqdm(
+        total=total * batches,
+        initial=len(curve.epoch) * batches,
+        desc=label,
+        unit="batch",
+        disable=None if progress else True,  # None: silent where stderr is no terminal
+        mininterval=1.0,
+        leave=False,
+    )
+    with bar:
+        while len(curve.epoch) < total and not (held and _done(curve, config)):
+            loss = _train_epoch(model, optimizer, sampler, config.batch_size, generator, bar)
+            if not np.isfinite(loss):
+                raise ReplicationError(
+                    f"the loss of {label or 'the model'} became {loss} in epoch "
+                    f"{len(curve.epoch) + 1}; lower learning_rate (now {config.learning_rate:g})"
+                )
+            metrics = _measure(model, held)
+            curve.epoch.append(len(curve.epoch) + 1)
+            curve.loss.append(loss)
+            curve.hr.append(metrics["HR@10"])
+            curve.ndcg.append(metrics["NDCG@10"])
+            if held and curve.best == curve.epoch[-1]:
+                best_state = copy.deepcopy(model.state_dict())
+            seconds = before + time.perf_counter() - started
+            if checkpoint and time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                saved = time.perf_counter()
+                _write_checkpoint(
+                    checkpoint,
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "generator": generator.get_state(),
+                        "curve": asdict(curve),
+                        "best_state": best_state,
+                        "seconds": seconds,
+                    },
+                )
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return Fit(model, curve, seconds)
+
+
+def _done(curve: Curve, config: RankingConfig) -> bool:
+    return bool(curve.epoch) and curve.saturated(config.patience)
+
+
+def _measure(model: Ranker, held: HeldOut | None) -> dict[str, float]:
+    if held is None:
+        return {"HR@10": float("nan"), "NDCG@10": float("nan")}
+    return summary(rank_candidates(model, held))
+
+
+def _train_epoch(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    sampler: Sampler,
+    batch_size: int,
+    generator: torch.Generator,
+    bar: Any,
+) -> float:
+    """One pass over the training pairs; the mean loss of its batches."""
+    users, items = sampler.epoch(generator)
+    total = torch.zeros((), device=users.device)
+    steps = 0
+    for batch_users, batch_items in zip(
+        users.split(batch_size), items.split(batch_size), strict=True
+    ):
+        optimizer.zero_grad(set_to_none=False)  # the buffers are reused, not allocated anew
+        total += model.accumulate_gradients(batch_users, batch_items)
+        optimizer.step()
+        steps += 1
+        bar.update()
+    return float(total) / steps
+
+
+def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _read_checkpoint(path: Path | None) -> dict[str, Any] | None:
+    """The state of an unfinished run, or None; one that cannot be read starts over."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile):
+        path.unlink(missing_ok=True)
+        return None
