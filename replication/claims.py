@@ -124,8 +124,8 @@ class Evidence:
         Args:
             table: id of the table, for instance "amp_cf/table2".
             records, ranks, published: as in `replication.compare.rows`.
-            grid: the table's cells, for the reasons why some have no records.
-            seeds: seeds 0 to seeds - 1 count.
+            grid: the table's cells: which seeds count, and why some have no records.
+            seeds: where the grid says nothing, seeds 0 to seeds - 1 count.
             min_seeds: fewer seeds than this are no evidence (a model without a seed, `select`
                 "none", needs one).
             draws: of the bootstrap.
@@ -137,10 +137,12 @@ class Evidence:
         self._ranks = ranks
         self._printed = published_values(published)
         self._memory: dict[Hashable, Any] = {}
-        own = [r for r in records if r["table"] == table and not r.get("variant")]
+        own = [r for r in records if r["table"] == table]
         places = dict.fromkeys((r["row"], r["dataset"], r["protocol"], r["select"]) for r in own)
+        grid = [cell for cell in grid if not cell.variant]
+        required = {(c.row, c.dataset, c.protocol, c.select): c.seeds_required for c in grid}
         wanted = [
-            Cell(table, *place, seeds_required=seeds)
+            Cell(table, *place, seeds_required=required.get(place, seeds))
             for place in places
             if place[3] in ("validation", "none")
         ]
@@ -149,7 +151,7 @@ class Evidence:
         self._reasons = {
             (c.row, c.dataset, c.protocol): c.unavailable or c.pending
             for c in grid
-            if not c.variant and (c.unavailable or c.pending)
+            if c.unavailable or c.pending
         }
 
     def printed(self, row: str, dataset: str, metric: str) -> float:

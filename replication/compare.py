@@ -644,7 +644,7 @@ def _markdown(table: Sequence[Mapping[str, Any]]) -> str:
     for (name, dataset, protocol), group in _sections(table).items():
         lines = [_HEADS, *(_for_people(row) for row in group)]
         cells_ = [[text.replace("|", "\\|") for text in line] for line in lines]
-        widths = [max(len(line[i]) for line in cells_) for i in range(len(_HEADS))]
+        widths = [max(3, *(len(line[i]) for line in cells_)) for i in range(len(_HEADS))]
         rule = [
             "-" * (w - 1) + ":" if head in _RIGHT else "-" * w
             for head, w in zip(_HEADS, widths, strict=True)

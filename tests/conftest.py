@@ -10,25 +10,18 @@ A test marked ``cuda`` is deselected, not skipped, where there is no such device
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data_scripts import fetch
 from replication import data, paths
 from replication.data.interactions import UNKNOWN_TIME, Interactions, from_frame
 from replication.errors import DataUnavailable
-
-
-def mirror() -> Path | None:
-    """The folder of the data mirror, or None where there is none."""
-    named = os.environ.get("REPLICATION_DATA_MIRROR")
-    folder = Path(named) if named else paths.ROOT.parent / "shared" / "data"
-    return folder if folder.is_dir() else None
 
 
 @cache
@@ -66,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _skip_is_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if report.skipped and not hasattr(report, "wasxfail") and mirror() is not None:
+    if report.skipped and not hasattr(report, "wasxfail") and fetch.find_mirror() is not None:
         reason = report.longrepr
         if isinstance(reason, tuple):
             reason = reason[2]
@@ -132,8 +125,7 @@ def tiny() -> Interactions:
 @pytest.fixture
 def tiny_without_times(tiny: Interactions) -> Interactions:
     """The same, with every time unknown."""
-    tiny.timestamps[:] = UNKNOWN_TIME
-    return tiny
+    return dataclasses.replace(tiny, timestamps=np.full_like(tiny.timestamps, UNKNOWN_TIME))
 
 
 @pytest.fixture(scope="session")

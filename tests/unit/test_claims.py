@@ -377,6 +377,14 @@ def test_the_grid_says_why_there_are_no_records(published: pd.DataFrame) -> None
     )
 
 
+def test_the_grid_says_which_seeds_count(published: pd.DataFrame) -> None:
+    planted = plant(PAIR, users=100)
+    cell = Cell("amp_cf/table2", "AMP-2", *PLACE, "validation", seeds_required=3)
+    evidence = Evidence("amp_cf/table2", *planted, published, grid=[cell])
+    assert evidence.values("AMP-2", *PLACE, "HR@10").shape == (3, 100)
+    assert evidence.values("MF (r=1)", *PLACE, "HR@10").shape == (5, 100)
+
+
 def test_holm_is_taken_over_what_has_records(published: pd.DataFrame) -> None:
     evidence = Evidence("amp_cf/table2", *plant(PAIR, noise=0.2), published)
     adjusted = evidence.adjusted(amp.comparisons(evidence))

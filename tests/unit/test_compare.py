@@ -442,6 +442,8 @@ def test_json_and_csv_hold_the_same(table: list[dict[str, Any]]) -> None:
     assert frame["mean"].tolist()[:2] == [0.625, 0.5]
     assert frame["mean"].isna().tolist() == [False, False, True]
     assert render([], "json") == "[]\n"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        render([table[0] | {"mean": math.nan}], "json")
 
 
 def test_markdown_is_for_people(table: list[dict[str, Any]]) -> None:
@@ -449,6 +451,7 @@ def test_markdown_is_for_people(table: list[dict[str, Any]]) -> None:
     head, rule, first, popular, gap = [line for line in text.splitlines() if line.startswith("|")]
     low, high = table[0]["ci_low"], table[0]["ci_high"]
     assert "### amp_cf/table2: ml-1m, protocol p" in text
+    assert set(rule) == set("|-: ") and all("--" in part for part in rule.split("|")[1:-1])
     for word in ("published", "measured", "95 % interval", "difference"):
         assert word in head
     assert "| 0.6250 | 0.1768 |" in " ".join(first.split())
