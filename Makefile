@@ -1,6 +1,6 @@
 # Thin: each target is a documented command or two, which can be typed by hand as well.
 #   make PYTHON=/path/to/python3.12 book     another interpreter for the environment
-#   make run-anything ARGS="..."             rerun and audit hand ARGS on to the command
+#   make audit ARGS="--n 5"                   rerun and audit hand ARGS on to the command
 PYTHON ?= python3
 TABLE  ?= amp_cf/table2
 ARGS   ?=
@@ -34,6 +34,10 @@ $(INSTALLED): pyproject.toml requirements.lock
 	  echo "error: Python 3.11 or newer is needed and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo 'not on this machine'); name another with make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --constraint requirements.lock setuptools
+	@# pip says nothing while it unpacks: the loop does, for as long as this shell lives
+	@while sleep 10 && kill -0 $$$$ 2>/dev/null; do echo "  $(VENV): $$(du -sm $(VENV) | cut -f1) MB"; done & \
+	beat=$$!; trap 'kill $$beat' EXIT; trap 'exit 130' INT TERM; \
+	echo "installing the versions of requirements.lock"; \
 	$(BIN)/pip install --constraint requirements.lock --no-build-isolation --editable '.[book,test]'
 	@echo "building matplotlib's font list"
 	@$(BIN)/python -c 'import matplotlib.font_manager'
@@ -42,6 +46,8 @@ $(INSTALLED): pyproject.toml requirements.lock
 book: $(INSTALLED) data  ## build the book: retrain the live case, render stale pages, make the HTML
 	$(BIN)/python -m replication.notebooks --live
 	$(BIN)/python -m replication.notebooks
+	@# Sphinx does not see changes of the configuration's own files: then all pages are built anew
+	@test -z "$$(find _config.yml book/_ext book/_static requirements.lock -newer _build/html/index.html 2>/dev/null)" || rm -rf _build/html _build/.doctrees
 	$(BIN)/jupyter-book build book/
 	@echo "The book's first page: $(CURDIR)/_build/html/index.html"
 
@@ -56,7 +62,7 @@ test: $(INSTALLED) data  ## run all checks: style, types, the book with warnings
 	$(BIN)/pytest --nbval --nbval-current-env tests book
 
 data: $(INSTALLED)  ## fetch and verify every data set that this machine can have
-	$(BIN)/python -m replication data
+	$(BIN)/python -m replication data --keep-going
 
 rerun: $(INSTALLED) data  ## run what a table lacks: make rerun TABLE=amp_cf/table2 ARGS="--seeds 5"
 	$(BIN)/python -m replication run $(TABLE) $(ARGS)

@@ -1,3 +1,3 @@
-"""Replications of four papers on explainable recommendation: models, metrics, protocols, verdicts."""
+"""Four papers on explainable recommendation, replicated: models, metrics, protocols, verdicts."""
 
 __version__ = "0.1.0"

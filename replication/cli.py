@@ -8,7 +8,7 @@ import platform
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -23,6 +23,7 @@ from replication.papers.amp_cf import experiments as amp_cf
 from replication.records import Record, Store, provenance, source_hash
 from replication.training import resolve_device
 
+Command = Callable[[argparse.Namespace], int]
 TABLES = (amp_cf.TABLE1, amp_cf.TABLE2)
 FORMATS = ("md", "json", "csv", "html")
 # How far a rerun may be from its record: nothing on the same kind of machine with the same
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+    def command(name: str, function: Command, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
         return added

@@ -149,6 +149,10 @@ def curves(
         xlabel: quantity and unit of the horizontal axis.
         columns: panels side by side at the most.
     """
+    from matplotlib.ticker import MaxNLocator
+
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     colours = palette()
     with _style():
@@ -167,7 +171,7 @@ def curves(
             axis.set_title(title)
             axis.set_xlabel(xlabel)
             axis.set_ylabel(ylabels.get(title, ""))
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles = [
             _handle(name, colours[place % len(colours)], None, DASHES[place % len(DASHES)])
             for place, name in enumerate(names)
@@ -214,7 +218,7 @@ def band(values: Sequence[Sequence[float]]) -> Curve | None:
 def _style() -> Any:
     import matplotlib
 
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -1,4 +1,4 @@
-"""Render the book's text notebooks: ``python -m replication.notebooks [--force] [--check] [--live]``.
+"""Render the book's text notebooks: ``python -m replication.notebooks [--check] [--live]``.
 
 The only notebooks edited by hand are the text files ``book/sources/**/*.md`` (MyST, read by
 jupytext). Each is executed by papermill in the folder of its page and written beside the other

@@ -27,7 +27,8 @@ from replication.errors import DataUnavailable, ReplicationError
 
 PROTOCOLS = ("loo-last", "loo-random", "loo-ncf")
 N_CANDIDATE_NEGATIVES = 99  # He et al. (2017), Section 4.1; the AMP-CF paper does not print it
-NCF_CONSUMED_NEGATIVES = 156  # of the 597,960 published negatives: items that the user did rate
+# Of the 597,960 published negatives, those that the user did rate: each is the user's test item.
+NCF_CONSUMED_NEGATIVES = 156
 ABSENT = -1  # no held-out item, or no candidate in this place
 
 

@@ -1,8 +1,10 @@
-"""Sphinx extension: MathJax out of the installed package sphinx-mathjax-offline.
+"""Sphinx extension: a built book that asks no other host for anything.
 
-The package carries MathJax 3.2.2 (Apache License 2.0) as one file per configuration. Only the
-one that the book uses, TeX in and SVG out, with its fonts inside, is copied into the built book;
-so math works with no network, and the repository holds no copy of MathJax.
+MathJax comes out of the installed package sphinx-mathjax-offline, which carries MathJax
+3.2.2 (Apache License 2.0) as one file per configuration. Only the one that the book uses, TeX in
+and SVG out, with its fonts inside, is copied into the built book; so math works with no network,
+and the repository holds no copy of MathJax. The scripts of sphinx-thebe, which Jupyter Book always
+loads and which name a CDN even when its button is off, are left out of every page.
 """
 
 from __future__ import annotations
@@ -44,6 +46,19 @@ def place_mathjax(app: Sphinx) -> None:
     (folder / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
 
 
+def leave_out_thebe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Drop the scripts and styles of sphinx-thebe from a page."""
+    for kind in ("script_files", "css_files"):
+        context[kind] = [
+            file
+            for file in context.get(kind, [])
+            if "thebe" not in f"{file} {getattr(file, 'attributes', {})}".lower()
+        ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", place_mathjax)
+    app.connect("html-page-context", leave_out_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -162,15 +162,18 @@ class TestNCFSplit:
         consumed[data.users, data.items] = True
         rated = consumed[np.arange(data.n_users)[:, None], split.test_negatives]
         assert rated.sum() == NCF_CONSUMED_NEGATIVES == 156
+        own = split.test_negatives == split.test[:, None]
+        assert (own == rated).all()  # each is the very item that is held out
         clean = make_split(data, "loo-ncf", clean=True)
         assert (clean.test_negatives == ABSENT).sum() == 156
 
     def test_most_pop_is_the_published_baseline_up_to_ties(self, data, split):
         """Published for this split: HR@10 0.4535, NDCG@10 0.2543 (Rendle et al. 2020, Table 1).
 
-        556 of 6,040 users have a candidate with the very popularity of their test item. Against
-        the model these give less than the published numbers, for the model more; won by the item
-        with the larger index they give the published numbers to the last digit.
+        556 of 6,040 users have a candidate with the very popularity of their test item, 156 of
+        them that item itself. Against the model these give less than the published numbers, for
+        the model more; won by the item with the larger index they give the published numbers to
+        the last digit.
         """
         refit = split.refit()
         held = held_out(refit, "test", CPU)

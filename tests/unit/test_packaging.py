@@ -136,8 +136,8 @@ class Hide:
             raise ModuleNotFoundError(f"{{name}} is not of the core", name=name)
 sys.meta_path.insert(0, Hide())
 import replication
-names = ["data_scripts"] + [m.name for m in pkgutil.walk_packages(replication.__path__, "replication.")]
-for name in names:
+found = pkgutil.walk_packages(replication.__path__, "replication.")
+for name in ["data_scripts.fetch", *(module.name for module in found)]:
     if name not in {sorted(NEEDS_AN_EXTRA)!r} and not name.endswith("__main__"):
         importlib.import_module(name)
         print(name)

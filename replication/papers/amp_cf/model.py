@@ -150,7 +150,8 @@ class AMP(nn.Module):
         else:
             negative_log_likelihood = -y[:, 0] + torch.logsumexp(y[:, 1:], dim=1)  # as printed
         entropy = -(scores.attention * scores.log_attention).sum(-1)  # [B, 1 + |N|]
-        weights = self._entropy_weights(*items.shape, y.device)  # carries 1 - alpha and 1/B
+        # [B, 1 + |N|], carries 1 - alpha and 1/B
+        weights = self._entropy_weights(*items.shape, y.device)  # type: ignore[call-arg]
         return c.alpha * negative_log_likelihood.mean() + (weights * entropy).sum()  # Eq. 2
 
     def _entropy_weights(self, batch: int, width: int, device: torch.device) -> Tensor:

@@ -1,0 +1,336 @@
+"""What a page of the book calls: check its parameters, get its records, say what made them.
+
+The first code cell after a notebook's parameters calls ``open_table``; papermill only warns about
+a parameter that the notebook does not have, so this is where it becomes an error.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from replication import paths
+from replication.compare import (
+    METRICS,
+    Cell,
+    Floats,
+    PairedTest,
+    Ranks,
+    Record,
+    cells,
+    interval,
+    load_published,
+    number,
+    page_table,
+    paired_test,
+    per_user_values,
+    ranks_of,
+    rows,
+)
+from replication.errors import ReplicationError
+from replication.figures import Interval, intervals
+from replication.papers.amp_cf import experiments as amp_cf
+from replication.records import Store
+from replication.training import resolve_device
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MODES = ("stored", "quick", "full")
+# What a fresh notebook kernel has in its namespace, and this module.
+_IN_EVERY_KERNEL = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "page"})
+# Quick: a real case that two cores retrain in about a minute.
+QUICK_DATASET, QUICK_MODELS = "ml-100k", ("amp-2", "mf", "mostpop")
+
+
+@dataclass
+class Study:
+    """The records behind a page.
+
+    Attributes:
+        table: id of the table.
+        mode: "stored", "quick" or "full".
+        select: how the epoch is chosen in the main cells.
+        records, ranks: what was measured.
+        published: the paper's numbers.
+        grid: the cells that the page shows.
+    """
+
+    table: str
+    mode: str
+    select: str
+    records: Sequence[Record]
+    ranks: Ranks
+    published: Any
+    grid: list[Cell] = field(default_factory=list)
+
+    def rows(self, variant: str = "", select: str | None = None) -> list[dict[str, Any]]:
+        """Rows as ``replication.compare.rows`` has them, of the main cells or of a variant."""
+        grid = self.grid
+        if variant or (select and select != self.select):
+            places = {(c.row, c.dataset, c.protocol) for c in self.grid}
+            grid = [
+                cell
+                for cell in amp_cf.grid(select or self.select, variant)
+                if (cell.row, cell.dataset, cell.protocol) in places
+            ]
+        return rows(grid, self.records, self.ranks, self.published, variant=variant)
+
+    def runs(self, select: str | None = None, variant: str = "") -> list[Record]:
+        """The records that count in the cells of the page."""
+        grid = amp_cf.grid(select or self.select, variant)
+        places = {(c.row, c.dataset, c.protocol) for c in self.grid}
+        grid = [c for c in grid if (c.row, c.dataset, c.protocol) in places]
+        return [r for _, found in cells(grid, self.records) for r in found.values()]
+
+    def effects(
+        self, variant: str = "", select: str | None = None, metrics: Sequence[str] = METRICS[:2]
+    ) -> list[Effect]:
+        """What a variant, or another way to select, does to each model of the main cells."""
+        other = amp_cf.grid(select or self.select, variant)
+        shown = {(c.row, c.dataset, c.protocol) for c in self.grid}
+        main = {
+            (cell.row, cell.dataset, cell.protocol): runs
+            for cell, runs in cells((c for c in self.grid if not c.variant), self.records)
+        }
+        found = []
+        for cell, changed in cells(other, self.records):
+            place = (cell.row, cell.dataset, cell.protocol)
+            plain = main.get(place, {})
+            seeds = sorted(plain.keys() & changed.keys())
+            if place not in shown or not (seeds or variant):
+                continue
+            if not variant and cell.select == "none":  # MostPop has nothing to select
+                continue
+            for metric in metrics:
+                test = before = after = None
+                if seeds:
+                    new, old = (self._values(runs, seeds, metric) for runs in (changed, plain))
+                    test = paired_test(new, old)
+                    after, before = float(new.mean()), float(old.mean())
+                found.append(Effect(*place, metric, before, after, test))
+        return found
+
+    def _values(self, runs: Mapping[int, Record], seeds: Sequence[int], metric: str) -> Floats:
+        """[S, U] per-user values of some seeds of a cell."""
+        ranks = [ranks_of(runs[seed], self.ranks, metric) for seed in seeds]
+        return per_user_values([found for found in ranks if found is not None], metric)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One model with and without a change; ``test`` is None where runs are missing."""
+
+    row: str
+    dataset: str
+    protocol: str
+    metric: str
+    before: float | None
+    after: float | None
+    test: PairedTest | None
+
+    @property
+    def sentence(self) -> str:
+        """The effect in words; "pending" where runs are missing."""
+        where = f"{self.metric} of {self.row} on {self.dataset} ({self.protocol})"
+        if self.test is None:
+            return f"{where}: pending"
+        low, high = self.test.ci_low, self.test.ci_high
+        sure = "lower" if high < 0 else "higher" if low > 0 else "no difference established"
+        runs = "1 run" if self.test.n_seeds == 1 else f"{self.test.n_seeds} seeds"
+        return (
+            f"{where} goes from {number(self.before)} to {number(self.after)}, "
+            f"{number(self.test.difference, signed=True)} "
+            f"{interval(low, high, signed=True)}, {runs}: {sure}"
+        )
+
+
+def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
+    """Effects as strings, one line a model and metric."""
+    lines = [
+        {
+            "model": e.row,
+            "data set": e.dataset,
+            "protocol": e.protocol,
+            "metric": e.metric,
+            "main": number(e.before),
+            "variant": number(e.after),
+            "difference [95 %]": "pending"
+            if e.test is None
+            else f"{number(e.test.difference, signed=True)} "
+            f"{interval(e.test.ci_low, e.test.ci_high, signed=True)}",
+            "seeds": "–" if e.test is None else str(e.test.n_seeds),
+        }
+        for e in effects
+    ]
+    columns = ["data set", "protocol", "metric", "main", "variant", "difference [95 %]", "seeds"]
+    return pd.DataFrame(lines, columns=["model", *columns], dtype=str).set_index("model")
+
+
+def first_sentence(effects: Sequence[Effect]) -> str:
+    """The effect on the first model that has runs, for a sentence elsewhere in the book."""
+    ready = [effect for effect in effects if effect.test is not None]
+    return ready[0].sentence if ready else "pending"
+
+
+def readable(
+    table: Sequence[Mapping[str, Any]],
+    dataset: str,
+    protocol: str,
+    metrics: Sequence[str] = METRICS[:2],
+) -> pd.DataFrame:
+    """One data set and protocol for readers; a data set without runs in one line a model."""
+    frame = page_table(table, dataset, protocol, metrics)
+    if not any(r["n"] for r in table if (r["dataset"], r["protocol"]) == (dataset, protocol)):
+        printed = frame.xs("published", level=1)[list(metrics)]
+        printed.insert(len(metrics), "status", frame.xs("measured", level=1)["status"])
+        printed.columns = pd.Index([*(f"{metric}, published" for metric in metrics), "status"])
+        return printed
+    return frame
+
+
+def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Figure: measured means with intervals beside published values, one panel a data set."""
+    some = [r for r in table if r["metric"] == metric and r["n"]]
+    labels = list(dict.fromkeys(r["row"] for r in some))
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    printed: dict[str, dict[str, float]] = {}
+    for r in some:
+        series = panels.setdefault(r["dataset"], {}).setdefault(r["protocol"], {})
+        series[r["row"]] = Interval(r["mean"], r["ci_low"], r["ci_high"])
+        if r["published"] is not None:
+            printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
+    return intervals(panels, printed, labels, f"{metric} (share of users)")
+
+
+def open_table(
+    table: str,
+    namespace: Mapping[str, Any],
+    known: Sequence[str],
+    progress: bool = True,
+) -> Study:
+    """Check a notebook's parameters and get its records, retraining them if ``mode`` says so.
+
+    Args:
+        table: "<paper>/<table>".
+        namespace: the notebook's ``globals()``.
+        known: names of the notebook's parameters.
+        progress: show a bar while training (silent where TQDM_DISABLE is set).
+
+    Raises:
+        ReplicationError: a parameter that the notebook does not have, or a value that it may
+            not take.
+    """
+    check_names(namespace, known)
+    given = {name: namespace[name] for name in known}
+    mode, select = given.get("mode", "stored"), given.get("select", "validation")
+    if mode not in MODES:
+        raise ReplicationError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
+    if select not in amp_cf.SELECTS:
+        raise ReplicationError(f"unknown select {select!r}; use one of {', '.join(amp_cf.SELECTS)}")
+    resolve_device(given.get("device", "auto"))
+    dataset, personas, protocol = (given.get(n) for n in ("dataset", "personas", "protocol"))
+    seeds = given.get("seeds")
+    for name, value in (("personas", personas), ("seeds", seeds)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ReplicationError(f"{name} should be a whole number of at least 1, not {value!r}")
+    if mode == "quick":
+        dataset = dataset or QUICK_DATASET
+        protocol, seeds = protocol or "loo-random", seeds or 1
+    model = None if personas is None else ("mf" if personas == 1 else f"amp-{personas}")
+    models = (model,) if model else (QUICK_MODELS if mode == "quick" else None)
+    known_datasets = amp_cf.RUN_HERE if mode != "stored" else tuple(amp_cf.DATASETS)
+    if dataset is not None and dataset not in known_datasets:
+        raise ReplicationError(
+            f"unknown dataset {dataset!r}; this page can run {', '.join(known_datasets)}"
+        )
+    if protocol is not None and protocol not in amp_cf.ALL_PROTOCOLS:
+        raise ReplicationError(
+            f"unknown protocol {protocol!r}; use one of {', '.join(amp_cf.ALL_PROTOCOLS)}"
+        )
+    published = load_published(table.split("/")[0])
+    grid = amp_cf.statistics_grid() if table == amp_cf.TABLE1 else amp_cf.grid(select)
+    row = None if model is None else amp_cf.row_name(model)
+    grid = [
+        cell
+        for cell in grid
+        if (dataset is None or cell.dataset == dataset)
+        and (protocol is None or cell.protocol == protocol)
+        and (row is None or cell.row in (row, "MostPop", *amp_cf.PRINTED_ONLY))
+    ]
+    if mode == "stored":
+        store = Store(table)
+        records = store.load()
+        return Study(
+            table, mode, select, records, store.ranks(r["key"] for r in records), published, grid
+        )
+    jobs = amp_cf.plan([dataset] if dataset else None, models, [protocol] if protocol else None,
+                       select, "", seeds)  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="replication-") as scratch:
+        # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.
+        store = Store(table, paths.DATA / "reruns" if mode == "full" else Path(scratch))
+        ran = {(job.dataset, job.protocol, amp_cf.row_name(job.model)): 0 for job in jobs}
+        keys = []
+        for job, record, _ in amp_cf.run_and_store(
+            jobs, given.get("device", "auto"), store, progress
+        ):
+            ran[job.dataset, job.protocol, amp_cf.row_name(job.model)] += 1
+            keys.append(record["key"])
+        records = store.load()
+        ranks = store.ranks(r["key"] for r in records)
+    grid = [
+        Cell(
+            cell.table, cell.row, cell.dataset, cell.protocol, cell.select, cell.variant,
+            ran[cell.dataset, cell.protocol, cell.row],
+        )
+        for cell in _with_rows(grid, ran)
+    ]  # fmt: skip
+    return Study(table, mode, select, records, ranks, published, grid)
+
+
+def _with_rows(grid: Sequence[Cell], ran: Mapping[tuple[str, str, str], int]) -> list[Cell]:
+    """The cells that were run; a model that the table does not print gets cells of its own."""
+    there = {(c.dataset, c.protocol, c.row): c for c in grid}
+    pattern = next(c for c in grid if c.select != "none")
+    return [
+        there.get(place)
+        or Cell(pattern.table, place[2], place[0], place[1], pattern.select, pattern.variant)
+        for place in ran
+    ]
+
+
+def check_names(namespace: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise ReplicationError if a notebook was given a parameter that it does not have."""
+    names = {name for name in namespace if not name.startswith("_")}
+    unknown = sorted(names - set(known) - _IN_EVERY_KERNEL)
+    if unknown:
+        raise ReplicationError(
+            f"unknown parameter {', '.join(unknown)}; this notebook takes {', '.join(known)}"
+        )
+
+
+def made_by(records: Sequence[Record]) -> str:
+    """One sentence under a table: machines, devices, versions, code, time and cost of its runs."""
+    if not records:
+        return "No runs are recorded yet."
+
+    def several(values: Sequence[str]) -> str:
+        return " and ".join(dict.fromkeys(sorted(values)))
+
+    versions = several(
+        [", ".join(f"{k} {v}" for k, v in sorted(r["versions"].items())) for r in records]
+    )
+    machines = several([f"{r['machine']} ({r.get('device', 'cpu')})" for r in records])
+    days = sorted(r["time"][:10] for r in records)
+    hours = sum(r.get("seconds", 0.0) for r in records) / 3600
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    cost = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    return (
+        f"{len(records)} runs on {machines}; {versions}; "
+        f"code {several([r['source'] for r in records])}; {when}; {cost} of training in all."
+    )
