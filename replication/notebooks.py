@@ -39,6 +39,8 @@ from replication import paths
 from replication.errors import ReplicationError
 
 BOOK = paths.ROOT / "book"
+README = paths.ROOT / "README.md"
+README_BEGIN, README_END = "<!-- results:begin -->", "<!-- results:end -->"
 LIVE_PAGE = "amp_cf/live"
 PROGRESS = "REPLICATION_PROGRESS"  # environment variable: file to which a kernel writes progress
 STAMP = "replication_stamp"  # key in the metadata of a rendered notebook
@@ -174,6 +176,8 @@ def render(
                     cwd=str(source.page.parent),
                     progress_bar=False,
                     request_save_on_cell_execute=False,
+                    # no word about how the kernel is spoken to
+                    extra_arguments=["--IPKernelApp.log_level=40"],
                 )
             except papermill.PapermillExecutionError as error:
                 raise ReplicationError(
@@ -278,11 +282,18 @@ def _render_all(names: Sequence[str], force: bool, check: bool) -> int:
         )
     chosen = {name: found[name] for name in names} if names else found
     old = stale(chosen)
+    text = "" if names else readme_text()
+    readme_is_old = bool(text) and text != README.read_text(encoding="utf-8")
     if check:
+        if readme_is_old:
+            print("stale: README.md (run `python -m replication.notebooks`)")
         for name in old:
             print(f"stale: {name} (run `python -m replication.notebooks {name}`)")
         print(f"{len(chosen) - len(old)} of {len(chosen)} pages are up to date")
-        return 1 if old else 0
+        return 1 if old or readme_is_old else 0
+    if readme_is_old:
+        README.write_text(text, encoding="utf-8")
+        print("README.md: results brought up to date", flush=True)
     for name, source in chosen.items():
         if name not in old and not force:
             print(f"{name}: up to date")
@@ -292,6 +303,24 @@ def _render_all(names: Sequence[str], force: bool, check: bool) -> int:
             render(source)
         print(f"{name}: rendered in {time.monotonic() - start:.0f} s", flush=True)
     return 0
+
+
+def readme_text() -> str:
+    """README.md with its block of results as the committed records have them now.
+
+    Raises:
+        ReplicationError: the two comment lines around the block are not there.
+    """
+    from replication.papers.amp_cf.pages import summary_markdown
+
+    text = README.read_text(encoding="utf-8")
+    if text.count(README_BEGIN) != 1 or text.count(README_END) != 1:
+        raise ReplicationError(
+            f"README.md should hold one line {README_BEGIN} and one line {README_END}"
+        )
+    before, rest = text.split(README_BEGIN)
+    after = rest.split(README_END)[1]
+    return f"{before}{README_BEGIN}\n{summary_markdown()}\n{README_END}{after}"
 
 
 def _header(path: Path) -> dict[str, Any]:

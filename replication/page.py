@@ -208,6 +208,11 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
     return intervals(panels, printed, labels, f"{metric} (share of users)")
 
 
+def stored_table(table: str) -> Study:
+    """The committed records of a table, for a text outside a notebook."""
+    return open_table(table, {}, known=[])
+
+
 def open_table(
     table: str,
     namespace: Mapping[str, Any],
@@ -275,12 +280,8 @@ def open_table(
         # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.
         store = Store(table, paths.DATA / "reruns" if mode == "full" else Path(scratch))
         ran = {(job.dataset, job.protocol, amp_cf.row_name(job.model)): 0 for job in jobs}
-        keys = []
-        for job, record, _ in amp_cf.run_and_store(
-            jobs, given.get("device", "auto"), store, progress
-        ):
+        for job, _, _ in amp_cf.run_and_store(jobs, given.get("device", "auto"), store, progress):
             ran[job.dataset, job.protocol, amp_cf.row_name(job.model)] += 1
-            keys.append(record["key"])
         records = store.load()
         ranks = store.ranks(r["key"] for r in records)
     grid = [

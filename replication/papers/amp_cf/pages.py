@@ -17,7 +17,7 @@ from replication.compare import (
     ranks_of,
     user_standard_error,
 )
-from replication.page import Study
+from replication.page import Study, stored_table
 from replication.papers.amp_cf import claims, experiments
 from replication.protocols import NCF_CONSUMED_NEGATIVES
 from replication.records import Store
@@ -72,6 +72,26 @@ def headline(study: Study) -> str:
         f"{number(min(differences), signed=True)} to {number(max(differences), signed=True)}, "
         f"median {number(float(np.median(differences)), signed=True)})."
     )
+
+
+def summary_markdown() -> str:
+    """Headline and a short table of the committed records, for the front page of the project."""
+    study = stored_table(experiments.TABLE2)
+    rows = {(r["dataset"], r["protocol"], r["row"], r["metric"]): r for r in study.rows() if r["n"]}
+    shown = ("AMP-2", "AMP-3", "AMP-4", "AMP-8", "MF (r=1)", "MostPop")
+    lines = [
+        "| data set, protocol | " + " | ".join(shown) + " | published AMP-2 |",
+        "|---|" + "---:|" * (len(shown) + 1),
+    ]
+    for dataset, protocol in dict.fromkeys(key[:2] for key in rows):
+        values = [rows.get((dataset, protocol, row, "HR@10")) for row in shown]
+        printed = values[0] and values[0]["published"]
+        texts = [number(r["mean"]) if r else "pending" for r in values]
+        lines.append(
+            f"| `{dataset}`, `{protocol}` | {' | '.join(texts)} | "
+            f"{number(printed) if printed else 'not in the paper'} |"
+        )
+    return headline(study) + "\n\nHR@10, mean over seeds:\n\n" + "\n".join(lines)
 
 
 def resolution(study: Study) -> str:
