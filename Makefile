@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --constraint requirements.lock setuptools
 	@# pip says nothing while it unpacks: the loop does, for as long as this shell lives
-	@while sleep 10 && kill -0 $$$$ 2>/dev/null; do echo "  $(VENV): $$(du -sm $(VENV) | cut -f1) MB"; done & \
+	@while sleep 10 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  $(VENV): $$(du -sm $(VENV) | cut -f1) MB"; done & \
 	beat=$$!; trap 'kill $$beat' EXIT; trap 'exit 130' INT TERM; \
 	echo "installing the versions of requirements.lock"; \
 	$(BIN)/pip install --constraint requirements.lock --no-build-isolation --editable '.[book,test]'

@@ -151,7 +151,6 @@ def curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     colours = palette()
     with _style():

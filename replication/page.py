@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from replication import paths
+from replication import paths, tables
 from replication.compare import (
     METRICS,
     Cell,
@@ -71,55 +71,58 @@ class Study:
 
     def rows(self, variant: str = "", select: str | None = None) -> list[dict[str, Any]]:
         """Rows as ``replication.compare.rows`` has them, of the main cells or of a variant."""
-        grid = self.grid
-        if variant or (select and select != self.select):
-            places = {(c.row, c.dataset, c.protocol) for c in self.grid}
-            grid = [
-                cell
-                for cell in amp_cf.grid(select or self.select, variant)
-                if (cell.row, cell.dataset, cell.protocol) in places
-            ]
+        grid = self._cells(variant, select)
         return rows(grid, self.records, self.ranks, self.published, variant=variant)
 
     def runs(self, select: str | None = None, variant: str = "") -> list[Record]:
         """The records that count in the cells of the page."""
-        grid = amp_cf.grid(select or self.select, variant)
-        places = {(c.row, c.dataset, c.protocol) for c in self.grid}
-        grid = [c for c in grid if (c.row, c.dataset, c.protocol) in places]
+        grid = self._cells(variant, select)
         return [r for _, found in cells(grid, self.records) for r in found.values()]
+
+    def _cells(self, variant: str, select: str | None) -> list[Cell]:
+        """The page's own cells, or those of a variant at the same places."""
+        if not variant and select in (None, self.select):
+            return self.grid
+        shown = {_place(cell) for cell in self.grid}
+        return [c for c in amp_cf.grid(select or self.select, variant) if _place(c) in shown]
 
     def effects(
         self, variant: str = "", select: str | None = None, metrics: Sequence[str] = METRICS[:2]
     ) -> list[Effect]:
         """What a variant, or another way to select, does to each model of the main cells."""
-        other = amp_cf.grid(select or self.select, variant)
-        shown = {(c.row, c.dataset, c.protocol) for c in self.grid}
-        main = {
-            (cell.row, cell.dataset, cell.protocol): runs
-            for cell, runs in cells((c for c in self.grid if not c.variant), self.records)
-        }
+        main = {_place(cell): runs for cell, runs in cells(self.grid, self.records)}
         found = []
-        for cell, changed in cells(other, self.records):
-            place = (cell.row, cell.dataset, cell.protocol)
-            plain = main.get(place, {})
+        for cell, changed in cells(self._cells(variant, select), self.records):
+            plain = main.get(_place(cell), {})
             seeds = sorted(plain.keys() & changed.keys())
-            if place not in shown or not (seeds or variant):
-                continue
-            if not variant and cell.select == "none":  # MostPop has nothing to select
-                continue
+            if not variant and (cell.select == "none" or not seeds):
+                continue  # MostPop has nothing to select
             for metric in metrics:
                 test = before = after = None
                 if seeds:
-                    new, old = (self._values(runs, seeds, metric) for runs in (changed, plain))
+                    # A model without a seed has one main run, which stands beside every other.
+                    of_main, of_variant = (
+                        ([0], sorted(changed)) if cell.select == "none" else (seeds, seeds)
+                    )
+                    old = self._values(plain, of_main, metric)
+                    new = self._values(changed, of_variant, metric)
                     test = paired_test(new, old)
                     after, before = float(new.mean()), float(old.mean())
-                found.append(Effect(*place, metric, before, after, test))
+                found.append(Effect(*_place(cell), metric, before, after, test))
         return found
 
     def _values(self, runs: Mapping[int, Record], seeds: Sequence[int], metric: str) -> Floats:
         """[S, U] per-user values of some seeds of a cell."""
         ranks = [ranks_of(runs[seed], self.ranks, metric) for seed in seeds]
-        return per_user_values([found for found in ranks if found is not None], metric)
+        known = [array for array in ranks if array is not None]
+        if len(known) < len(ranks):
+            keys = ", ".join(runs[s]["key"] for s, r in zip(seeds, ranks, strict=True) if r is None)
+            raise ReplicationError(f"the records {keys} have no stored ranks; run them again")
+        return per_user_values(known, metric)
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return cell.row, cell.dataset, cell.protocol
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,10 @@ def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
             "variant": number(e.after),
             "difference [95 %]": "pending"
             if e.test is None
-            else f"{number(e.test.difference, signed=True)} "
-            f"{interval(e.test.ci_low, e.test.ci_high, signed=True)}",
+            else unbroken(
+                f"{number(e.test.difference, signed=True)} "
+                f"{interval(e.test.ci_low, e.test.ci_high, signed=True)}"
+            ),
             "seeds": "–" if e.test is None else str(e.test.n_seeds),
         }
         for e in effects
@@ -178,20 +183,42 @@ def first_sentence(effects: Sequence[Effect]) -> str:
     return ready[0].sentence if ready else "pending"
 
 
+def unbroken(text: str) -> str:
+    """The text of a cell, which may break before an interval and not inside one or around "±"."""
+    return text.replace(", ", ",\u00a0").replace(" ± ", "\u00a0±\u00a0")
+
+
 def readable(
     table: Sequence[Mapping[str, Any]],
     dataset: str,
     protocol: str,
     metrics: Sequence[str] = METRICS[:2],
 ) -> pd.DataFrame:
-    """One data set and protocol for readers; a data set without runs in one line a model."""
+    """One data set and protocol for readers: ours, the paper's below, the difference below that.
+
+    A model without runs has its published line only; ``gaps`` says why.
+    """
     frame = page_table(table, dataset, protocol, metrics)
-    if not any(r["n"] for r in table if (r["dataset"], r["protocol"]) == (dataset, protocol)):
-        printed = frame.xs("published", level=1)[list(metrics)]
-        printed.insert(len(metrics), "status", frame.xs("measured", level=1)["status"])
-        printed.columns = pd.Index([*(f"{metric}, published" for metric in metrics), "status"])
-        return printed
-    return frame
+    chosen = [r for r in table if (r["dataset"], r["protocol"]) == (dataset, protocol)]
+    short = {r["row"]: r["status"].split(":")[0] for r in chosen if not r["n"]}
+    for model, status in short.items():
+        if (model, "published") in frame.index:
+            frame = frame.drop((model, "measured"))
+            frame.loc[(model, "published"), "status"] = status
+        else:
+            frame.loc[(model, "measured"), "status"] = status
+    frame[list(metrics)] = frame[list(metrics)].map(unbroken)
+    return frame.rename(columns={"status": "runs"})
+
+
+def gaps(table: Sequence[Mapping[str, Any]], dataset: str, protocol: str) -> str:
+    """Why cells of one data set and protocol are empty, in one sentence a reason."""
+    reasons: dict[str, list[str]] = {}
+    for r in table:
+        if (r["dataset"], r["protocol"]) == (dataset, protocol) and r["status"] != "complete":
+            models = reasons.setdefault(r["status"], [])
+            models += [r["row"]] if r["row"] not in models else []
+    return "  \n".join(f"*{', '.join(models)}*: {status}." for status, models in reasons.items())
 
 
 def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
@@ -205,7 +232,8 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         series[r["row"]] = Interval(r["mean"], r["ci_low"], r["ci_high"])
         if r["published"] is not None:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
-    return intervals(panels, printed, labels, f"{metric} (share of users)")
+    unit = " (share of users)" if metric.startswith("HR") else ""
+    return intervals(panels, printed, labels, f"{metric}{unit}")
 
 
 def stored_table(table: str) -> Study:
@@ -231,18 +259,21 @@ def open_table(
         ReplicationError: a parameter that the notebook does not have, or a value that it may
             not take.
     """
+    tables.use()  # data frames whole, and readable on a phone
     check_names(namespace, known)
     given = {name: namespace[name] for name in known}
     mode, select = given.get("mode", "stored"), given.get("select", "validation")
     if mode not in MODES:
         raise ReplicationError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
+    if mode != "stored" and "device" not in known:
+        raise ReplicationError(f"this page only shows stored records; mode {mode!r} is not for it")
     if select not in amp_cf.SELECTS:
         raise ReplicationError(f"unknown select {select!r}; use one of {', '.join(amp_cf.SELECTS)}")
     resolve_device(given.get("device", "auto"))
     dataset, personas, protocol = (given.get(n) for n in ("dataset", "personas", "protocol"))
     seeds = given.get("seeds")
     for name, value in (("personas", personas), ("seeds", seeds)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (type(value) is not int or value < 1):
             raise ReplicationError(f"{name} should be a whole number of at least 1, not {value!r}")
     if mode == "quick":
         dataset = dataset or QUICK_DATASET
@@ -269,6 +300,11 @@ def open_table(
         and (row is None or cell.row in (row, "MostPop", *amp_cf.PRINTED_ONLY))
     ]
     if mode == "stored":
+        if not grid or (row is not None and row not in {cell.row for cell in grid}):
+            wanted = ", ".join(str(name) for name in (row, dataset, protocol) if name is not None)
+            raise ReplicationError(f"{table} has no cell of {wanted}; mode 'full' can run others")
+        if seeds is not None:
+            grid = [c if c.select == "none" else replace(c, seeds_required=seeds) for c in grid]
         store = Store(table)
         records = store.load()
         return Study(
@@ -285,12 +321,9 @@ def open_table(
         records = store.load()
         ranks = store.ranks(r["key"] for r in records)
     grid = [
-        Cell(
-            cell.table, cell.row, cell.dataset, cell.protocol, cell.select, cell.variant,
-            ran[cell.dataset, cell.protocol, cell.row],
-        )
+        replace(cell, seeds_required=ran[cell.dataset, cell.protocol, cell.row])
         for cell in _with_rows(grid, ran)
-    ]  # fmt: skip
+    ]
     return Study(table, mode, select, records, ranks, published, grid)
 
 
@@ -311,7 +344,8 @@ def check_names(namespace: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = sorted(names - set(known) - _IN_EVERY_KERNEL)
     if unknown:
         raise ReplicationError(
-            f"unknown parameter {', '.join(unknown)}; this notebook takes {', '.join(known)}"
+            f"unknown parameter {', '.join(unknown)}; this notebook takes {', '.join(known)} "
+            "(to run its cells once more, restart its kernel)"
         )
 
 
@@ -331,7 +365,8 @@ def made_by(records: Sequence[Record]) -> str:
     hours = sum(r.get("seconds", 0.0) for r in records) / 3600
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     cost = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    trained = f"; {cost} of training in all" if hours else ""
     return (
-        f"{len(records)} runs on {machines}; {versions}; "
-        f"code {several([r['source'] for r in records])}; {when}; {cost} of training in all."
+        f"{len(records)} {'run' if len(records) == 1 else 'runs'} on {machines}; {versions}; "
+        f"code {several([r['source'] for r in records])}; {when}{trained}."
     )

@@ -73,7 +73,7 @@ TUNING_PROTOCOL = "loo-random"
 # An epoch of ml-1m is ten epochs of the small data sets: the most epochs of a trial and of a run.
 # (Trials on fewer users would not do: a user's row is then in ten times as many batches, which
 # moves the best weight decay.)
-TUNING_EPOCHS = {"ml-1m": 3}
+TUNING_EPOCHS = {"ml-1m": 2}
 MAX_EPOCHS = {"ml-1m": 10}
 
 
