@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 import torch
 
 from replication import paths
@@ -20,7 +19,7 @@ from replication.data import DATASETS as LOADERS
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.papers.amp_cf import experiments as amp_cf
-from replication.records import Record, Store, provenance, source_hash
+from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
 
 Command = Callable[[argparse.Namespace], int]
@@ -35,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it went well, 1 with one sentence on stderr if not, 130 on Ctrl-C."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.command(arguments)
+        status = arguments.command(arguments)
+        sys.stdout.flush()  # here, where a full disk or a reader that has left is one sentence
+        return status
     except ReplicationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -48,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +133,17 @@ def _checked_table(name: str) -> str:
     return name
 
 
+def _loadable(dataset: str) -> None:
+    """Raise unless there is a loader for a data set, saying why there is none."""
+    _checked("data set", [dataset], list(amp_cf.DATASETS))
+    if dataset not in LOADERS:
+        raise ReplicationError(f"nothing can be run on {dataset}: {_no_loader(dataset)}")
+
+
+def _no_loader(dataset: str) -> str:
+    return amp_cf.NO_LICENCE if dataset == "yahoo-music" else "it has no loader yet"
+
+
 def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in known:
@@ -141,6 +158,9 @@ def _list(arguments: argparse.Namespace) -> int:
     records = Store(amp_cf.TABLE2).load()
     stored = Counter((r["dataset"], r["protocol"], r["variant"], r["row"]) for r in records)
     print(f"tables    {', '.join(TABLES)}")
+    print("data sets")
+    for name, protocols in amp_cf.PROTOCOLS.items():
+        print(f"  {name}: {', '.join(protocols)}")
     print("models    " + ", ".join(f"{key} ({row})" for key, row in amp_cf.MODELS.items()))
     print(f"selects   {', '.join(amp_cf.SELECTS)}")
     print("variants")
@@ -172,7 +192,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(f"[{extra}]{'':<{8 - len(extra)}}{package} {version(package)}")
         except PackageNotFoundError:
             print(f"[{extra}]{'':<{8 - len(extra)}}missing: pip install -e .[{extra}]")
-    print(f"results   {paths.RESULTS}: {len(Store(amp_cf.TABLE2).load())} runs of {amp_cf.TABLE2}")
+    try:
+        stored = f"{len(Store(amp_cf.TABLE2).load())} runs of {amp_cf.TABLE2}"
+    except ReplicationError as error:
+        stored = f"broken: {error}"
+    print(f"results   {paths.RESULTS}: {stored}")
     print(f"code      {source_hash()}")
     for name in LOADERS:
         try:
@@ -182,8 +206,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(f"data      {name}: missing: {error}")
     for name in amp_cf.PROTOCOLS:
         if name not in LOADERS:
-            why = amp_cf.NO_LICENCE if name == "yahoo-music" else "no loader yet"
-            print(f"data      {name}: missing: {why}")
+            print(f"data      {name}: missing: {_no_loader(name)}")
     return 0
 
 
@@ -193,7 +216,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
     datasets = arguments.dataset or list(amp_cf.RUN_HERE)
-    _checked("data set", datasets, list(amp_cf.DATASETS))
+    for dataset in datasets:
+        _loadable(dataset)
     resolve_device(arguments.device)
     if table == amp_cf.TABLE1:
         for dataset in datasets:
@@ -216,7 +240,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    _checked("data set", [arguments.dataset], list(amp_cf.DATASETS))
+    _loadable(arguments.dataset)
     best = (-1.0, -1)
     for trial, record, new in amp_cf.tune(arguments.model, arguments.dataset, arguments.device):
         value = record["metrics"]["NDCG@10"]
@@ -235,7 +259,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
     _checked("variant", [arguments.variant] if arguments.variant else [], list(amp_cf.VARIANTS))
-    print(render(table_rows(table, arguments.select, arguments.variant), arguments.format))
+    text = render(table_rows(table, arguments.select, arguments.variant), arguments.format)
+    print(text.rstrip("\n"))
     return 0
 
 
@@ -283,6 +308,8 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     On the machine type, device and versions that made it the numbers must be the same to the
     bit; elsewhere within ``TOLERANCE_ELSEWHERE``.
     """
+    if record["key"] != record_key(record):
+        return False, "its key does not fit its content: the record was altered"
     again, ranks = amp_cf.rerun(record, resolve_device(device))
     if again["data_hash"] != record["data_hash"]:
         return False, f"other data: {again['data_source']} here, {record['data_source']} then"
@@ -291,12 +318,16 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
         "device"
     ) == record.get("device")
     code = "same code" if now["source"] == record["source"] else "other code"
+    if set(again["metrics"]) != set(record["metrics"]):
+        return False, f"other metrics: {', '.join(again['metrics'])} here"
     off = max(abs(again["metrics"][k] - v) for k, v in record["metrics"].items())
     if not same_place:
         return off <= TOLERANCE_ELSEWHERE, f"largest difference {off:.4f}, other machine, {code}"
     stored = store.ranks([record["key"]]).get(record["key"])
     if stored is not None and ranks is not None:
+        if len(stored[0]) != len(ranks):
+            return False, f"ranks of {len(ranks)} users here, of {len(stored[0])} then"
         moved = int((stored[0] != ranks).sum())
         users = int((stored[0] != NO_RANK).sum())
         return off == 0 and moved == 0, f"{moved} of {users} users' ranks differ, {code}"
-    return bool(np.isclose(off, 0.0, atol=0.0)), f"largest difference {off:.2g}, {code}"
+    return off == 0, f"largest difference {off:.2g}, {code}"

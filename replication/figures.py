@@ -60,12 +60,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean and range over seeds by epoch; all of one length [E]."""
+    """The mean over seeds by epoch, up to the epoch that all reached [E], and each seed's own."""
 
-    x: Sequence[float]
     mean: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    seeds: Sequence[Sequence[float]] = ()
 
 
 def palette() -> list[tuple[float, float, float]]:
@@ -107,10 +105,10 @@ def intervals(
                         value, number, marker="D", s=46, facecolor="none", edgecolor=INK,
                         linewidth=1.4, zorder=4,
                     )  # fmt: skip
-            for place, name in enumerate(names):
-                shift = 0.34 * (place - (len(names) - 1) / 2)
+            for rank, (name, points) in enumerate(series.items()):
+                place, shift = names.index(name), 0.3 * (rank - (len(series) - 1) / 2)
                 for number, label in enumerate(labels):
-                    point = series.get(name, {}).get(label)
+                    point = points.get(label)
                     if point is None:
                         continue
                     colour = colours[place % len(colours)]
@@ -141,7 +139,7 @@ def curves(
     xlabel: str = "epoch",
     columns: int = 2,
 ) -> Figure:
-    """Lines over epochs with a band from the lowest to the highest seed, one panel a quantity.
+    """Means over epochs as thick lines, each seed as a thin one, one panel a quantity.
 
     Args:
         panels: panel title -> line name -> curve.
@@ -159,13 +157,12 @@ def curves(
             for name, curve in lines.items():
                 place = names.index(name)
                 colour = colours[place % len(colours)]
+                for seed in curve.seeds:
+                    axis.plot(range(1, len(seed) + 1), seed, color=colour, linewidth=0.7, alpha=0.4)
                 axis.plot(
-                    curve.x, curve.mean, color=colour, linewidth=1.8,
+                    range(1, len(curve.mean) + 1), curve.mean, color=colour, linewidth=2.0,
                     linestyle=DASHES[place % len(DASHES)],
                 )  # fmt: skip
-                if curve.low is not None and curve.high is not None:
-                    axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18,
-                                      linewidth=0)  # fmt: skip
             axis.set_title(title)
             axis.set_xlabel(xlabel)
             axis.set_ylabel(ylabels.get(title, ""))
@@ -191,26 +188,18 @@ def png(figure: Figure) -> Any:
     return Image(data=buffer.getvalue(), format="png")
 
 
-def band(values: Sequence[Sequence[float]]) -> Curve | None:
-    """Mean, lowest and highest of curves of different lengths, epoch by epoch.
+def over_seeds(values: Sequence[Sequence[float]]) -> Curve | None:
+    """The mean of curves of different lengths E_s, epoch by epoch, and the curves themselves.
 
-    Epochs that not every curve reached are left out, so that the mean never jumps because a
-    curve ended. values: curves of lengths E_s; None if there is nothing to draw.
+    The mean ends where the first curve ends, so that it never jumps because one ended. None if
+    there is nothing to draw.
     """
-    usable = [np.asarray(line, dtype=float) for line in values if len(line)]
+    usable = [list(map(float, line)) for line in values if len(line)]
     if not usable:
         return None
-    shortest = min(len(line) for line in usable)
-    stack = np.stack([line[:shortest] for line in usable])  # [S, E]
-    epochs = np.arange(1, shortest + 1)
-    if len(usable) == 1:
-        return Curve(epochs.tolist(), stack[0].tolist())
-    return Curve(
-        epochs.tolist(),
-        stack.mean(0).tolist(),
-        stack.min(0).tolist(),
-        stack.max(0).tolist(),
-    )
+    shortest = min(map(len, usable))
+    mean = np.mean([line[:shortest] for line in usable], axis=0)  # [E]
+    return Curve(mean.tolist(), usable if len(usable) > 1 else ())
 
 
 def _style() -> Any:
@@ -246,6 +235,6 @@ def _handle(
 def _legend(figure: Figure, handles: list[Any]) -> None:
     if handles:
         figure.legend(
-            handles=handles, loc="outside upper left", ncols=min(len(handles), 4),
+            handles=handles, loc="outside upper left", ncols=min(len(handles), 5),
             handletextpad=0.5, columnspacing=1.4,
         )  # fmt: skip

@@ -238,7 +238,7 @@ def render_live(force: bool = False) -> int:
     notebook = json.loads(target.read_text(encoding="utf-8"))
     for text in _outputs(notebook, "live-table", "text/plain"):
         print(f"\n{text}\n")
-    verdicts = _outputs(notebook, "live-verdict", "text/plain")
+    verdicts = _outputs(notebook, "live-verdict", "text/markdown")
     print(verdicts[0] if verdicts else "live: the page states no verdict")
     passed = bool(verdicts) and verdicts[0].startswith("within")
     return 0 if passed else 1

@@ -165,10 +165,8 @@ def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
             "variant": number(e.after),
             "difference [95 %]": "pending"
             if e.test is None
-            else unbroken(
-                f"{number(e.test.difference, signed=True)} "
-                f"{interval(e.test.ci_low, e.test.ci_high, signed=True)}"
-            ),
+            else f"{number(e.test.difference, signed=True)} "
+            f"{interval(e.test.ci_low, e.test.ci_high, signed=True)}",
             "seeds": "–" if e.test is None else str(e.test.n_seeds),
         }
         for e in effects
@@ -181,11 +179,6 @@ def first_sentence(effects: Sequence[Effect]) -> str:
     """The effect on the first model that has runs, for a sentence elsewhere in the book."""
     ready = [effect for effect in effects if effect.test is not None]
     return ready[0].sentence if ready else "pending"
-
-
-def unbroken(text: str) -> str:
-    """The text of a cell, which may break before an interval and not inside one or around "±"."""
-    return text.replace(", ", ",\u00a0").replace(" ± ", "\u00a0±\u00a0")
 
 
 def readable(
@@ -207,7 +200,6 @@ def readable(
             frame.loc[(model, "published"), "status"] = status
         else:
             frame.loc[(model, "measured"), "status"] = status
-    frame[list(metrics)] = frame[list(metrics)].map(unbroken)
     return frame.rename(columns={"status": "runs"})
 
 
@@ -302,7 +294,8 @@ def open_table(
     if mode == "stored":
         if not grid or (row is not None and row not in {cell.row for cell in grid}):
             wanted = ", ".join(str(name) for name in (row, dataset, protocol) if name is not None)
-            raise ReplicationError(f"{table} has no cell of {wanted}; mode 'full' can run others")
+            others = "; mode 'full' can run it" if grid else ""
+            raise ReplicationError(f"{table} has no cell of {wanted}{others}")
         if seeds is not None:
             grid = [c if c.select == "none" else replace(c, seeds_required=seeds) for c in grid]
         store = Store(table)
@@ -362,10 +355,12 @@ def made_by(records: Sequence[Record]) -> str:
     )
     machines = several([f"{r['machine']} ({r.get('device', 'cpu')})" for r in records])
     days = sorted(r["time"][:10] for r in records)
-    hours = sum(r.get("seconds", 0.0) for r in records) / 3600
+    seconds = sum(r.get("seconds", 0.0) for r in records)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    cost = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
-    trained = f"; {cost} of training in all" if hours else ""
+    cost = f"{seconds:.0f} seconds"
+    if seconds >= 120:
+        cost = f"{seconds / 60:.0f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
+    trained = f"; {cost} of training in all" if seconds else ""
     return (
         f"{len(records)} {'run' if len(records) == 1 else 'runs'} on {machines}; {versions}; "
         f"code {several([r['source'] for r in records])}; {when}{trained}."

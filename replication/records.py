@@ -1,4 +1,4 @@
-"""The store of run records: append-only, content-addressed, all or nothing.
+"""The store of run records: content-addressed, records are only added, all or nothing.
 
 A record is one run of one cell with one seed, a JSON object on a line of
 ``results/<paper>/<table>.jsonl``. Its key is a hash of the cell, the full configuration, the
@@ -6,11 +6,15 @@ data's content and the seed, so that a run that is already there is not repeated
 code is recorded as provenance and is not part of the key: whether a change of the code changed a
 number is what ``audit`` finds out by running it again. Per-user ranks lie beside it in one
 parquet file a table.
+
+A record is added by renaming a new version of the file over the old one: a kernel may cut a write
+short when it kills the writer, so that appending in place could leave half a line.
 """
 
 from __future__ import annotations
 
 import ast
+import errno
 import fcntl
 import hashlib
 import json
@@ -36,6 +40,7 @@ Record = dict[str, Any]
 
 ADDRESS = ("table", "row", "dataset", "data_hash", "protocol", "variant", "select", "config")
 REQUIRED = (*ADDRESS, "key", "seed", "metrics")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSIONED = ("numpy", "scipy", "pandas", "torch")
 
 
@@ -96,14 +101,12 @@ class Store:
         Raises:
             ReplicationError: a line is not a whole record; names the file and the line.
         """
-        if not self.path.exists():
-            return []
         records = []
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self._content().splitlines(), 1):
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode(), parse_constant=_no_number)
                 absent = [name for name in REQUIRED if name not in record]
-            except (json.JSONDecodeError, TypeError):
+            except (ValueError, TypeError):  # not UTF-8, not JSON, NaN, no object
                 raise ReplicationError(
                     f"line {number} of {self.path} is not a JSON object; "
                     "restore the file from git or delete that line"
@@ -135,30 +138,42 @@ class Store:
         Raises:
             ReplicationError: a metric is not a number, or the disk refused; then nothing changed.
         """
-        record = {"key": record_key(record), **record}
+        record = {"key": record_key(record)} | {k: v for k, v in record.items() if k != "key"}
+        what = f"the record of {record['row']} on {record['dataset']}"
         for name, value in record["metrics"].items():
             if not math.isfinite(value):
                 raise ReplicationError(f"the metric {name} of a run is {value}; it is not stored")
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        with self._locked():
-            if record["key"] in self.keys():
-                return False
-            try:
+        try:
+            line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        except ValueError:
+            raise ReplicationError(f"{what} holds NaN or infinity; it is not stored") from None
+        try:
+            with self._locked():
+                if record["key"] in self.keys():
+                    return False
+                new = {}
                 if ranks is not None:  # first: ranks without a record are harmless
-                    self._add_ranks(record["key"], ranks, ranks_full)
-                _append_whole(self.path, line)
-            except OSError as error:
-                raise ReplicationError(
-                    f"the record of {record['row']} on {record['dataset']} could not be written "
-                    f"to {self.path} ({error.strerror}); free some space and run it again"
-                ) from error
+                    new[self.ranks_path] = self._with_ranks(record["key"], ranks, ranks_full)
+                old = self._content()
+                new[self.path] = old + (b"\n" if old and not old.endswith(b"\n") else b"") + line
+                _replace(new)
+        except OSError as error:
+            remedy = "free some space" if error.errno in NO_SPACE else "make it writable"
+            raise ReplicationError(
+                f"{what} could not be written to {self.path} "
+                f"({error.strerror or error}); {remedy} and run it again"
+            ) from error
         return True
 
     def ranks(self, keys: Iterable[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Ranks and full-catalogue ranks ([U] uint16 each) of the records asked for."""
+        """Ranks and full-catalogue ranks ([U] uint16 each) of the records asked for.
+
+        Raises:
+            ReplicationError: the file of the ranks is broken.
+        """
         if not self.ranks_path.exists():
             return {}
-        table = pq.read_table(self.ranks_path, filters=[("key", "in", list(keys))])
+        table = self._read_ranks(filters=[("key", "in", list(keys))])
         found = {}
         for row in range(len(table)):
             full = table["ranks_full"][row]
@@ -168,7 +183,19 @@ class Store:
             )
         return found
 
-    def _add_ranks(self, key: str, ranks: np.ndarray, full: np.ndarray | None) -> None:
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _read_ranks(self, **arguments: Any) -> pa.Table:
+        try:
+            return pq.read_table(self.ranks_path, **arguments)
+        except (pa.ArrowException, OSError):
+            raise ReplicationError(
+                f"{self.ranks_path} is not a whole parquet file; restore it from git"
+            ) from None
+
+    def _with_ranks(self, key: str, ranks: np.ndarray, full: np.ndarray | None) -> bytes:
+        """The content of the ranks' file with one record more."""
         kind = pa.list_(pa.uint16())
         new = pa.table(
             {
@@ -178,15 +205,12 @@ class Store:
             }
         )
         if self.ranks_path.exists():
-            old = pq.read_table(self.ranks_path)
+            old = self._read_ranks()
             keep = [k.as_py() != key for k in old["key"]]
             new = pa.concat_tables([old.filter(pa.array(keep)), new])
-        partial = self.ranks_path.with_suffix(f".{os.getpid()}.part")
-        try:
-            pq.write_table(new, partial, compression="zstd", compression_level=9)
-            os.replace(partial, self.ranks_path)
-        finally:
-            partial.unlink(missing_ok=True)
+        content = pa.BufferOutputStream()
+        pq.write_table(new, content, compression="zstd", compression_level=9)
+        return content.getvalue().to_pybytes()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -197,15 +221,21 @@ class Store:
             yield
 
 
-def _append_whole(path: Path, line: bytes) -> None:
-    """Append a line so that it is there whole or not at all."""
-    with open(path, "ab", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            written = file.write(line)
-            if written != len(line):
-                raise OSError(28, "No space left on device")
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(size)
-            raise
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Put new versions of files in place, in this order, once all are safely on the disk."""
+    partials = {path: path.with_name(f".{path.name}.part") for path in contents}
+    try:
+        for path, content in contents.items():
+            with open(partials[path], "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, partial in partials.items():
+            os.replace(partial, path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

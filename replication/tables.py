@@ -2,8 +2,8 @@
 
 pandas itself shortens long texts and long tables, gives the names of the index a row of their own
 and lets numbers break anywhere. Here every cell is shown whole, an interval never breaks inside,
-equal labels of the outer index are merged, and the table scrolls in a box of its own where the
-screen is narrow. ``use`` makes a notebook show all its frames so.
+and the table scrolls in a box of its own where the screen is narrow. ``use`` makes a notebook show
+all its frames so.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from typing import Any
 
 import pandas as pd
 
+EMPTY = "Pending: no runs are recorded yet."
 # A number with what belongs to it: "0.7 ± 0.01", "[0.1, 0.2]". Spaces inside do not break.
 _TOGETHER = re.compile(r"\[[^][]*\d[^][]*\]|[\d.,]+ ± [\d.,]+")
 _MINUS = re.compile(r"(?<![\w.,)\]])-(?=\d)")
 _NUMERIC = re.compile(r"[\d\s.,+\-−–±\[\]%()eE]*")
+_STATUS = {"pending", "unavailable", "–"}  # stand where a number would
+_NAME = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)+\b")  # "ml-latest-small", "loo-random"
+_SHORT, _LONG = 18, 40  # characters: shorter texts never break, longer ones get room
 
 
 def use() -> None:
@@ -39,24 +43,27 @@ def use() -> None:
 
 def to_text(frame: pd.DataFrame) -> str:
     """The whole frame as plain text."""
-    return frame.to_string() if len(frame) else "no rows"
+    return EMPTY if frame.empty else frame.to_string()
 
 
 def to_html(frame: pd.DataFrame) -> str:
     """The whole frame as one HTML table in a box that scrolls sideways.
 
-    The index becomes row headings. With an index of two levels, equal labels of the outer one are
-    merged, and the inner one ("measured", "published", ...) is the class of its row, so that the
-    style sheet can tell our numbers from printed ones.
+    The index becomes row headings, unless it only counts the rows; equal labels that follow each
+    other are merged. With an index of two levels the inner one ("measured", "published", ...) is
+    the class of its row, so that the style sheet can tell our numbers from printed ones. A frame
+    without rows becomes a sentence.
     """
+    if frame.empty:
+        return f"<p>{EMPTY}</p>"
+    plain = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     levels = frame.index.nlevels
-    names = [str(name or "") for name in frame.index.names]
+    names = [] if plain else [str(name or "") for name in frame.index.names]
     columns = [
         " ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns
     ]
     numeric = [
-        all(_NUMERIC.fullmatch(str(value)) for value in frame.iloc[:, place])
-        for place in range(len(columns))
+        _is_numeric([str(value) for value in frame.iloc[:, place]]) for place in range(len(columns))
     ]
     label = html.escape(f"table of {', '.join(filter(None, [*names, *columns]))}", quote=True)
     out = [
@@ -65,7 +72,7 @@ def to_html(frame: pd.DataFrame) -> str:
         "<thead><tr>",
         *(f'<th scope="col">{_text(name)}</th>' if name else "<td></td>" for name in names),
         *(
-            f'<th scope="col"{_class("num" if right else "")}>{_text(name)}</th>'
+            f'<th scope="col"{_head(name, right)}>{_text(name)}</th>'
             for name, right in zip(columns, numeric, strict=True)
         ),
         "</tr></thead>",
@@ -80,13 +87,14 @@ def to_html(frame: pd.DataFrame) -> str:
         for number, key in enumerate(members):
             kind = re.sub(r"\W+", "-", str(key[-1])) if levels > 1 else ""
             out.append(f"<tr{_class(f'rep-{kind}' if kind else '')}>")
-            if levels == 1 or number == 0:
-                span = f' rowspan="{len(members)}"' if levels > 1 and len(members) > 1 else ""
-                text = outer if levels > 1 else key[0]
-                out.append(f'<th scope="row"{span}>{_text(text)}</th>')
-            out += [f'<th scope="row" class="rep-kind">{_text(part)}</th>' for part in key[1:]]
+            if number == 0 and not plain:
+                span = f' rowspan="{len(members)}"' if len(members) > 1 else ""
+                out.append(f'<th scope="row"{span}{_size(outer)}>{_text(outer)}</th>')
             out += [
-                f"<td{_class('num' if right else '')}>{_text(value)}</td>"
+                f'<th scope="row"{_size(part, "rep-kind")}>{_text(part)}</th>' for part in key[1:]
+            ]
+            out += [
+                f"<td{_size(value, 'num' if right else '')}>{_text(value)}</td>"
                 for value, right in zip(values[place], numeric, strict=True)
             ]
             out.append("</tr>")
@@ -96,12 +104,30 @@ def to_html(frame: pd.DataFrame) -> str:
     return "".join(out)
 
 
+def _is_numeric(texts: list[str]) -> bool:
+    """Whether a column holds numbers, and words only where a number is missing."""
+    rest = [text for text in texts if text and text not in _STATUS]
+    return bool(rest) and all(_NUMERIC.fullmatch(text) for text in rest)
+
+
 def _class(name: str) -> str:
     return f' class="{name}"' if name else ""
 
 
+def _head(name: str, right: bool) -> str:
+    kinds = ["num"] if right else []
+    return _class(" ".join([*kinds, "short"] if " " not in name else kinds))
+
+
 def _text(value: Any) -> str:
-    """Escaped, with real minus signs and no break inside a number and its interval."""
+    """Escaped, with real minus signs and no break inside a name or a number and its interval."""
     text = "" if value is None else str(value)
     text = _TOGETHER.sub(lambda match: match[0].replace(" ", "\u00a0"), _MINUS.sub("−", text))
-    return html.escape(text)
+    return _NAME.sub(lambda match: f'<span class="short">{match[0]}</span>', html.escape(text))
+
+
+def _size(value: Any, *more: str) -> str:
+    """The class of a cell by the length of its text."""
+    length = len(str(value))
+    kind = "short" if length <= _SHORT else "long" if length > _LONG else ""
+    return _class(" ".join(filter(None, [kind, *more])))

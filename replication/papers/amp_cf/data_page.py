@@ -15,18 +15,18 @@ from replication.papers.amp_cf import experiments
 
 PENDING = "Pending: no runs are recorded yet."
 
-# How Table 1 prints each statistic: digits after the point, and a short heading.
-_PRINTED = {
-    "users": (0, "users"),
-    "items": (0, "items"),
-    "training examples": (0, "training examples"),
-    "sparsity": (3, "sparsity"),
-    "ratings per user mean": (1, "per user: mean"),
-    "ratings per user std": (1, "sd"),
-    "ratings per user median": (0, "median"),
-    "ratings per item mean": (1, "per item: mean"),
-    "ratings per item std": (1, "sd "),
-    "ratings per item median": (0, "median "),
+# How Table 1 prints each statistic: digits after the point.
+_DIGITS = {
+    "users": 0,
+    "items": 0,
+    "training examples": 0,
+    "sparsity": 3,
+    "ratings per user mean": 1,
+    "ratings per user std": 1,
+    "ratings per user median": 0,
+    "ratings per item mean": 1,
+    "ratings per item std": 1,
+    "ratings per item median": 0,
 }
 
 
@@ -41,7 +41,7 @@ def statistics(study: Study) -> list[dict[str, Any]]:
 def _digits(value: float | None, metric: str, signed: bool = False) -> str:
     if value is None:
         return "–"
-    places = _PRINTED[metric][0]
+    places = _DIGITS[metric]
     rounded = round(value, places) + 0.0
     return f"{rounded:+,.{places}f}" if signed else f"{rounded:,.{places}f}"
 
@@ -52,38 +52,43 @@ def _agrees(row: dict[str, Any]) -> bool:
 
 
 def statistics_table(study: Study) -> pd.DataFrame:
-    """Table 1 as strings: measured above published above the difference, one group a data set."""
+    """Table 1 as strings: measured above published above the difference, one column a data set."""
+    found = {(r["dataset"], r["metric"]): r for r in statistics(study)}
+    sets = list(dict.fromkeys(dataset for dataset, _ in found))
     index, lines = [], []
-    found = statistics(study)
-    for dataset in dict.fromkeys(row["dataset"] for row in found):
-        own = [row for row in found if row["dataset"] == dataset]
-        names = {row["metric"]: row for row in own}
-        name = own[0]["row"]
-        measured = any(row["mean"] is not None for row in own)
-        printed = any(row["published"] is not None for row in own)
-        status = own[0]["status"] if not measured else ""
-        index.append((name, "measured"))
-        lines.append([_digits(names[m]["mean"], m) for m in _PRINTED] + [status])
-        if printed:
-            index.append((name, "published"))
-            lines.append([_digits(names[m]["published"], m) for m in _PRINTED] + [""])
-        if measured and printed:
-            index.append((name, "difference"))
-            lines.append(
-                [
-                    "0"
-                    if _agrees(names[m])
-                    else _digits(names[m]["mean"] - names[m]["published"], m, signed=True)
-                    for m in _PRINTED
-                ]
-                + [""]
-            )
-        elif measured:
-            lines[-1][-1] = "not in the paper"
-    columns = [*(short for _, short in _PRINTED.values()), "status"]
+    for metric in _DIGITS:
+        own = [found[dataset, metric] for dataset in sets]
+        index += [(metric, kind) for kind in ("measured", "published", "difference")]
+        lines.append(
+            [r["status"].split(":")[0] if r["mean"] is None else _digits(r["mean"], metric)
+             for r in own]
+        )  # fmt: skip
+        lines.append([_digits(r["published"], metric) for r in own])
+        lines.append([_gap(r) for r in own])
     return pd.DataFrame(
-        lines, columns=columns, index=pd.MultiIndex.from_tuples(index, names=["data set", ""])
+        lines,
+        columns=[experiments.DATASETS[dataset] for dataset in sets],
+        index=pd.MultiIndex.from_tuples(index, names=["statistic", ""]),
     )
+
+
+def _gap(row: dict[str, Any]) -> str:
+    """Measured minus published; 0 where they agree to the printed digit."""
+    if row["mean"] is None or row["published"] is None:
+        return "–"
+    if _agrees(row):
+        return "0"
+    return _digits(row["mean"] - row["published"], row["metric"], signed=True)
+
+
+def statistics_gaps(study: Study) -> str:
+    """Why some data sets have no measured statistics, a line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in statistics(study):
+        if row["mean"] is None:
+            names = reasons.setdefault(row["status"], [])
+            names += [] if row["row"] in names else [row["row"]]
+    return "  \n".join(f"*{', '.join(names)}*: {status}." for status, names in reasons.items())
 
 
 def statistics_headline(study: Study) -> str:
@@ -130,29 +135,42 @@ def consistency(study: Study) -> pd.DataFrame:
 
 
 def contradictions(study: Study) -> str:
-    """One sentence on the printed statistics that contradict each other."""
+    """One sentence on the printed statistics that contradict each other, with the products."""
     table = consistency(study)
-    bad = [
-        f"{name} ({' and '.join(kinds)})"
-        for name, kinds in (
-            (name, [k for k in ("users", "items") if line[f"{k} agree"] == "NO"])
-            for name, line in table.iterrows()
-        )
-        if kinds
-    ]
+    printed = published_values(study.published)
+    names = {row: dataset for dataset, row in experiments.DATASETS.items()}
+    bad = []
+    for row, line in table.iterrows():
+        place = ("table1", str(row), names[str(row)])
+        for kind in ("user", "item"):
+            if line[f"{kind}s agree"] == "NO":
+                number, mean = (
+                    printed[*place, f"{kind}s"],
+                    printed[*place, f"ratings per {kind} mean"],
+                )
+                bad.append(
+                    f"{row}: {number:,.0f} {kind}s × {mean:.1f} = {number * mean:,.0f}, printed "
+                    f"{printed[*place, 'training examples']:,.0f}"
+                )
     if not bad:
         return "The printed means and counts agree with each other for every data set."
     return (
-        "The printed mean, multiplied by the printed number of users or items, does not give the "
-        f"printed number of training examples for {', '.join(bad)}: the printed values cannot all "
-        "be right, whatever was measured here."
+        "Not everywhere. The printed mean times the printed number of users or items is not the "
+        f"printed number of training examples, not even within the rounding of the mean, for "
+        f"{'; '.join(bad)}. These printed values cannot all be right, whatever was measured here."
     )
+
+
+def sources(study: Study) -> str:
+    """Which copy of the data each measured column comes from."""
+    texts = dict.fromkeys(f"*{r['row']}*: {r['data_source']}" for r in study.records)
+    return f"Files: {'; '.join(texts)}." if texts else PENDING
 
 
 # --- Convergence -----------------------------------------------------------------------------
 
 _LABELS = {
-    "loss": ("training loss", "mean loss of an epoch (nats)"),
+    "loss": ("training loss", "change since epoch 1 (nats)"),
     "HR@10": ("validation HR@10", "HR@10 (share of users)"),
     "NDCG@10": ("validation NDCG@10", "NDCG@10"),
 }
@@ -179,12 +197,19 @@ def curves_of(study: Study, dataset: str, protocol: str) -> list[Record]:
 
 
 def curves_figure(study: Study, dataset: str, protocol: str) -> Any:
-    """Loss, HR@10 and NDCG@10 by epoch: mean and range over the seeds, one line a model."""
+    """Loss, HR@10 and NDCG@10 by epoch: mean over the seeds and each seed, by model."""
+    from IPython.display import Markdown
+
     panels: dict[str, dict[str, figures.Curve]] = {}
     found = _curves(study, dataset, protocol)
+    if not found:
+        return Markdown(PENDING)
     for name, (title, _) in _LABELS.items():
         for row, runs in found.items():
-            curve = figures.band([run["curve"][name] for run in runs])
+            lines = [np.asarray(run["curve"][name]) for run in runs]
+            if name == "loss":  # the models' losses have different terms and weights
+                lines = [line - line[0] for line in lines]
+            curve = figures.over_seeds([line.tolist() for line in lines])
             if curve is not None:
                 panels.setdefault(title, {})[row] = curve
     labels = {title: label for title, label in _LABELS.values()}
@@ -193,26 +218,24 @@ def curves_figure(study: Study, dataset: str, protocol: str) -> Any:
 
 def epochs_table(study: Study) -> pd.DataFrame:
     """Chosen and run epochs, time and size of each model, as strings; mean over the seeds."""
-    lines = []
+    index, lines = [], []
     for dataset, protocol in places(study):
         for row, runs in _curves(study, dataset, protocol).items():
-            chosen = [run["epochs"] for run in runs]
-            seen = [len(run["curve"]["epoch"]) for run in runs]
+            index.append((f"{dataset}, {protocol}", row))
             lines.append(
                 {
-                    "model": row,
-                    "data set": dataset,
-                    "protocol": protocol,
                     "seeds": str(len(runs)),
-                    "epoch chosen": _range(chosen),
-                    "epochs run": _range(seen),
+                    "epoch chosen": _range([run["epochs"] for run in runs]),
+                    "epochs run": _range([len(run["curve"]["epoch"]) for run in runs]),
                     "parameters": f"{runs[0]['parameters']:,}",
                     "seconds an epoch": f"{np.mean([r['seconds_per_epoch'] for r in runs]):.2g}",
                 }
             )
-    names = ["model", "data set", "protocol", "seeds", "epoch chosen", "epochs run",
-             "parameters", "seconds an epoch"]  # fmt: skip
-    return pd.DataFrame(lines, columns=names, dtype=str).set_index("model")
+    names = ["data set, protocol", "model"]
+    if not lines:
+        index = [(PENDING, "")]
+        lines = [{}]
+    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names), dtype=str)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -74,7 +74,7 @@ TUNING_PROTOCOL = "loo-random"
 # (Trials on fewer users would not do: a user's row is then in ten times as many batches, which
 # moves the best weight decay.)
 TUNING_EPOCHS = {"ml-1m": 2}
-MAX_EPOCHS = {"ml-1m": 10}
+MAX_EPOCHS = {"ml-1m": 6}
 
 
 def starting_config(model: str) -> AMPConfig | MostPopConfig:

@@ -11,13 +11,14 @@ from replication.page import Study
 from replication.papers.amp_cf.claims import CLAIMS
 from replication.papers.amp_cf.pages import evidence
 
-FAMILIES = {
+# Families of claims that the paper makes, and the study's own check.
+CLAIMED = {
     "number": "a printed number is reached",
     "personas": "several personas beat one vector a user",
-    "popularity": "AMP-CF beats what is popular",
     "best": "the printed best number of personas is the best",
     "baselines": "AMP-2 leads another model",
 }
+CHECK = "popularity"
 
 
 def verdicts(study: Study) -> list[Verdict]:
@@ -25,11 +26,21 @@ def verdicts(study: Study) -> list[Verdict]:
     return judge(CLAIMS, evidence(study))
 
 
+def claimed(found: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts on what the paper claims, without the study's own check."""
+    return [verdict for verdict in found if verdict.claim.family in CLAIMED]
+
+
 def overview(found: Sequence[Verdict]) -> pd.DataFrame:
-    """How often each verdict was given, one line a family of claims."""
-    counts = tally(found)
-    counts.loc["all"] = counts.sum()
-    counts.index = pd.Index([FAMILIES.get(name, name) for name in counts.index], name="claim")
+    """How often each verdict was given, one line a family of claims; the check comes last."""
+    counts = tally(found).reindex([*CLAIMED, CHECK]).fillna(0).astype(int)
+    counts.loc["all"] = counts.loc[list(CLAIMED)].sum()
+    counts = counts.loc[[*CLAIMED, "all", CHECK]]
+    counts.index = pd.Index(
+        [*CLAIMED.values(), "all claims of the paper", "a check that the paper does not make: "
+         "AMP-CF beats what is popular"],
+        name="claim",
+    )  # fmt: skip
     return counts.astype(str)
 
 
@@ -46,29 +57,36 @@ def table(found: Sequence[Verdict], family: str) -> pd.DataFrame:
     return frame.set_index("claim")
 
 
+def _count(found: Sequence[Verdict], verdict: str, family: str = "") -> int:
+    return sum(v.verdict == verdict and family in ("", v.claim.family) for v in found)
+
+
 def words(found: Sequence[Verdict]) -> dict[str, str]:
-    """Counts for sentences elsewhere in the book: all claims, and those of each verdict."""
-    counts = {
-        f"claims_{name.replace(' ', '_')}": str(sum(v.verdict == name for v in found))
-        for name in VERDICTS
-    }
-    personas = [v for v in found if v.claim.family == "personas" and v.verdict != "untestable"]
-    counts["claims_all"] = str(len(found))
-    counts["personas_tested"] = str(len(personas))
-    counts["personas_replicated"] = str(sum(v.verdict == "replicated" for v in personas))
-    numbers = [v for v in found if v.claim.family == "number" and v.verdict != "untestable"]
-    counts["numbers_tested"] = str(len(numbers))
-    counts["numbers_replicated"] = str(sum(v.verdict == "replicated" for v in numbers))
-    return counts
+    """Counts for sentences elsewhere in the book.
+
+    Returns:
+        ``claims_all`` and ``claims_<verdict>`` for the claims of the paper, and for each family
+        ``<family>_replicated`` and ``<family>_tested`` (those that are not untestable).
+    """
+    own = claimed(found)
+    counts = {"claims_all": len(own)}
+    counts |= {f"claims_{name.replace(' ', '_')}": _count(own, name) for name in VERDICTS}
+    for family in (*CLAIMED, CHECK):
+        every = sum(v.claim.family == family for v in found)
+        counts[f"{family}_replicated"] = _count(found, "replicated", family)
+        counts[f"{family}_tested"] = every - _count(found, "untestable", family)
+    return {key: str(count) for key, count in counts.items()}
 
 
 def headline(found: Sequence[Verdict]) -> str:
     """What was asked and what was found, in two sentences."""
-    n = {name: sum(v.verdict == name for v in found) for name in VERDICTS}
+    n = words(found)
     return (
         f"**Asked.** Which claims of the AMP-CF paper's Table 2 hold on real data? **Found.** Of "
-        f"{len(found)} claims, counted for each model, data set, protocol and metric, "
-        f"{n['replicated']} are replicated, {n['direction only']} hold in direction only, "
-        f"{n['not replicated']} are not replicated and {n['untestable']} cannot be tested, for "
-        f"want of data or of the model."
+        f"{n['claims_all']} claims, counted for each model, data set, protocol and metric, "
+        f"{n['claims_replicated']} are replicated, {n['claims_direction_only']} hold in direction "
+        f"only, {n['claims_not_replicated']} are not replicated and {n['claims_untestable']} "
+        f"cannot be tested, for want of data or of the model; a check that the paper does not "
+        f"make, better than what is popular, holds in {n['popularity_replicated']} of "
+        f"{n['popularity_tested']} comparisons."
     )

@@ -1,0 +1,289 @@
+"""What a page calls: its parameters are checked, its sentences are computed and cope with gaps."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication import page
+from replication.compare import load_published
+from replication.errors import ReplicationError
+from replication.page import Study, check_names, made_by, open_table
+from replication.papers.amp_cf import data_page, pages, verdict_page
+
+PARAMETERS: dict[str, Any] = {
+    "mode": "stored",
+    "dataset": None,
+    "personas": None,
+    "protocol": None,
+    "select": "validation",
+    "seeds": None,
+    "device": "auto",
+}
+PLACE = ("ml-latest-small", "loo-random")
+
+
+# ---------------------------------------------------------------------------------------------
+# Parameters
+# ---------------------------------------------------------------------------------------------
+
+
+def test_names_of_the_kernel_are_no_parameters() -> None:
+    kernel = {"In": [], "Out": {}, "exit": 0, "quit": 0, "get_ipython": 0, "open": 0, "page": page}
+    check_names({**kernel, "_": 1, "__name__": "__main__", "_i1": "", "mode": "stored"}, ["mode"])
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(
+        ReplicationError, match=r"unknown parameter sed, zeds; .* takes mode, seeds"
+    ):
+        check_names({"mode": "stored", "seeds": 5, "zeds": 5, "sed": 5}, ["mode", "seeds"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "fast"}, "unknown mode 'fast'; use one of stored, quick, full"),
+        ({"dataset": "ml-10m"}, "unknown dataset 'ml-10m'.*ml-latest-small"),
+        ({"dataset": "pinterest", "mode": "full"}, "unknown dataset 'pinterest'.* ml-100k"),
+        ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-last"),
+        ({"select": "train"}, "unknown select 'train'; use one of validation, test"),
+        ({"device": "tpu"}, "device 'tpu'"),
+        ({"personas": 0}, "personas should be a whole number of at least 1, not 0"),
+        ({"personas": "two"}, "personas should be a whole number of at least 1, not 'two'"),
+        ({"personas": 2.5}, "personas should be a whole number"),
+        ({"personas": True}, "personas should be a whole number"),
+        ({"seeds": -1}, "seeds should be a whole number of at least 1, not -1"),
+        ({"personas": 5}, "amp_cf/table2 has no cell of AMP-5; mode 'full' can run it"),
+        ({"dataset": "ml-100k", "protocol": "loo-ncf"}, "has no cell of ml-100k, loo-ncf$"),
+        ({"sees": 5}, "unknown parameter sees"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ReplicationError, match=words) as caught:
+        open_table("amp_cf/table2", PARAMETERS | change, list(PARAMETERS))
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ReplicationError, match="torch finds no CUDA device here; use --device cpu"):
+        open_table("amp_cf/table2", PARAMETERS | {"device": "cuda"}, list(PARAMETERS))
+
+
+def test_a_page_that_only_shows_records_retrains_nothing() -> None:
+    for table in ("amp_cf/table1", "amp_cf/table2"):
+        assert open_table(table, {"mode": "stored"}, ["mode"]).records
+        with pytest.raises(ReplicationError, match="this page only shows stored records"):
+            open_table(table, {"mode": "full"}, ["mode"])
+
+
+def test_parameters_choose_the_cells() -> None:
+    everything = open_table("amp_cf/table2", PARAMETERS, list(PARAMETERS))
+    assert {c.dataset for c in everything.grid} >= {"ml-latest-small", "ml-1m", "yahoo-music"}
+    change = {"dataset": "ml-1m", "protocol": "loo-ncf", "personas": 2, "seeds": 2}
+    some = open_table("amp_cf/table2", PARAMETERS | change, list(PARAMETERS))
+    assert {(c.dataset, c.protocol) for c in some.grid} == {("ml-1m", "loo-ncf")}
+    rows = {c.row for c in some.grid}
+    assert {"AMP-2", "MostPop", "DeepICF+a"} <= rows and not {"AMP-3", "MF (r=1)"} & rows
+    assert {c.row: c.seeds_required for c in some.grid}["AMP-2"] == 2
+    assert {c.row: c.seeds_required for c in some.grid}["MostPop"] == 1
+    assert {row["dataset"] for row in some.rows()} == {"ml-1m"}
+    assert all(r["dataset"] == "ml-1m" and r["seed"] < 2 for r in some.runs())
+
+
+# ---------------------------------------------------------------------------------------------
+# Sentences and tables, on planted records
+# ---------------------------------------------------------------------------------------------
+
+
+def plant(
+    row: str, rate: float, seeds: int = 5, users: int = 600, **changes: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Runs of one model whose HR@10 is `rate`; a fifth of the users changes with the seed."""
+    records, ranks = [], {}
+    for seed in range(seeds):
+        array = np.where(np.arange(users) < round(rate * users), 0, 50).astype(np.uint16)
+        rng = np.random.default_rng([seed, round(1000 * rate)])
+        again = rng.random(users) < 0.2
+        array[again] = np.where(rng.random(int(again.sum())) < rate, 0, 50)
+        record = {
+            "key": f"{row}/{changes.get('variant', '')}/{changes.get('select', '')}/{seed}",
+            "table": "amp_cf/table2",
+            "row": row,
+            "dataset": PLACE[0],
+            "protocol": PLACE[1],
+            "variant": "",
+            "select": "none" if row == "MostPop" else "validation",
+            "seed": seed,
+            "config": {"max_epochs": 3},
+            "data_hash": "d",
+            "data_source": "made up",
+            "metrics": dict.fromkeys(
+                ("HR@10", "NDCG@10", "HR@10/full", "NDCG@10/full"), float((array < 10).mean())
+            ),
+            "curve": {
+                "epoch": [1, 2, 3],
+                "loss": [3.0, 2.0, 1.5],
+                "HR@10": [0.5, 0.6, 0.55],
+                "NDCG@10": [0.3, 0.4, 0.35],
+            },
+            "epochs": 2,
+            "parameters": 1000,
+            "seconds": 60.0,
+            "seconds_per_epoch": 0.5,
+            "device": "cpu",
+            "versions": {"python": "3.11.0", "torch": "2.13.0"},
+            "machine": "Linux x86_64, 2 cores",
+            "source": "abc",
+            "time": "2026-01-01T00:00:00Z",
+        } | changes
+        if row == "MostPop":
+            del record["curve"]
+        records.append(record)
+        ranks[record["key"]] = (array, array)
+    return records, ranks
+
+
+def study(*parts: tuple[list[dict[str, Any]], dict[str, Any]]) -> Study:
+    empty = open_table("amp_cf/table2", PARAMETERS, list(PARAMETERS))
+    records: list[dict[str, Any]] = []
+    ranks: dict[str, Any] = {}
+    for some, more in parts:
+        records += some
+        ranks |= more
+    return Study("amp_cf/table2", "stored", "validation", records, ranks,
+                 load_published("amp_cf"), empty.grid)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted() -> Study:
+    return study(
+        plant("AMP-2", 0.80),
+        plant("AMP-2", 0.70, variant="printed-loss"),
+        plant("AMP-2", 0.80, seeds=3, select="validation-no-refit"),
+        plant("MF (r=1)", 0.60),
+        plant("MostPop", 0.40, seeds=1),
+        plant("MostPop", 0.40, seeds=5, variant="redraw"),
+    )
+
+
+def test_the_effect_of_a_variant(planted: Study) -> None:
+    worse, missing = planted.effects("printed-loss", metrics=("HR@10",))
+    assert worse.row == "AMP-2" and worse.test is not None
+    assert worse.test.difference == pytest.approx(-0.10, abs=0.03)
+    assert worse.test.ci_high < 0 and worse.test.n_seeds == 5
+    assert re.fullmatch(
+        r"HR@10 of AMP-2 on ml-latest-small \(loo-random\) goes from 0\.\d{4} to 0\.\d{4}, "
+        r"-0\.\d{4} \[-0\.\d{4}, -0\.\d{4}\], 5 seeds: lower",
+        worse.sentence,
+    )
+    assert missing.row == "MF (r=1)" and missing.test is None
+    assert missing.sentence == "HR@10 of MF (r=1) on ml-latest-small (loo-random): pending"
+    table = page.effect_table([worse, missing])
+    assert table.loc["MF (r=1)", "difference [95 %]"] == "pending"
+    assert not table.isna().any(axis=None)
+
+
+def test_an_effect_takes_the_seeds_that_both_have(planted: Study) -> None:
+    (same,) = planted.effects(select="validation-no-refit", metrics=("HR@10",))
+    assert same.row == "AMP-2" and same.test is not None and same.test.n_seeds == 3
+    assert same.test.difference == 0.0  # the same users and seeds, planted alike
+    assert same.sentence.endswith("3 seeds: no difference established")
+
+
+def test_redrawn_splits_of_a_model_without_a_seed_all_count(planted: Study) -> None:
+    found = {e.row: e for e in planted.effects("redraw", metrics=("HR@10",))}
+    assert found["MostPop"].test is not None and found["MostPop"].test.n_seeds == 5
+    assert found["AMP-2"].test is None
+
+
+def test_a_run_without_ranks_is_an_error() -> None:
+    records, ranks = plant("AMP-2", 0.7, variant="printed-loss")
+    del ranks["AMP-2/printed-loss//3"]
+    with pytest.raises(ReplicationError, match="AMP-2/printed-loss//3 have no stored ranks"):
+        study(plant("AMP-2", 0.8), (records, ranks)).effects("printed-loss")
+
+
+def test_first_sentence_is_pending_without_runs() -> None:
+    assert page.first_sentence([]) == "pending"
+    assert page.first_sentence(study().effects("printed-loss")) == "pending"
+
+
+def test_a_readable_table_says_what_is_missing(planted: Study) -> None:
+    table = page.readable(planted.rows(), *PLACE)
+    assert isinstance(table, pd.DataFrame) and not table.isna().any(axis=None)
+    assert table.loc[("AMP-2", "published"), "HR@10"] == "0.7376"
+    assert table.loc[("AMP-2", "measured"), "runs"] == "5 seeds"
+    assert table.loc[("AMP-3", "published"), "runs"] == "pending"
+    assert ("AMP-3", "measured") not in table.index
+    for dataset, protocol in (("yahoo-music", "loo-random"), ("ml-100k", "loo-last")):
+        assert len(page.readable(planted.rows(), dataset, protocol))
+    assert "licence" in page.gaps(planted.rows(), "yahoo-music", "loo-random").lower() or (
+        "application" in page.gaps(planted.rows(), "yahoo-music", "loo-random")
+    )
+
+
+def test_every_sentence_copes_with_no_records_at_all() -> None:
+    nothing = study()
+    texts = [
+        pages.headline(nothing),
+        pages.resolution(nothing),
+        pages.oracle(nothing),
+        pages.losses(nothing, "printed-loss"),
+        pages.best_of_each(nothing, "released"),
+        pages.spread(nothing, "redraw"),
+        data_page.convergence_headline(nothing),
+        made_by([]),
+    ]
+    for text in texts:
+        assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
+    assert sum("ending" in text for text in texts) >= 7
+    found = verdict_page.verdicts(nothing)
+    assert {verdict.verdict for verdict in found} == {"untestable"}
+    assert not re.search(r"\bnan\b", verdict_page.headline(found))
+
+
+def test_the_headline_counts_what_is_there(planted: Study) -> None:
+    text = pages.headline(planted)
+    # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
+    assert "Of 2 measured AMP values" in text and "2 are above the printed number, 0 below" in text
+    assert "2 of 2 comparisons show an established gain" in text
+
+
+def test_curves_and_their_limit(planted: Study) -> None:
+    # Planted: the best validation NDCG@10 after epoch 2 of 3, and 3 is the limit.
+    text = data_page.convergence_headline(planted)
+    assert "10 runs" in text and not re.search(r"\bnan\b", text)
+    table = data_page.epochs_table(planted).reset_index()
+    assert not table.isna().any(axis=None)
+    assert set(table["model"]) == {"AMP-2", "MF (r=1)"}
+    assert set(table["epoch chosen"]) == {"2"} and set(table["epochs run"]) == {"3"}
+
+
+def test_who_made_the_runs(planted: Study) -> None:
+    runs = planted.runs()
+    assert len(runs) == 11
+    text = made_by(runs)
+    assert text.startswith("11 runs on Linux x86_64, 2 cores (cpu); python 3.11.0, torch 2.13.0; ")
+    assert "11 minutes of training in all" in text
+    assert made_by(runs[:1]).startswith("1 run on ")
+    without = [{k: v for k, v in run.items() if k != "seconds"} for run in runs]
+    assert "training" not in made_by(without)
+    slow = [run | {"seconds": 3600.0, "time": f"2026-01-{day:02d}"} for day, run in
+            enumerate(runs, 1)]  # fmt: skip
+    assert "2026-01-01 to 2026-01-11; 11.0 hours of training" in made_by(slow)
+
+
+def test_statistics_are_compared_at_the_printed_digit() -> None:
+    table1 = open_table("amp_cf/table1", {"mode": "stored"}, ["mode"])
+    found = {(r["dataset"], r["metric"]): r for r in data_page.statistics(table1)}
+    assert found["ml-latest-small", "users"]["mean"] == 610
+    assert found["ml-1m", "items"]["mean"] == found["ml-1m", "items"]["published"] == 3592
+    assert "ML-1M" in data_page.contradictions(table1)
+    nothing = Study(table1.table, "stored", "validation", [], {}, table1.published, table1.grid)
+    assert "ending" in data_page.statistics_headline(nothing)

@@ -1,0 +1,180 @@
+"""What the pages that are written by hand say is what the code does."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from replication import cli, compare
+from replication.claims import ALPHA, Evidence
+from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf.model import AMPConfig
+from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+PAGES = sorted(
+    path for path in BOOK.rglob("*.md") if "_build" not in path.parts and "_ext" not in path.parts
+)
+
+
+def text_of(name: str) -> str:
+    """A page with its line breaks as spaces."""
+    return " ".join((BOOK / name).read_text(encoding="utf-8").split())
+
+
+def default(function: object, name: str) -> object:
+    return inspect.signature(function).parameters[name].default  # type: ignore[arg-type]
+
+
+CONFIG = AMPConfig()
+EXPECTED = {
+    "protocol.md": [
+        f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
+        f"stops after {CONFIG.patience} epochs in a row",
+        f"after {CONFIG.max_epochs} epochs at the latest, "
+        f"{experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M",
+        f"**same budget**: {experiments.N_TRIALS} trials",
+        f"The other {experiments.N_TRIALS - 1} are drawn at random",
+        f"under `{experiments.TUNING_PROTOCOL}` with seed 0",
+        f"A trial on MovieLens 1M lasts at most {experiments.TUNING_EPOCHS['ml-1m']} epochs",
+        f"| learning rate | {CONFIG.learning_rate:g} |",
+        f"| weight decay | {CONFIG.weight_decay:g} |",
+        f"| $\\alpha$ | {CONFIG.alpha:g} |",
+        f"| $\\lambda_p$, $\\lambda_n$ | {CONFIG.lambda_p:g} |",
+        f"above the {CONFIG.lambda_p * CONFIG.batch_size:g} that it amounts to",
+        f"**{N_CANDIDATE_NEGATIVES} sampled items**",
+        f"Of these {6040 * N_CANDIDATE_NEGATIVES:,}, exactly {NCF_CONSUMED_NEGATIVES}",
+        f"Each of {default(compare.bootstrap_interval, 'draws'):,} draws",
+        f"{100 * float(str(default(compare.bootstrap_interval, 'level'))):.0f} % percentile",
+        f"p-value is below {ALPHA:g} after Holm",
+        f"about {math.sqrt(0.73 * 0.27 / 610):.3f} at $p = 0.73$ and $U = 610$",
+        f"must lie within {cli.TOLERANCE_ELSEWHERE:g}",
+        *(f"| `{name}` |" for name in PROTOCOLS),
+    ],
+    "amp_cf/deviations.md": [
+        f"({CONFIG.alpha:g}, {CONFIG.lambda_p:g}, {CONFIG.lambda_n:g}) and "
+        f"{experiments.N_TRIALS - 1} random draws",
+        f"best of the {experiments.N_TRIALS} trials on validation",
+        f"{CONFIG.max_epochs}, and {experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M "
+        f"({experiments.TUNING_EPOCHS['ml-1m']} in its trials)",
+        f"at {CONFIG.batch_size} pairs a batch each $\\lambda$ counts {CONFIG.batch_size}-fold",
+        f"{NCF_CONSUMED_NEGATIVES} of the {6040 * N_CANDIDATE_NEGATIVES:,} published negatives",
+        experiments.TUNING,
+    ],
+}
+
+
+@pytest.mark.parametrize(("page", "words"), [(p, w) for p, all_ in EXPECTED.items() for w in all_])
+def test_the_page_says_what_the_code_does(page: str, words: str) -> None:
+    assert words in text_of(page)
+
+
+def test_fewer_seeds_than_the_page_says_are_no_evidence() -> None:
+    assert "Fewer than three seeds are no evidence" in text_of("protocol.md")
+    assert default(Evidence.__init__, "min_seeds") == 3
+
+
+def test_the_ranges_of_the_search_are_those_of_the_code() -> None:
+    found = {
+        name: re.search(rf"\| {re.escape(name)} \| [^|]+ \|[^|]*?([\d.]+) to ([\d.]+)[,\s]", text)
+        for text in [text_of("protocol.md")]
+        for name in ("learning rate", "weight decay", "$\\alpha$", "$\\lambda_p$, $\\lambda_n$")
+    }
+    trials = [experiments.trial_config("amp-2", trial) for trial in range(1, 1500)]
+    drawn = {
+        "learning rate": [t.learning_rate for t in trials],
+        "weight decay": [t.weight_decay for t in trials if t.weight_decay],
+        "$\\alpha$": [t.alpha for t in trials],
+        "$\\lambda_p$, $\\lambda_n$": [x for t in trials for x in (t.lambda_p, t.lambda_n)],
+    }
+    for name, values in drawn.items():
+        match = found[name]
+        assert match, f"protocol.md states no range for {name}"
+        low, high = float(match[1]), float(match[2])
+        assert low <= min(values) < low * 1.05 and high / 1.05 < max(values) <= high, name
+    assert "0 in half of the trials" in text_of("protocol.md")
+    assert sum(t.weight_decay == 0 for t in trials) == pytest.approx(len(trials) / 2, rel=0.1)
+
+
+def test_every_model_has_the_same_draws_and_the_first_is_the_start() -> None:
+    for trial in range(experiments.N_TRIALS):
+        two, eight = (experiments.trial_config(name, trial) for name in ("amp-2", "amp-8"))
+        assert dataclasses.replace(two, personas=8) == eight
+        single = experiments.trial_config("mf", trial)
+        assert (single.learning_rate, single.weight_decay) == (two.learning_rate, two.weight_decay)
+    assert experiments.trial_config("amp-2", 0) == experiments.starting_config("amp-2")
+
+
+# ---------------------------------------------------------------------------------------------
+# References
+# ---------------------------------------------------------------------------------------------
+
+
+def entries() -> dict[str, str]:
+    """References by key."""
+    text = (BOOK / "references.bib").read_text(encoding="utf-8")
+    found = re.findall(r"^@(\w+)\{([^,]+),\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    keys = [key for _, key, _ in found]
+    assert len(keys) == len(set(keys)) == text.count("\n@") + text.startswith("@")
+    return {key: f"{kind}\n{body}" for kind, key, body in found}
+
+
+def test_every_citation_has_a_reference() -> None:
+    known = entries()
+    cited = {
+        key.strip()
+        for path in PAGES
+        for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", path.read_text(encoding="utf-8"))
+        for key in keys.split(",")
+    }
+    assert {"barkan2020ampcf", "he2017ncf"} <= cited <= set(known)
+
+
+def test_every_data_set_has_a_reference() -> None:
+    manifest = tomllib.loads((ROOT / "data_scripts/manifest.toml").read_text(encoding="utf-8"))
+    named = {entry["citation"] for entry in manifest["sets"].values()}
+    assert named <= set(entries())
+
+
+def test_references_are_whole() -> None:
+    for key, body in entries().items():
+        wanted = ["title", "year"]
+        wanted += ["author"] if not body.startswith("misc") or "author" in body else []
+        if body.startswith("inproceedings"):
+            wanted.append("booktitle")
+        if body.startswith("article"):
+            wanted += ["journal", "volume"]
+        for name in wanted:
+            assert re.search(rf"^\s*{name}\s*=\s*\{{.+\}}", body, re.MULTILINE), f"{key}: {name}"
+        for doi in re.findall(r"doi\s*=\s*\{(.+)\}", body):
+            assert re.fullmatch(r"10\.\d{4,}/\S+", doi), key
+
+
+# ---------------------------------------------------------------------------------------------
+# What no page may hold
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(BOOK).as_posix())
+def test_a_page_names_no_place_of_one_machine(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"(?<![\w.])/(work|home|root|tmp)/|file://|\.\./shared", text)
+
+
+def test_a_source_has_its_parameters_and_its_check_first() -> None:
+    for path in sorted((BOOK / "sources").rglob("*.md")):
+        cells = re.findall(r"```\{code-cell\}\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+        assert re.match(r":tags: \[parameters", cells[0]), f"{path.name}: parameters come first"
+        names = re.findall(r"^(\w+) = ", cells[0], re.MULTILINE)
+        assert all(re.search(rf"^{name} = [^#\n]+  # \S", cells[0], re.MULTILINE) for name in names)
+        known = re.search(r"known=\[(.*?)\]", cells[1], re.DOTALL)
+        assert known and re.findall(r'"(\w+)"', known[1]) == names, f"{path.name}: check comes next"
+        code = max(cell.count("\n") for cell in cells)
+        assert code <= 25, f"{path.name}: a cell of {code} lines belongs into the package"
