@@ -47,13 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except BrokenPipeError:  # the reader of a pipe has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+
+
+def _drop_output() -> None:
+    """Let the interpreter end in silence where standard output takes nothing more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -324,6 +332,8 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     if not same_place:
         return off <= TOLERANCE_ELSEWHERE, f"largest difference {off:.4f}, other machine, {code}"
     stored = store.ranks([record["key"]]).get(record["key"])
+    if stored is None and ranks is not None:
+        return False, "its ranks are not stored"
     if stored is not None and ranks is not None:
         if len(stored[0]) != len(ranks):
             return False, f"ranks of {len(ranks)} users here, of {len(stored[0])} then"

@@ -6,6 +6,7 @@ a parameter that the notebook does not have, so this is where it becomes an erro
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -309,8 +310,11 @@ def open_table(
         # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.
         store = Store(table, paths.DATA / "reruns" if mode == "full" else Path(scratch))
         ran = {(job.dataset, job.protocol, amp_cf.row_name(job.model)): 0 for job in jobs}
-        for job, _, _ in amp_cf.run_and_store(jobs, given.get("device", "auto"), store, progress):
+        _report(f"0 of {len(jobs)} runs")
+        done = amp_cf.run_and_store(jobs, given.get("device", "auto"), store, progress)
+        for count, (job, _, _) in enumerate(done, 1):
             ran[job.dataset, job.protocol, amp_cf.row_name(job.model)] += 1
+            _report(f"{count} of {len(jobs)} runs, the last {job.label}")
         records = store.load()
         ranks = store.ranks(r["key"] for r in records)
     grid = [
@@ -318,6 +322,14 @@ def open_table(
         for cell in _with_rows(grid, ran)
     ]
     return Study(table, mode, select, records, ranks, published, grid)
+
+
+def _report(line: str) -> None:
+    """Tell ``replication.notebooks``, where it executes the page, how far a retraining is."""
+    file = os.environ.get("REPLICATION_PROGRESS")
+    if file:
+        with open(file, "a", encoding="utf-8") as out:
+            out.write(line + "\n")
 
 
 def _with_rows(grid: Sequence[Cell], ran: Mapping[tuple[str, str, str], int]) -> list[Cell]:
