@@ -311,7 +311,7 @@ def readme_text() -> str:
     Raises:
         ReplicationError: the two comment lines around the block are not there.
     """
-    from replication.papers.amp_cf.pages import summary_markdown
+    from replication.papers.amp_cf.pages.table2 import summary_markdown
 
     text = README.read_text(encoding="utf-8")
     if text.count(README_BEGIN) != 1 or text.count(README_END) != 1:

@@ -13,7 +13,7 @@ from replication import page
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table
-from replication.papers.amp_cf import data_page, pages, verdict_page
+from replication.papers.amp_cf.pages import data, table2, verdicts
 
 PARAMETERS: dict[str, Any] = {
     "mode": "stored",
@@ -231,25 +231,25 @@ def test_a_readable_table_says_what_is_missing(planted: Study) -> None:
 def test_every_sentence_copes_with_no_records_at_all() -> None:
     nothing = study()
     texts = [
-        pages.headline(nothing),
-        pages.resolution(nothing),
-        pages.oracle(nothing),
-        pages.losses(nothing, "printed-loss"),
-        pages.best_of_each(nothing, "released"),
-        pages.spread(nothing, "redraw"),
-        data_page.convergence_headline(nothing),
+        table2.headline(nothing),
+        table2.resolution(nothing),
+        table2.oracle(nothing),
+        table2.losses(nothing, "printed-loss"),
+        table2.best_of_each(nothing, "released"),
+        table2.spread(nothing, "redraw"),
+        data.convergence_headline(nothing),
         made_by([]),
     ]
     for text in texts:
         assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
     assert sum("ending" in text for text in texts) >= 7
-    found = verdict_page.verdicts(nothing)
+    found = verdicts.verdicts(nothing)
     assert {verdict.verdict for verdict in found} == {"untestable"}
-    assert not re.search(r"\bnan\b", verdict_page.headline(found))
+    assert not re.search(r"\bnan\b", verdicts.headline(found))
 
 
 def test_the_headline_counts_what_is_there(planted: Study) -> None:
-    text = pages.headline(planted)
+    text = table2.headline(planted)
     # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
     assert "Of 2 measured AMP values" in text and "2 are above the printed number, 0 below" in text
     assert "2 of 2 comparisons show an established gain" in text
@@ -257,9 +257,9 @@ def test_the_headline_counts_what_is_there(planted: Study) -> None:
 
 def test_curves_and_their_limit(planted: Study) -> None:
     # Planted: the best validation NDCG@10 after epoch 2 of 3, and 3 is the limit.
-    text = data_page.convergence_headline(planted)
+    text = data.convergence_headline(planted)
     assert "10 runs" in text and not re.search(r"\bnan\b", text)
-    table = data_page.epochs_table(planted).reset_index()
+    table = data.epochs_table(planted).reset_index()
     assert not table.isna().any(axis=None)
     assert set(table["model"]) == {"AMP-2", "MF (r=1)"}
     assert set(table["epoch chosen"]) == {"2"} and set(table["epochs run"]) == {"3"}
@@ -281,9 +281,9 @@ def test_who_made_the_runs(planted: Study) -> None:
 
 def test_statistics_are_compared_at_the_printed_digit() -> None:
     table1 = open_table("amp_cf/table1", {"mode": "stored"}, ["mode"])
-    found = {(r["dataset"], r["metric"]): r for r in data_page.statistics(table1)}
+    found = {(r["dataset"], r["metric"]): r for r in data.statistics(table1)}
     assert found["ml-latest-small", "users"]["mean"] == 610
     assert found["ml-1m", "items"]["mean"] == found["ml-1m", "items"]["published"] == 3592
-    assert "ML-1M" in data_page.contradictions(table1)
+    assert "ML-1M" in data.contradictions(table1)
     nothing = Study(table1.table, "stored", "validation", [], {}, table1.published, table1.grid)
-    assert "ending" in data_page.statistics_headline(nothing)
+    assert "ending" in data.statistics_headline(nothing)

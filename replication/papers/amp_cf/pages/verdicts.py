@@ -9,7 +9,7 @@ import pandas as pd
 from replication.claims import VERDICTS, Verdict, judge, tally, verdict_table
 from replication.page import Study
 from replication.papers.amp_cf.claims import CLAIMS
-from replication.papers.amp_cf.pages import evidence
+from replication.papers.amp_cf.pages.table2 import evidence
 
 # Families of claims that the paper makes, and the study's own check.
 CLAIMED = {

@@ -1,4 +1,4 @@
-"""What the book's pages on AMP-CF say, computed from the records: no number is typed by hand."""
+"""Table 2 and the live case: sentences and tables from the records."""
 
 from __future__ import annotations
 

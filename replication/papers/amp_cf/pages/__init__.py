@@ -1,0 +1,1 @@
+"""What the book's pages on AMP-CF say, computed from the records: no number is typed by hand."""
