@@ -285,15 +285,15 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
 
 def _audit(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
+    datasets = _checked("data set", arguments.dataset or [], list(amp_cf.DATASETS))
+    models = [amp_cf.row_name(model) for model in arguments.model or []]
+    resolve_device(arguments.device)
     store = Store(table)
     wanted = [
         record
         for record in store.load()
-        if (not arguments.dataset or record["dataset"] in arguments.dataset)
-        and (
-            not arguments.model
-            or record["row"] in [amp_cf.row_name(model) for model in arguments.model]
-        )
+        if (not datasets or record["dataset"] in datasets)
+        and (not models or record["row"] in models)
     ]
     if not wanted:
         raise ReplicationError(f"no stored record of {table} matches; nothing to audit")
