@@ -49,7 +49,15 @@ FORMAT = 1  # part of every stamp; raise it when the form of the rendering chang
 # What turns records into a page, whatever the paper.
 _CODE = ("claims.py", "compare.py", "figures.py", "page.py", "tables.py")
 # What a live training depends on, beside that.
-_TRAINING = ("training.py", "protocols.py", "records.py", "metrics", "data", "baselines")
+_TRAINING = (
+    "training.py",
+    "evaluation.py",
+    "protocols.py",
+    "records.py",
+    "metrics",
+    "data",
+    "baselines",
+)
 
 
 @dataclass(frozen=True)

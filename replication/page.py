@@ -36,7 +36,7 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
 from replication.papers.amp_cf import experiments as amp_cf
-from replication.records import Store
+from replication.records import Store, source_hash
 from replication.training import resolve_device
 
 if TYPE_CHECKING:
@@ -308,7 +308,9 @@ def open_table(
                        select, "", seeds)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="replication-") as scratch:
         # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.
-        store = Store(table, paths.DATA / "reruns" if mode == "full" else Path(scratch))
+        store = Store(
+            table, paths.DATA / "reruns" / source_hash() if mode == "full" else Path(scratch)
+        )
         ran = {(job.dataset, job.protocol, amp_cf.row_name(job.model)): 0 for job in jobs}
         _report(f"0 of {len(jobs)} runs")
         done = amp_cf.run_and_store(jobs, given.get("device", "auto"), store, progress)

@@ -247,15 +247,22 @@ def read_ncf_split(data: Interactions) -> NCFSplit:
         raise DataUnavailable(
             f"the NCF split is not in {folder}; run `python -m replication data ncf-ml-1m` first"
         ) from None
-    pairs = np.array([line.split("\t")[:2] for line in rating_lines], dtype=np.int64)  # [U, 2]
-    negatives = np.array([line.split("\t")[1:] for line in negative_lines], dtype=np.int64)
-    if not np.array_equal(pairs[:, 0], np.arange(data.n_users)) or negatives.shape != (
-        data.n_users,
-        N_CANDIDATE_NEGATIVES,
+    try:
+        pairs = np.array([line.split("\t")[:2] for line in rating_lines], dtype=np.int64)
+        negatives = np.array([line.split("\t")[1:] for line in negative_lines], dtype=np.int64)
+    except ValueError:  # a line that is cut short, or no number
+        pairs = negatives = np.empty((0, 2), dtype=np.int64)
+    shapes = (pairs.shape, negatives.shape)
+    if (
+        shapes != ((data.n_users, 2), (data.n_users, N_CANDIDATE_NEGATIVES))
+        or not np.array_equal(pairs[:, 0], np.arange(data.n_users))
+        or min(pairs[:, 1].min(), negatives.min()) < 0
+        or max(pairs[:, 1].max(), negatives.max()) >= data.n_items
     ):
         raise ReplicationError(
-            f"the NCF split should hold one test item and {N_CANDIDATE_NEGATIVES} negatives for "
-            f"each of {data.n_users} users, but {len(pairs)} and {negatives.shape} were found"
+            f"the NCF split should hold one test item and {N_CANDIDATE_NEGATIVES} negatives below "
+            f"{data.n_items} for each of {data.n_users} users, but its files in {folder} do not; "
+            "delete them and run `python -m replication data ncf-ml-1m`"
         )
     return NCFSplit(pairs[:, 1], negatives)
 

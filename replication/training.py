@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -27,6 +29,12 @@ from replication.metrics.ranking import summary
 from replication.protocols import Split
 
 CHECKPOINT_SECONDS = 20.0
+# What the choices of a configuration that are words may be.
+CHOICES = {
+    "negative_distribution": ("unigram", "uniform"),
+    "reject_consumed": ("none", "train"),
+    "positives": ("each", "redrawn"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,11 @@ def resolve_device(name: str) -> torch.device:
         raise ReplicationError(
             f"device {name!r} was asked for, but torch finds no CUDA device here; use --device cpu"
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ReplicationError(
+            f"device {name!r} was asked for, but torch finds {torch.cuda.device_count()} CUDA "
+            "devices here, numbered from 0"
+        )
     return device
 
 
@@ -81,20 +94,18 @@ class Sampler:
     """
 
     def __init__(self, split: Split, config: RankingConfig, device: torch.device) -> None:
+        for name, known in CHOICES.items():
+            if getattr(config, name) not in known:
+                raise ReplicationError(
+                    f"unknown {name} {getattr(config, name)!r}; use {' or '.join(known)}"
+                )
         self.config = config
         self.n_items = split.n_items
         self.users = torch.from_numpy(split.train_users).to(device)
         self.items = torch.from_numpy(split.train_items).to(device)
         counts = torch.bincount(self.items, minlength=split.n_items).double()
-        if config.negative_distribution == "unigram":
-            weights = counts**config.negative_power
-        elif config.negative_distribution == "uniform":
-            weights = torch.ones_like(counts)
-        else:
-            raise ReplicationError(
-                f"unknown negative_distribution {config.negative_distribution!r}; "
-                "use unigram or uniform"
-            )
+        unigram = config.negative_distribution == "unigram"
+        weights = counts**config.negative_power if unigram else torch.ones_like(counts)
         self.cumulative = (weights.cumsum(0) / weights.sum()).float()  # [I]
         self.consumed: Tensor | None = None
         if config.reject_consumed == "train":
@@ -102,6 +113,13 @@ class Sampler:
                 split.n_users, split.n_items, dtype=torch.bool, device=device
             )
             self.consumed[self.users, self.items] = True
+            # Where a user consumed all that can be drawn, drawing again would never end.
+            left = (~self.consumed[:, weights > 0]).any(1)  # [U]
+            if not left[self.users].all():
+                raise ReplicationError(
+                    "a user has consumed every item that can be drawn as a negative; "
+                    'use reject_consumed="none" or leave the user out'
+                )
         if config.positives == "redrawn":
             order = torch.argsort(self.users, stable=True)
             self.sorted_items = self.items[order]
@@ -221,7 +239,7 @@ def fit(
     total = config.max_epochs if epochs is None else epochs
     curve, best_state, seconds = Curve(), None, 0.0
 
-    state = _read_checkpoint(checkpoint)
+    state = _read_checkpoint(checkpoint, device)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -261,6 +279,7 @@ def fit(
                 _write_checkpoint(
                     checkpoint,
                     {
+                        "device": device.type,
                         "model": model.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "generator": generator.get_state(),
@@ -307,19 +326,41 @@ def _train_epoch(
     return float(total) / steps
 
 
+STATE = ("device", "model", "optimizer", "generator", "curve", "best_state", "seconds")
+
+
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put the state in place whole; where there is no room the run goes on without it."""
     partial = path.with_suffix(f".{os.getpid()}.part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        partial.unlink(missing_ok=True)
+        warnings.warn(f"no checkpoint could be written to {path}: {error}", stacklevel=2)
 
 
-def _read_checkpoint(path: Path | None) -> dict[str, Any] | None:
-    """The state of an unfinished run, or None; one that cannot be read starts over."""
+def _read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:
+    """The state of an unfinished run on this kind of device, or None.
+
+    A file that cannot be read, or is something else, is removed, and the run starts over.
+    """
     if path is None or not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile):
-        path.unlink(missing_ok=True)
-        return None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if set(state) == set(STATE) and state["device"] == device.type:
+            return state
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ):
+        pass
+    path.unlink(missing_ok=True)
+    return None

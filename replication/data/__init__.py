@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+import pyarrow as pa
 
 from replication import paths
 from replication.data import movielens
@@ -24,6 +28,9 @@ DATASETS: dict[str, Callable[[Path], Interactions]] = {
     "ml-1m": movielens.load_ml_1m,
 }
 
+# What reading a file that is not what it should be can raise.
+BROKEN = (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException)
+
 
 def load(name: str) -> Interactions:
     """All interactions of a data set, unfiltered, in file order.
@@ -34,10 +41,23 @@ def load(name: str) -> Interactions:
     if name not in DATASETS:
         raise ReplicationError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw, prepared = paths.RAW / name, paths.PREPARED / name
-    cached = prepared / "interactions.parquet"
-    newest = max((f.stat().st_mtime for f in raw.glob("*")), default=0.0)
-    if cached.exists() and cached.stat().st_mtime > newest > 0:
-        return read_parquet(prepared)
-    data = DATASETS[name](paths.RAW)
-    write_parquet(data, prepared)
+    files = sorted(f for f in raw.glob("*") if f.is_file() and not f.name.startswith("."))
+    made_from = "; ".join(f"{f.name} {f.stat().st_size}" for f in files)
+    newest = max((f.stat().st_mtime for f in files), default=0.0)
+    copy = prepared / "interactions.parquet"
+    if files and copy.exists() and copy.stat().st_mtime > newest:
+        with contextlib.suppress(*BROKEN):  # the copy is a convenience: it is made anew
+            return read_parquet(prepared, made_from)
+    try:
+        data = DATASETS[name](paths.RAW)
+    except BROKEN as error:
+        raise ReplicationError(
+            f"the files of {name} in {raw} cannot be read ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); delete that folder and run "
+            f"`python -m replication data {name}`"
+        ) from error
+    try:
+        write_parquet(data, prepared, made_from)
+    except OSError as error:  # without room for the copy the data can be used all the same
+        warnings.warn(f"no prepared copy of {name} could be written: {error}", stacklevel=2)
     return data

@@ -116,14 +116,15 @@ def filter_rare(data: Interactions, min_count: int = 2, passes: int = 3) -> Inte
     )
 
 
-def write_parquet(data: Interactions, folder: Path) -> None:
-    """Write the prepared form, each file put in place whole."""
+def write_parquet(data: Interactions, folder: Path, made_from: str = "") -> None:
+    """Write the prepared form, each file put in place whole, and what it was made from."""
     folder.mkdir(parents=True, exist_ok=True)
     meta = {
         b"replication": json.dumps(
             {
                 "name": data.name,
                 "source": data.source,
+                "made_from": made_from,
                 "user_ids": data.user_ids.tolist(),
                 "item_ids": data.item_ids.tolist(),
             }
@@ -142,14 +143,24 @@ def write_parquet(data: Interactions, folder: Path) -> None:
         ("interactions.parquet", lambda to: pq.write_table(table, to)),  # last: marks completeness
     ):
         partial = folder / f".{file}.{os.getpid()}"
-        write(partial)
-        os.replace(partial, folder / file)
+        try:
+            write(partial)
+            os.replace(partial, folder / file)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
-def read_parquet(folder: Path) -> Interactions:
-    """Read what ``write_parquet`` wrote."""
+def read_parquet(folder: Path, made_from: str = "") -> Interactions:
+    """Read what ``write_parquet`` wrote.
+
+    Raises:
+        ValueError: it was made from something else, or its two files do not belong together.
+    """
     table = pq.read_table(folder / "interactions.parquet")
     meta = json.loads(table.schema.metadata[b"replication"])
+    features = pd.read_parquet(folder / "item_features.parquet")
+    if meta["made_from"] != made_from or len(features) != len(meta["item_ids"]):
+        raise ValueError(f"{folder} was made from something else")
     return Interactions(
         name=meta["name"],
         users=table["user"].to_numpy().astype(np.int64),
@@ -158,6 +169,6 @@ def read_parquet(folder: Path) -> Interactions:
         timestamps=table["timestamp"].to_numpy(),
         user_ids=np.asarray(meta["user_ids"]),
         item_ids=np.asarray(meta["item_ids"]),
-        item_features=pd.read_parquet(folder / "item_features.parquet"),
+        item_features=features,
         source=meta["source"],
     )

@@ -173,7 +173,9 @@ def test_the_committed_records_are_whole(table):
     for record in records:
         if record["key"] in ranks:
             sampled, full = ranks[record["key"]]
-            measured = summary(sampled) | summary(full, suffix="/full")
+            measured = summary(sampled)
+            if full is not None:
+                measured |= summary(full, suffix="/full")
             assert measured == pytest.approx({k: record["metrics"][k] for k in measured}, abs=1e-9)
 
 
@@ -385,7 +387,7 @@ def test_two_writers_at_once(store, tmp_path):
     both = [writer(tmp_path, 0, 20), writer(tmp_path, 10, 20)]  # ten seeds in common
     for process in both:
         go(process)
-    outputs = [process.communicate(timeout=60)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(check_whole(store)) == list(range(30))
     assert sum(text.count("True") for text in outputs) == 30  # each key was new for one of them
@@ -430,13 +432,11 @@ os.{function} = die
 """
     process = writer(tmp_path, 1, 1, code=dying + WRITER)
     go(process)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert store.path.read_bytes() == old
     assert check_whole(store) == [0]
-    again = writer(tmp_path, 1, 1)
-    go(again)
-    assert again.communicate(timeout=60)[0] == "1 True\n"
+    assert store.append(made(1, text="x" * 2_000), *np.full((2, 50), 1, np.uint16))
     assert check_whole(store) == [0, 1]
     assert pq.read_table(store.ranks_path).num_rows == 2
     assert sorted(snapshot(tmp_path)) == ["p/t-ranks.parquet", "p/t.jsonl"]

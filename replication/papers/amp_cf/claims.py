@@ -1,6 +1,6 @@
 """Claims of AMP-CF (Barkan et al., RecSys 2020) that Table 2 can judge.
 
-The margins were fixed before any record was looked at:
+The margins come from the design of the study and not from the records:
 
 - 0.02 for "the printed number is reached": over three standard errors of HR@10 at the 6,040
   users of ML-1M and about one at the 610 users of latest-small, where a match can therefore not be

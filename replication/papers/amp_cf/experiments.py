@@ -18,14 +18,14 @@ import torch
 from replication import paths
 from replication.baselines.popularity import MostPop, MostPopConfig
 from replication.compare import Cell
-from replication.data import Interactions, filter_rare, load
+from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
 from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf.model import AMP, AMPConfig
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import fit, resolve_device
 
 PAPER = "amp_cf"
@@ -350,7 +350,8 @@ class Run:
         return split_for(self.dataset, self.protocol, **arguments)
 
 
-Finished = tuple[Record, np.ndarray, np.ndarray]  # record, ranks [U], full-catalogue ranks [U]
+# record, ranks [U], full-catalogue ranks [U] (None: only the sampled candidates were ranked)
+Finished = tuple[Record, np.ndarray, np.ndarray | None]
 
 
 def run(
@@ -358,10 +359,12 @@ def run(
     device: torch.device,
     progress: bool = True,
     config: AMPConfig | MostPopConfig | None = None,
+    resumable: bool = True,
 ) -> list[Finished]:
     """Train and test one cell with one seed; nothing is stored.
 
-    ``config`` takes the place of the cell's own.
+    ``config`` takes the place of the cell's own. Unless ``resumable``, no checkpoint of an
+    interrupted run is read or written.
 
     ``select="validation"``: the epoch with the best validation NDCG@10 is chosen, then the model
     is trained anew on training plus validation for as many epochs. The model of that epoch
@@ -391,7 +394,8 @@ def run(
     def build() -> AMP:
         return AMP(split.n_users, split.n_items, config)
 
-    checkpoint = paths.CHECKPOINTS / f"{record_key(address)}-{{}}.pt"
+    # The code's hash is in the name: a run is not resumed by other code than began it.
+    checkpoint = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}-{{}}.pt"
     common: dict[str, Any] = {
         "config": config,
         "seed": job.seed,
@@ -400,7 +404,7 @@ def run(
     }
 
     def phase(name: str, on: Split, **arguments: Any) -> Any:
-        file = checkpoint.with_name(checkpoint.name.format(name))
+        file = checkpoint.with_name(checkpoint.name.format(name)) if resumable else None
         label = f"{job.label} ({name})"
         return fit(build, on, checkpoint=file, label=label, **common, **arguments)
 
@@ -470,7 +474,7 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
         "" if rides_along else variant,
     )
     kind = MostPopConfig if model == "mostpop" else AMPConfig
-    for again, ranks, _ in run(job, device, config=kind(**record["config"])):
+    for again, ranks, _ in run(job, device, config=kind(**record["config"]), resumable=False):
         if (again["variant"], again["select"]) == (variant, select):
             return again, ranks
     raise ReplicationError(f"the record {record['key']} is not one that this code makes")
@@ -486,9 +490,12 @@ def _riding_along(
             continue
         other = replace(job, variant=name)
         test = held_out(other.split(), "test", device)
-        ranks = ranks_by(spec.ties, model, test)
-        full = rank_catalogue(model, test)
-        metrics = summary(ranks) | summary(full, suffix="/full")
+        ranks, metrics = ranks_by(spec.ties, model, test), {}
+        full = None
+        if spec.ties == "against":
+            full = rank_catalogue(model, test)
+            metrics = summary(full, suffix="/full")
+        metrics = summary(ranks) | metrics
         record = other.address() | {"config": config, "metrics": metrics} | extra | provenance()
         yield record, ranks, full
 
@@ -626,6 +633,7 @@ def tune(
 # --- Table 1 ---------------------------------------------------------------------------------
 
 
+TIED = "users whose last time is shared by several ratings"  # not in the paper
 STATISTICS = (
     "users",
     "items",
@@ -667,6 +675,11 @@ def statistics(dataset: str) -> Record:
         metrics[f"ratings per {name} mean"] = float(counts.mean())
         metrics[f"ratings per {name} std"] = float(counts.std(ddof=1))
         metrics[f"ratings per {name} median"] = float(np.median(counts))
+    if (data.timestamps != UNKNOWN_TIME).all():
+        last = np.zeros(data.n_users, dtype=np.int64)
+        np.maximum.at(last, data.users, data.timestamps)
+        at_last = np.bincount(data.users[data.timestamps == last[data.users]])
+        metrics[TIED] = int((at_last > 1).sum())
     return {
         "table": TABLE1,
         "row": DATASETS[dataset],

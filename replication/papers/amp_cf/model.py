@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from replication.errors import ReplicationError
 from replication.training import RankingConfig
 
 
@@ -43,6 +44,17 @@ class AMPConfig(RankingConfig):
     # likelihood and the batch sum of the entropies.
     entropy_reduction: str = "mean"  # or "sum"
     negative_entropy: str = "sum"  # over the negatives, as printed; released: "mean"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("likelihood", ("softmax", "printed")),
+            ("entropy_reduction", ("mean", "sum")),
+            ("negative_entropy", ("sum", "mean")),
+        ):
+            if getattr(self, name) not in known:
+                raise ReplicationError(
+                    f"unknown {name} {getattr(self, name)!r}; use {' or '.join(known)}"
+                )
 
 
 class Scores(NamedTuple):

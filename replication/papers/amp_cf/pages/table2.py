@@ -177,9 +177,8 @@ def losses(study: Study, variant: str) -> str:
         for row in ("AMP-2", "MF (r=1)"):
             curves = [
                 r["curve"]["loss"]
-                for r in study.records
-                if (r["row"], r["variant"], r["dataset"], r["protocol"], r["select"])
-                == (row, name, "ml-latest-small", "loo-random", "validation")
+                for r in study.runs(variant=name)
+                if (r["row"], r["dataset"], r["protocol"]) == (row, "ml-latest-small", "loo-random")
             ]
             if curves:
                 first, last = (np.mean([c[i] for c in curves]) for i in (0, -1))
@@ -195,7 +194,7 @@ def best_of_each(study: Study, variant: str) -> str:
     """The released code's way to report: each metric's best epoch on the test items."""
     texts = []
     for row in experiments.MODELS.values():
-        runs = [r for r in study.records if r["variant"] == variant and r["row"] == row]
+        runs = [r for r in study.runs(variant=variant) if r["row"] == row]
         if runs:
             means = [np.mean([r["metrics"][f"{m}/best"] for r in runs]) for m in claims.METRICS]
             texts.append(f"{row} {number(means[0])} and {number(means[1])}")
@@ -204,6 +203,35 @@ def best_of_each(study: Study, variant: str) -> str:
     return (
         "Reported as the released code does, with the best HR@10 and the best NDCG@10 over the "
         f"epochs, each for itself: {'; '.join(texts)}."
+    )
+
+
+def tied_users() -> str:
+    """How many users the rule for ties concerns, from the records of Table 1."""
+    texts = [
+        f"{int(r['metrics'][experiments.TIED])} of {r['metrics']['users']} users of "
+        f"`{r['dataset']}`"
+        for r in Store(experiments.TABLE1).load()
+        if experiments.TIED in r["metrics"]
+    ]
+    return f"This concerns {' and '.join(texts)}." if texts else PENDING
+
+
+def budget(study: Study) -> str:
+    """How many main runs the limit of epochs ended; numbers must be read with it."""
+    runs = [r for r in study.runs() if "curve" in r]
+    capped = [r for r in runs if len(r["curve"]["epoch"]) >= r["config"]["max_epochs"]]
+    if not runs:
+        return PENDING
+    by_data = ", ".join(
+        f"{sum(r['dataset'] == name for r in capped)} of "
+        f"{sum(r['dataset'] == name for r in runs)} on `{name}`"
+        for name in dict.fromkeys(r["dataset"] for r in runs)
+    )
+    return (
+        f"The study's limit of epochs, and not saturation, ended the search for the best epoch in "
+        f"{len(capped)} of {len(runs)} runs ({by_data}): those numbers are what this budget "
+        "reaches, and a longer training might still raise them."
     )
 
 
