@@ -190,7 +190,7 @@ def test_a_checkpoint_from_another_kind_of_device_starts_over(split, checkpoint)
     train(split, select_on=None, epochs=3, checkpoint=checkpoint)
     state = torch.load(checkpoint)
     state["device"] = "cuda"
-    state["generator"] = torch.zeros(16, dtype=torch.uint8)  # as a CUDA generator's
+    state |= {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
     torch.save(state, checkpoint)
     assert same(whole, train(split, select_on=None, epochs=4, checkpoint=checkpoint))
 
