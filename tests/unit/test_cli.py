@@ -361,6 +361,15 @@ def no_config(record):
     record["config"] = {"colour": "red"}
 
 
+def other_data(record):
+    record["data_hash"] = "000000000000"
+
+
+def other_data_with_its_key(record):
+    other_data(record)
+    record["key"] = record_key(record)
+
+
 def other_row(record):
     record["row"] = "AMP-4"
 
@@ -371,7 +380,17 @@ def other_seed_with_its_key(record):
 
 
 @pytest.mark.parametrize(
-    "change", [moved, renamed, other_config, no_config, other_row, other_seed_with_its_key]
+    "change",
+    [
+        moved,
+        renamed,
+        other_config,
+        no_config,
+        other_row,
+        other_seed_with_its_key,
+        other_data,
+        other_data_with_its_key,
+    ],
 )
 def test_audit_finds_an_altered_record(audited, call, change):
     rewrite(audited, change)
@@ -418,12 +437,16 @@ def test_audit_elsewhere_allows_for_another_order_of_sums(audited, call):
 
 def test_audit_says_that_the_data_are_others(audited, call, monkeypatch, make_tiny):
     other = replace(make_tiny(n_users=40, n_items=150, per_user=10, seed=9), name="ml-100k")
-    monkeypatch.setitem(data.DATASETS, "ml-100k", lambda raw: other)
-    (paths.PREPARED / "ml-100k" / "interactions.parquet").unlink(missing_ok=True)
+    command = ["audit", TABLE, "--n", 99, "--dataset", "ml-100k", "--model", "mostpop"]
+    monkeypatch.setitem(data.DATASETS, "ml-100k", lambda raw: replace(other, source="a new copy"))
     forget()
-    status, out, _ = call("audit", TABLE, "--n", 99, "--dataset", "ml-100k", "--model", "mostpop")
+    status, out, _ = call(*command)
     assert status == 0 and out.startswith("skipped: MostPop on ml-100k: made from")
     assert "same" not in out and "DIFFERENT" not in out  # nothing was rerun, nothing is claimed
+    monkeypatch.setitem(data.DATASETS, "ml-100k", lambda raw: other)  # read in another way
+    forget()
+    status, out, _ = call(*command)
+    assert status == 1 and "DIFFERENT" in out and "other content of the data" in out
 
 
 def test_audit_of_table_1(study, good, call):

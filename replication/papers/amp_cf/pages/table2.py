@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,12 +89,18 @@ def summary_markdown() -> str:
     for dataset, protocol in dict.fromkeys(key[:2] for key in rows):
         values = [rows.get((dataset, protocol, row, "HR@10")) for row in shown]
         printed = values[0] and values[0]["published"]
-        texts = [number(r["mean"]) if r else "pending" for r in values]
+        texts = ["pending" if r is None else _with_gaps(r) for r in values]
         lines.append(
             f"| `{dataset}`, `{protocol}` | {' | '.join(texts)} | "
             f"{number(printed) if printed else 'not in the paper'} |"
         )
     return headline(study) + "\n\nHR@10, mean over seeds:\n\n" + "\n".join(lines)
+
+
+def _with_gaps(row: dict[str, Any]) -> str:
+    """A mean, and how many of the wanted seeds are behind it where some are missing."""
+    missing = row["status"].partition("partial: ")[2]
+    return f"{number(row['mean'])} ({missing})" if missing else number(row["mean"])
 
 
 def resolution(study: Study) -> str:
