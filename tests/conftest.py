@@ -11,6 +11,7 @@ A test marked ``cuda`` is deselected, not skipped, where there is no such device
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -36,6 +37,13 @@ def why_missing(name: str) -> str | None:
     if any((paths.RAW / name).glob("*")):
         return None
     return f"the data set {name} is not here; get it with `python -m replication data {name}`"
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background makes them ignore Ctrl-C, and with them the
+    commands that they start and interrupt: that is undone here."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -308,17 +308,17 @@ def test_a_full_disk_while_writing_a_record(study, capsys):
 
 
 def test_standard_output_on_a_full_disk_or_a_closed_pipe():
-    command = [sys.executable, "-m", "replication", "table", TABLE, "--format", "json"]
+    command = [sys.executable, "-m", "replication"]
+    # With its buffer, so that a short text meets the full disk only at the end.
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    common = {"stderr": subprocess.PIPE, "text": True, "cwd": paths.ROOT, "env": buffered}
     if os.path.exists("/dev/full"):
         with open("/dev/full", "w") as full:
-            result = subprocess.run(
-                command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=paths.ROOT
-            )
+            result = subprocess.run([*command, "list"], stdout=full, **common)
         assert result.returncode == 1
         assert result.stderr == "error: No space left on device\n"
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=paths.ROOT
-    )
+    command += ["table", TABLE, "--format", "json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, **common)
     process.stdout.close()  # as `| head` does
     assert process.stderr.read() == ""
     assert process.wait() == 0
