@@ -2,7 +2,10 @@
 
 import sys
 
-from replication.cli import main
-
 if __name__ == "__main__":
+    try:
+        from replication.cli import main
+    except KeyboardInterrupt:  # the imports take seconds
+        print("error: interrupted before anything was done", file=sys.stderr)
+        sys.exit(130)
     sys.exit(main())

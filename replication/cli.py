@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from replication import paths
-from replication.compare import load_published, render, rows
+from replication.compare import METRICS, load_published, render, rows
 from replication.data import DATASETS as LOADERS
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
@@ -141,17 +141,6 @@ def _checked_table(name: str) -> str:
     return name
 
 
-def _loadable(dataset: str) -> None:
-    """Raise unless there is a loader for a data set, saying why there is none."""
-    _checked("data set", [dataset], list(amp_cf.DATASETS))
-    if dataset not in LOADERS:
-        raise ReplicationError(f"nothing can be run on {dataset}: {_no_loader(dataset)}")
-
-
-def _no_loader(dataset: str) -> str:
-    return amp_cf.NO_LICENCE if dataset == "yahoo-music" else "it has no loader yet"
-
-
 def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in known:
@@ -217,9 +206,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print("data      ncf-ml-1m: the NCF authors' split of ml-1m")
     except ReplicationError as error:
         print(f"data      ncf-ml-1m: missing: {error}")
-    for name in amp_cf.PROTOCOLS:
-        if name not in LOADERS:
-            print(f"data      {name}: missing: {_no_loader(name)}")
     return 0
 
 
@@ -229,8 +215,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
     datasets = arguments.dataset or list(amp_cf.RUN_HERE)
-    for dataset in datasets:
-        _loadable(dataset)
+    _checked("data set", datasets, list(amp_cf.DATASETS))
     resolve_device(arguments.device)
     if table == amp_cf.TABLE1:
         for name in ("model", "protocol", "variant", "seeds"):
@@ -256,7 +241,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    _loadable(arguments.dataset)
+    _checked("data set", [arguments.dataset], list(amp_cf.DATASETS))
     best = (-1.0, -1)
     for trial, record, new in amp_cf.tune(arguments.model, arguments.dataset, arguments.device):
         value = record["metrics"]["NDCG@10"]
@@ -288,7 +273,10 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
     if table == amp_cf.TABLE1:
         return rows(amp_cf.statistics_grid(), records, {}, published, metrics=amp_cf.STATISTICS)
     ranks = store.ranks([r["key"] for r in records])
-    return rows(amp_cf.grid(select, variant), records, ranks, published, variant=variant)
+    # Other rules for ties are tried on the sampled candidates alone.
+    sampled_only = bool(variant) and amp_cf.VARIANTS[variant].ties != "against"
+    metrics = [m for m in METRICS if not (sampled_only and m.endswith("/full"))]
+    return rows(amp_cf.grid(select, variant), records, ranks, published, metrics, variant)
 
 
 def _audit(arguments: argparse.Namespace) -> int:

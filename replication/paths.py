@@ -10,3 +10,4 @@ RESULTS = Path(os.environ.get("REPLICATION_RESULTS") or ROOT / "results")
 RAW = DATA / "raw"  # verified files, as published
 PREPARED = DATA / "prepared"  # the same interactions as parquet
 CHECKPOINTS = DATA / "checkpoints"  # unfinished runs
+MODELS = DATA / "models"  # trained models of main cells, for lists and explanations

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from replication.errors import ReplicationError
@@ -54,12 +54,32 @@ class RankingConfig:
     patience: int = 4  # epochs without a better HR or NDCG before stopping; released code
     max_epochs: int = 25  # our budget; the paper names none
 
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Adam (Kingma and Ba 2015), with decoupled weight decay where that is not 0."""
+        return torch.optim.AdamW(
+            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+
 
 class Trainable(Ranker, Protocol):
     """What the loop asks of a model besides being an ``nn.Module``."""
 
     def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
         """Add the loss's gradient for users [B], items [B, 1 + |N|] to ``.grad``; the loss."""
+
+
+class Differentiable(nn.Module):
+    """A model that writes down its loss and leaves the derivative to autograd."""
+
+    def loss(self, users: Tensor, items: Tensor) -> Tensor:
+        """The mean loss of users [B] and items [B, 1 + |N|], the positive first."""
+        raise NotImplementedError
+
+    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
+        """Add the gradient of ``loss`` to every ``.grad``; returns the loss (no graph)."""
+        loss = self.loss(users, items)
+        loss.backward()
+        return loss.detach()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -228,9 +248,7 @@ def fit(
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     model: Any = build().to(device)  # type: ignore[attr-defined]
-    optimizer = torch.optim.AdamW(  # Adam, where weight_decay is 0
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = config.optimizer(model.parameters())
     generator = torch.Generator(device=device).manual_seed(seed)
     sampler = Sampler(split, config, device)
     held = held_out(split, select_on, device) if select_on else None
@@ -274,7 +292,7 @@ def fit(
             seconds = before + time.perf_counter() - started
             if checkpoint and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 saved = time.perf_counter()
-                _write_checkpoint(
+                write_state(
                     checkpoint,
                     {
                         "device": device.type,
@@ -327,8 +345,8 @@ def _train_epoch(
 STATE = ("device", "model", "optimizer", "generator", "curve", "best_state", "seconds")
 
 
-def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Put the state in place whole; where there is no room the run goes on without it."""
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Put a state in place whole; where there is no room the run goes on without it."""
     partial = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +354,7 @@ def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         partial.unlink(missing_ok=True)
-        warnings.warn(f"no checkpoint could be written to {path}: {error}", stacklevel=2)
+        tqdm.write(f"warning: {path} could not be written: {error}", file=sys.stderr)
 
 
 def _read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from replication import paths
-from replication.data import movielens
+from replication.data import amazon, movielens, pinterest, yahoo
 from replication.data.interactions import (
     UNKNOWN_TIME,
     Interactions,
@@ -26,6 +26,9 @@ DATASETS: dict[str, Callable[[Path], Interactions]] = {
     "ml-100k": movielens.load_ml_100k,
     "ml-latest-small": movielens.load_ml_latest_small,
     "ml-1m": movielens.load_ml_1m,
+    "pinterest": pinterest.load,
+    "amazon-video-games": amazon.load,
+    "yahoo-music": yahoo.load,
 }
 
 # What reading a file that is not what it should be can raise.

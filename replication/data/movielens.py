@@ -11,6 +11,7 @@ from replication.data.interactions import UNKNOWN_TIME, Interactions, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 
 COLUMNS = ["user", "item", "rating", "timestamp"]
+FIRST_TIME = 789_000_000  # the beginning of 1995: a time that lost a digit lies long before
 GENRES_100K = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
     "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
@@ -31,6 +32,13 @@ def _checked(name: str, frame: pd.DataFrame, ratings: int, users: int, items: in
             f"{found[0]}, {found[1]} and {found[2]} were found; "
             f"delete its folder under data/raw and run `python -m replication data {name}`"
         )
+    times = frame["timestamp"]
+    wrong = times.isna() | ((times < FIRST_TIME) & (times != UNKNOWN_TIME))
+    if wrong.any():  # a file that was cut inside its last line has all the counts
+        raise ReplicationError(
+            f"{name} should hold times since 1995, but {wrong.sum()} are missing or earlier; "
+            f"delete its folder under data/raw and run `python -m replication data {name}`"
+        )
     return frame
 
 
@@ -38,14 +46,17 @@ def load_ml_100k(raw: Path) -> Interactions:
     """MovieLens 100K: 943 users, 1,682 movies, 100,000 ratings 1 to 5.
 
     Reads the original ``u.data``/``u.item``, or RecBole's ``ml-100k.inter``/``ml-100k.item``,
-    which hold the same ratings in the same order.
+    which hold the same ratings in the same order. The titles are the same too, but for movie 267,
+    whose title is "unknown" in the original and "unkonwn (unkonwn)" from RecBole's file.
     """
     folder = raw / "ml-100k"
     if (folder / "u.data").exists():
         frame = pd.read_csv(folder / "u.data", sep="\t", names=COLUMNS)
         flags = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None)
         genres = ["|".join(np.asarray(GENRES_100K)[row == 1]) for row in flags.iloc[:, 5:].values]
-        titles = pd.DataFrame({"title": flags[1].values, "genres": genres}, index=flags[0].values)
+        titles = pd.DataFrame(
+            {"title": flags[1].str.strip().values, "genres": genres}, index=flags[0].values
+        )
         source = "u.data, the original file"
     elif (folder / "ml-100k.inter").exists():
         frame = pd.read_csv(folder / "ml-100k.inter", sep="\t", skiprows=1, names=COLUMNS)

@@ -34,7 +34,7 @@ ONE = ["--dataset", "ml-100k", "--protocol", "loo-random"]
 @pytest.fixture
 def study(tmp_path, monkeypatch, make_tiny):
     """A study of its own in an empty folder: two tiny data sets, and models that were tuned."""
-    for name in ("results", "raw", "prepared", "checkpoints"):
+    for name in ("results", "raw", "prepared", "checkpoints", "models"):
         monkeypatch.setattr(paths, name.upper(), tmp_path / name)
     for seed, name in enumerate(("ml-100k", "ml-latest-small")):
         tiny = replace(make_tiny(n_users=40, n_items=150, per_user=10, seed=seed), name=name)

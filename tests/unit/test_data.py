@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 
 from replication import data, paths
-from replication.data import DATASETS, UNKNOWN_TIME, filter_rare, load, movielens
+from replication.data import (
+    DATASETS,
+    UNKNOWN_TIME,
+    amazon,
+    filter_rare,
+    load,
+    movielens,
+    pinterest,
+    yahoo,
+)
 from replication.data.interactions import from_frame, read_parquet, write_parquet
 from replication.errors import DataUnavailable, ReplicationError
 from replication.records import Store
@@ -300,7 +309,7 @@ def write_latest(folder):
     (folder / "movies.csv").write_text('movieId,title,genres\n10,"A, B (1990)",Drama\n20,C,War\n')
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+@pytest.mark.parametrize("name", ["ml-100k", "ml-latest-small", "ml-1m"])
 def test_wrong_counts_are_one_sentence(home, tiny, name):
     folder = paths.RAW / name
     if name == "ml-100k":
@@ -337,6 +346,227 @@ def test_a_file_without_its_last_line_is_refused(tmp_path, monkeypatch, form):
         load("ml-100k")
     file.write_text("".join(lines))
     assert load("ml-100k").content_hash == with_all.content_hash
+
+
+@pytest.mark.needs_data("ml-100k")
+@pytest.mark.parametrize("bytes_lost", [2, 5, 11], ids=["a digit", "digits", "the time"])
+@pytest.mark.parametrize("form", ["original", "wheel"])
+def test_a_file_cut_inside_its_last_line_is_refused(tmp_path, monkeypatch, form, bytes_lost):
+    """All lines are there, so that the counts are right; only the time tells."""
+    whole = load("ml-100k")
+    monkeypatch.setattr(paths, "RAW", tmp_path / "raw")
+    monkeypatch.setattr(paths, "PREPARED", tmp_path / "prepared")
+    folder = paths.RAW / "ml-100k"
+    (write_original_100k if form == "original" else write_wheel_100k)(folder, whole)
+    file = folder / ("u.data" if form == "original" else "ml-100k.inter")
+    file.write_bytes(file.read_bytes()[:-bytes_lost])
+    with pytest.raises(ReplicationError) as caught:
+        load("ml-100k")
+    text = str(caught.value)
+    assert text.startswith("ml-100k should hold times since 1995, but 1 are missing or earlier; ")
+    assert "\n" not in text and "python -m replication data ml-100k" in text
+    assert not paths.PREPARED.exists()
+
+
+@pytest.mark.usefixtures("small_counts")
+def test_titles_have_no_blanks_around_them(tmp_path, tiny):
+    """Three titles of the original end in a blank, which RecBole's copy lacks."""
+    write_original_100k(tmp_path / "ml-100k", tiny)
+    file = tmp_path / "ml-100k" / "u.item"
+    text = file.read_text(encoding="latin-1")
+    file.write_text(text.replace("(1995)|", "(1995) |"), encoding="latin-1")
+    titles = movielens.load_ml_100k(tmp_path).item_features["title"]
+    assert set(titles) == {f"Film é {item} (1995)" for item in tiny.item_ids}
+
+
+# --- Pinterest, Amazon, Yahoo! Music --------------------------------------------------------------
+
+MADE_PINS = ["1 10 11 12\n2 10 13\n3 10 11\n4 12\n", "1 13 10\n2 11\n3 13\n4 13 12\n"]
+
+
+def write_pins(folder, train, test):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.txt").write_text(train)
+    (folder / "test.txt").write_text(test)
+
+
+@pytest.fixture
+def few_pins(home, monkeypatch):
+    """Four users, all with three entries or more, of whom three are drawn."""
+    monkeypatch.setattr(pinterest, "_checked", lambda name, frame, *counts: frame)
+    monkeypatch.setattr(pinterest, "MIN_PINS", 3)
+    monkeypatch.setattr(pinterest, "ELIGIBLE_USERS", 4)
+    monkeypatch.setattr(pinterest, "SAMPLED_USERS", 3)
+    write_pins(paths.RAW / "pinterest", *MADE_PINS)
+
+
+@pytest.mark.usefixtures("few_pins")
+def test_pins_of_both_files_are_one_history_without_repeats(monkeypatch):
+    """User 1 has item 10 in both files; a loader that keeps it twice leaks the item."""
+    monkeypatch.setattr(pinterest, "SAMPLED_USERS", 4)
+    found = load("pinterest")
+    pairs = [(1, 10), (1, 11), (1, 12), (2, 10), (2, 13), (3, 10), (3, 11), (4, 12)]
+    assert pairs_of(found) == [*pairs, (1, 13), (2, 11), (3, 13), (4, 13)]
+    assert set(found.ratings) == {1.0} and set(found.timestamps) == {UNKNOWN_TIME}
+    assert equal(load("pinterest"), dataclasses.replace(found))  # from the prepared copy
+
+
+@pytest.mark.usefixtures("few_pins")
+def test_a_fixed_seed_draws_the_users(monkeypatch):
+    """Another seed draws others; whoever has too few pins, repeats counted, is never drawn."""
+    folder = paths.RAW / "pinterest"
+    write_pins(folder, MADE_PINS[0] + "5 10 11\n", MADE_PINS[1])
+    drawn = []
+    for seed in (*range(20), 0):
+        monkeypatch.setattr(pinterest, "SAMPLE_SEED", seed)
+        found = pinterest.load(paths.RAW)
+        drawn.append(found.user_ids.tolist())
+        assert found.n_users == 3 and f"3 users drawn with seed {seed} from the 4" in found.source
+    assert drawn[-1] == drawn[0]
+    assert {user for users in drawn for user in users} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "train, test, said",
+    [
+        (MADE_PINS[0], MADE_PINS[1][:-1], "test.txt whose last line is complete"),
+        (MADE_PINS[0][:-1], MADE_PINS[1], "train.txt whose last line is complete"),
+        (MADE_PINS[0], "1 13\n", "hold 4 users with at least 3 pins, but 1 were found"),
+        (MADE_PINS[0], "<html>\nnot found\n", "cannot be read"),
+        ("\n", MADE_PINS[1], "cannot be read"),
+    ],
+)
+@pytest.mark.usefixtures("few_pins")
+def test_broken_pins_are_one_sentence(train, test, said):
+    write_pins(paths.RAW / "pinterest", train, test)
+    with pytest.raises(ReplicationError) as caught:
+        load("pinterest")
+    text = str(caught.value)
+    assert said in text and "\n" not in text and "python -m replication data pinterest" in text
+
+
+@pytest.mark.needs_data("pinterest")
+def test_pinterest_is_the_sample_that_the_study_states():
+    found = load("pinterest")
+    assert found.n_users == 15_001 and "from the 37326 with at least 20 pins" in found.source
+    pairs = found.users * found.n_items + found.items
+    assert len(np.unique(pairs)) == len(pairs)
+    kept = filter_rare(found)
+    assert kept.n_users == 15_001  # nobody is lost
+    assert kept.content_hash == "84267c7804bd"  # numpy draws the same users everywhere
+
+
+def write_amazon(folder, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "amazon_Video_Games_data.csv").write_text(text)
+
+
+MADE_RATINGS = "A1,0439715571,4.0\nA1,0700099867,5.0\nA2,0439715571,5.0\n"
+
+
+def test_amazon_ids_stay_strings(home, monkeypatch):
+    """An item id is a book's number with leading zeros; the first line is no header."""
+    monkeypatch.setattr(amazon, "_checked", lambda name, frame, *counts: frame)
+    write_amazon(paths.RAW / "amazon-video-games", MADE_RATINGS)
+    for _ in ("from the file", "from the prepared copy"):
+        found = load("amazon-video-games")
+        assert pairs_of(found) == [("A1", "0439715571"), ("A1", "0700099867"), ("A2", "0439715571")]
+        assert found.ratings.tolist() == [4, 5, 5] and set(found.timestamps) == {UNKNOWN_TIME}
+
+
+@pytest.mark.parametrize("last", ["B2", "B2,", "B2,3.0", "B2,4.5"])
+def test_amazon_ratings_are_four_or_five(home, monkeypatch, last):
+    monkeypatch.setattr(amazon, "_checked", lambda name, frame, *counts: frame)
+    write_amazon(paths.RAW / "amazon-video-games", MADE_RATINGS + f"A2,{last}")
+    with pytest.raises(ReplicationError, match="4 and 5 only, but 1 are missing or others; "):
+        load("amazon-video-games")
+
+
+def test_wrong_counts_of_the_other_sets_are_one_sentence(home):
+    write_amazon(paths.RAW / "amazon-video-games", MADE_RATINGS)
+    with pytest.raises(ReplicationError, match=r"^amazon.* hold 115828 ratings.* 3, 2 and 2 were"):
+        load("amazon-video-games")
+    write_pins(paths.RAW / "pinterest", *MADE_PINS)
+    with pytest.raises(ReplicationError, match=r"^pinterest should hold 1025709 .* 14, 4 and 4 w"):
+        load("pinterest")
+
+
+@pytest.mark.needs_data("amazon-video-games")
+def test_amazon_after_the_filter():
+    """The counts of the study; Table 1 of the paper prints 7,868 and 12,802."""
+    found = load("amazon-video-games")
+    assert (found.n_users, found.n_items, len(found)) == (7_884, 22_251, 115_828)
+    kept = filter_rare(found)
+    assert (kept.n_users, kept.n_items, len(kept)) == (7_876, 12_839, 106_410)
+    pairs = kept.users * kept.n_items + kept.items
+    assert len(np.unique(pairs)) == len(pairs)
+
+
+@pytest.fixture
+def few_artists(home, monkeypatch):
+    """A function that writes a small file of Yahoo! Music; three users are drawn from it."""
+    monkeypatch.setattr(yahoo, "SAMPLED_USERS", 3)
+    monkeypatch.setattr(yahoo, "CHUNK", 4)  # users lie across the borders
+    (paths.RAW / "yahoo-music").mkdir()
+
+    def write(*rows):
+        text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
+        (paths.RAW / "yahoo-music" / yahoo.FILE).write_text(text)
+
+    return write
+
+
+ARTISTS = [(1, 70, 90), (1, 71, 0), (1, 72, 255), (2, 70, 100), (3, 70, 255), (3, 71, 40)]
+ARTISTS += [(4, 71, 30), (4, 70, 20), (4, 71, 10), (2, -99, 50), (5, 70, 60)]
+
+
+def test_yahoo_ratings_are_interactions_and_never_again_is_no_high_rating(few_artists, monkeypatch):
+    """User 5 has one rating; user 2's second lies four chunks later; user 4 repeats an artist."""
+    monkeypatch.setattr(yahoo, "SAMPLED_USERS", 4)
+    few_artists(*ARTISTS)
+    found = load("yahoo-music")
+    assert pairs_of(found) == [row[:2] for row in (*ARTISTS[:8], ARTISTS[9])]
+    assert found.ratings.tolist() == [90, 0, 0, 100, 0, 40, 30, 20, 50]
+    assert set(found.timestamps) == {UNKNOWN_TIME}
+    assert found.source == (
+        "4 users drawn with seed 0 from the 4 with two ratings or more in "
+        "ydata-ymusic-user-artist-ratings-v1_0.txt"
+    )
+
+
+def test_yahoo_users_are_drawn_by_a_fixed_seed(few_artists, monkeypatch):
+    few_artists(*ARTISTS)
+    drawn = []
+    for seed in (*range(20), 0):
+        monkeypatch.setattr(yahoo, "SAMPLE_SEED", seed)
+        drawn.append(yahoo.load(paths.RAW).user_ids.tolist())
+    assert drawn[-1] == drawn[0] and {len(users) for users in drawn} == {3}
+    assert {user for users in drawn for user in users} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        ([*ARTISTS, (1, 73, 101)], "ratings from 0 to 100 or 255, but"),
+        ([*ARTISTS, (1, 73, -1)], "ratings from 0 to 100 or 255, but"),
+        (ARTISTS[:7], "at least 3 users with two ratings, but"),
+        ([*ARTISTS, (1, 73)], "cannot be read"),
+        ([*ARTISTS, (1, 73, "ninety")], "cannot be read"),
+    ],
+)
+def test_broken_yahoo_files_are_one_sentence(few_artists, rows, said):
+    few_artists(*rows)
+    with pytest.raises(ReplicationError) as caught:
+        load("yahoo-music")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_yahoo_says_why_it_is_not_here_and_how_to_get_it(home):
+    with pytest.raises(DataUnavailable) as caught:
+        load("yahoo-music")
+    text = str(caught.value)
+    assert "given out by application only" in text and "apply for R1 at https://webscope" in text
+    assert yahoo.FILE in text and "\n" not in text
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from replication import paths
 from replication.baselines.popularity import MostPop, MostPopConfig
@@ -26,7 +27,7 @@ from replication.papers.amp_cf.model import AMP, AMPConfig
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_key, source_hash
-from replication.training import fit, resolve_device
+from replication.training import fit, resolve_device, write_state
 
 PAPER = "amp_cf"
 TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
@@ -350,8 +351,13 @@ class Run:
         return split_for(self.dataset, self.protocol, **arguments)
 
 
-# record, ranks [U], full-catalogue ranks [U] (None: only the sampled candidates were ranked)
-Finished = tuple[Record, np.ndarray, np.ndarray | None]
+class Finished(NamedTuple):
+    """What a run leaves."""
+
+    record: Record
+    ranks: np.ndarray  # [U]
+    ranks_full: np.ndarray | None = None  # [U]; None: only the sampled candidates were ranked
+    model: Any = None  # the trained model of a main cell, for lists and explanations
 
 
 def run(
@@ -381,7 +387,7 @@ def run(
         ranks, full = rank_candidates(model, test), rank_catalogue(model, test)
         metrics = summary(ranks) | summary(full, suffix="/full") | extra.pop("metrics", {})
         record = address | changes | {"metrics": metrics} | extra | provenance()
-        return record, ranks, full
+        return Finished(record, ranks, full, None if job.variant else model)
 
     if isinstance(config, MostPopConfig):
         model = MostPop(refit, device)
@@ -474,7 +480,7 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
         "" if rides_along else variant,
     )
     kind = MostPopConfig if model == "mostpop" else AMPConfig
-    for again, ranks, _ in run(job, device, config=kind(**record["config"]), resumable=False):
+    for again, ranks, *_ in run(job, device, config=kind(**record["config"]), resumable=False):
         if (again["variant"], again["select"]) == (variant, select):
             return again, ranks
     raise ReplicationError(f"the record {record['key']} is not one that this code makes")
@@ -497,7 +503,7 @@ def _riding_along(
             metrics = summary(full, suffix="/full")
         metrics = summary(ranks) | metrics
         record = other.address() | {"config": config, "metrics": metrics} | extra | provenance()
-        yield record, ranks, full
+        yield Finished(record, ranks, full)
 
 
 def plan(
@@ -569,10 +575,12 @@ def run_and_store(
             yield job, stored[key], False
             continue
         results = run(job, where, progress)
-        for record, ranks, full in reversed(results):  # the cell itself last: it marks the run done
+        for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
             store.append(record, ranks, full)
+        if isinstance(results[0].model, nn.Module):
+            write_state(paths.MODELS / f"{key}.pt", results[0].model.state_dict())
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
-            file.unlink()
+            file.unlink(missing_ok=True)  # another process may have finished it too
         yield job, results[0][0], True
 
 
