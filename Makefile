@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@while sleep 10 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  $(VENV): $$(du -sm $(VENV) | cut -f1) MB"; done & \
 	beat=$$!; trap 'kill $$beat' EXIT; trap 'exit 130' INT TERM; \
 	echo "installing the versions of requirements.lock"; \
-	$(BIN)/pip install --constraint requirements.lock --no-build-isolation --editable '.[book,test]'
+	$(BIN)/pip install --constraint requirements.lock --no-build-isolation --editable '.[baselines,book,test]'
 	@echo "building matplotlib's font list"
 	@$(BIN)/python -c 'import matplotlib.font_manager'
 	@touch $@

@@ -59,7 +59,7 @@ def source_hash() -> str:
     files = [package / f for f in ("protocols.py", "training.py", "evaluation.py")]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
-    for name in ("model.py", "experiments.py"):
+    for name in ("model.py", "rows.py", "experiments.py"):
         files += sorted((package / "papers").glob(f"*/{name}"))
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))

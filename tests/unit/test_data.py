@@ -709,3 +709,15 @@ def test_a_disk_without_room_for_the_copy(home, counted, monkeypatch):
     with pytest.warns(UserWarning, match="no prepared copy"):
         assert len(load("counted")) > 0
     assert [f.name for f in paths.PREPARED.rglob("*") if "interactions" in f.name] == []
+
+
+@pytest.mark.needs_data("amazon-video-games")
+def test_the_printed_users_of_amazon_are_those_with_three_ratings():
+    """What the page of Table 1 says of the 7,868 printed users."""
+    data = load("amazon-video-games")
+    keep = np.ones(len(data), dtype=bool)
+    for _ in range(3):
+        keep &= np.bincount(data.users[keep], minlength=data.n_users)[data.users] >= 3
+        keep &= np.bincount(data.items[keep], minlength=data.n_items)[data.items] >= 2
+    assert len(np.unique(data.users[keep])) == 7_868
+    assert len(np.unique(data.users)) > 7_876

@@ -109,12 +109,12 @@ def test_conda_users_get_the_same_versions() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     # The packages come through pip from the one list of versions; conda gives Python alone.
-    assert pip == {"pip": ["--constraint requirements.lock", "--editable .[book,test]"]}
+    assert pip == {"pip": ["--constraint requirements.lock", "--editable .[baselines,book,test]"]}
     assert [line.split("=")[0] for line in conda] == ["python", "pip"]
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(
         conda[0].split("=")[1]
     )
-    install = "--constraint requirements.lock --no-build-isolation --editable '.[book,test]'"
+    install = "--constraint requirements.lock --no-build-isolation --editable '.[baselines,book,test]'"
     assert install in (ROOT / "Makefile").read_text()
 
 

@@ -6,7 +6,7 @@ Tables: ``amp_cf/table1`` (data statistics), ``amp_cf/table2`` (HR@10, NDCG@10) 
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -17,13 +17,12 @@ import torch
 from torch import nn
 
 from replication import paths
-from replication.baselines.popularity import MostPop, MostPopConfig
 from replication.compare import Cell
 from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
 from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
-from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.papers.amp_cf.rows import PRINTED_ONLY, ROWS, row
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_key, source_hash
@@ -49,17 +48,9 @@ PROTOCOLS = {
     "yahoo-music": ("loo-random",),
     "amazon-video-games": ("loo-random",),
 }
-SEEDS = {"ml-latest-small": 5, "ml-100k": 5, "ml-1m": 3}
+SEEDS = {"ml-latest-small": 5, "ml-100k": 5, "ml-1m": 3, "amazon-video-games": 5}
 RUN_HERE = tuple(SEEDS)  # data sets with results so far
-MODELS = {
-    "amp-2": "AMP-2",
-    "amp-3": "AMP-3",
-    "amp-4": "AMP-4",
-    "amp-8": "AMP-8",
-    "mf": "MF (r=1)",
-    "mostpop": "MostPop",
-}
-PRINTED_ONLY = ("DeepICF+a", "NCF", "ConvNCF", "DiRec", "AISP-2", "AISP-3", "AISP-4")
+MODELS = {model: known.name for model, known in ROWS.items()}
 SELECTS = ("validation", "test")
 VALIDATION_NO_REFIT = "validation-no-refit"
 
@@ -78,69 +69,34 @@ TUNING_EPOCHS = {"ml-1m": 2}
 MAX_EPOCHS = {"ml-1m": 6}
 
 
-def starting_config(model: str) -> AMPConfig | MostPopConfig:
-    """The configuration before tuning: what the paper prints and the released notebook runs."""
-    if model == "mostpop":
-        return MostPopConfig()
-    if model == "mf":
-        return AMPConfig(personas=1)
-    found = re.fullmatch(r"amp-([1-9]\d?)", model)
-    if not found:
-        raise ReplicationError(
-            f"unknown model {model!r}; known are {', '.join(MODELS)} and amp-N for N personas"
-        )
-    return AMPConfig(personas=int(found[1]))
-
-
 def row_name(model: str) -> str:
     """The printed name of a model: ``amp-2`` -> ``AMP-2``."""
-    starting_config(model)
-    return MODELS.get(model, model.upper())
+    return row(model).name
 
 
-def trial_config(model: str, trial: int) -> AMPConfig:
-    """Trial 0 is the starting point; the others are drawn at random (Bergstra and Bengio 2012).
-
-    Ranges: the learning rate spans the values that He et al. (2017, Section 4.1) search, without
-    their smallest; alpha is the open range of a mixture weight; each lambda goes from a tenth of
-    the released 0.005 to above the 1.28 that the released reduction amounts to at batch 256;
-    weight decay is off in half of the trials, as in the released code. MF (r = 1) has no
-    attention, so that only the learning rate and the weight decay matter; its budget is the same.
-    """
-    start = starting_config(model)
-    assert isinstance(start, AMPConfig)
-    if trial == 0:
-        return start
-    rng = np.random.default_rng([0, trial])
-
-    def log_uniform(low: float, high: float) -> float:
-        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
-
-    learning_rate = log_uniform(5e-4, 5e-3)
-    decays, decay = rng.random() < 0.5, log_uniform(1e-3, 1.0)
-    alpha = round(float(rng.uniform(0.1, 0.9)), 3)
-    lambda_p, lambda_n = log_uniform(5e-4, 2.0), log_uniform(5e-4, 2.0)
-    config = replace(start, learning_rate=learning_rate, weight_decay=decay if decays else 0.0)
-    if start.personas > 1:
-        config = replace(config, alpha=alpha, lambda_p=lambda_p, lambda_n=lambda_n)
-    return config
+def trial_config(model: str, trial: int) -> Any:
+    """Trial 0 is the starting point; the others are drawn at random."""
+    known = row(model)
+    if trial == 0 or known.draw is None:
+        return known.start
+    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
-def tuned_config(model: str, dataset: str) -> AMPConfig | MostPopConfig:
+def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the best validation NDCG@10; the starting point where none was run."""
-    start = starting_config(model)
-    if isinstance(start, MostPopConfig):
-        return start
-    most = MAX_EPOCHS.get(dataset, start.max_epochs)
+    known = row(model)
     trials = [
         record
         for record in Store(TUNING).load()
-        if record["row"] == row_name(model) and record["dataset"] == dataset
+        if record["row"] == known.name and record["dataset"] == dataset
     ]
-    if not trials:
-        return replace(start, max_epochs=most)
-    best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
-    return replace(AMPConfig(**best["config"]), max_epochs=most)
+    config = known.start
+    if known.draw is not None and trials:
+        best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
+        config = type(config)(**best["config"])
+    if known.trained:
+        config = replace(config, max_epochs=MAX_EPOCHS.get(dataset, known.start.max_epochs))
+    return config
 
 
 @dataclass(frozen=True)
@@ -235,11 +191,11 @@ VARIANTS = {
 ORACLE = {"HR@10": 0.4535, "NDCG@10": 0.2543}
 
 
-def variant_config(model: str, dataset: str, variant: str) -> AMPConfig | MostPopConfig:
+def variant_config(model: str, dataset: str, variant: str) -> Any:
     """The configuration of a model in the main cells (``variant=""``) or in a variant."""
     spec = VARIANTS[variant] if variant else None
-    base = starting_config(model) if spec and spec.from_start else tuned_config(model, dataset)
-    if spec is None or isinstance(base, MostPopConfig):
+    base = row(model).start if spec and spec.from_start else tuned_config(model, dataset)
+    if spec is None or not row(model).trained:
         return base
     changes = dict(spec.changes)
     if variant == "released" and model == "mf":
@@ -257,36 +213,26 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
         spec = VARIANTS[variant]
         for dataset, protocol in spec.cells:
             for model in spec.models:
-                alone = model == "mostpop" and variant != "redraw"
-                chosen = "none" if model == "mostpop" else spec.select
-                needed = 1 if alone else SEEDS[dataset]
+                chosen = spec.select if row(model).trained else "none"
+                needed = 1 if row(model).deterministic and variant != "redraw" else SEEDS[dataset]
                 cells.append(
                     Cell(TABLE2, MODELS[model], dataset, protocol, chosen, variant, needed)
                 )
         return cells
     for dataset, protocols in PROTOCOLS.items():
         for protocol in protocols:
-            for row in (*MODELS.values(), *PRINTED_ONLY):
-                pending = unavailable = None
-                if dataset == "yahoo-music":
-                    unavailable = NO_LICENCE
-                elif row in PRINTED_ONLY:
-                    pending = NO_MODEL_YET
-                elif dataset not in RUN_HERE:
-                    pending = NOT_RUN_YET
-                deterministic = row == "MostPop"
+            unavailable = NO_LICENCE if dataset == "yahoo-music" else None
+            place = (dataset, protocol)
+            pending = None if dataset in RUN_HERE else NOT_RUN_YET
+            for known in ROWS.values():
+                chosen = select if known.trained else "none"
+                needed = 1 if known.deterministic else SEEDS.get(dataset, 5)
                 cells.append(
-                    Cell(
-                        TABLE2,
-                        row,
-                        dataset,
-                        protocol,
-                        "none" if deterministic else select,
-                        variant,
-                        1 if deterministic else SEEDS.get(dataset, 5),
-                        unavailable,
-                        pending,
-                    )
+                    Cell(TABLE2, known.name, *place, chosen, variant, needed, unavailable, pending)
+                )
+            for name in PRINTED_ONLY:
+                cells.append(
+                    Cell(TABLE2, name, *place, select, variant, 5, unavailable, NO_MODEL_YET)
                 )
     return cells
 
@@ -338,7 +284,7 @@ class Run:
             "data_source": data.source,
             "protocol": self.protocol,
             "variant": self.variant,
-            "select": "none" if self.model == "mostpop" else self.select,
+            "select": self.select if row(self.model).trained else "none",
             "config": asdict(config),
             "seed": self.seed,
         }
@@ -364,7 +310,7 @@ def run(
     job: Run,
     device: torch.device,
     progress: bool = True,
-    config: AMPConfig | MostPopConfig | None = None,
+    config: Any = None,
     resumable: bool = True,
 ) -> list[Finished]:
     """Train and test one cell with one seed; nothing is stored.
@@ -378,6 +324,7 @@ def run(
     training plus validation, the epoch with the best test NDCG@10 is reported, and beside it the
     best of each metric over the epochs (``HR@10/best``), which is what the released code reports.
     """
+    known = row(job.model)
     config = config or variant_config(job.model, job.dataset, job.variant)
     address, split = job.address() | {"config": asdict(config)}, job.split()
     refit = split.refit()
@@ -389,16 +336,15 @@ def run(
         record = address | changes | {"metrics": metrics} | extra | provenance()
         return Finished(record, ranks, full, None if job.variant else model)
 
-    if isinstance(config, MostPopConfig):
-        model = MostPop(refit, device)
-        extra = {"epochs": 0, "parameters": 0, "seconds": 0.0, "device": device.type}
+    if not known.trained:
+        started = time.perf_counter()
+        model = known.build(refit, config, job.seed, device)
+        seconds = round(time.perf_counter() - started, 2)
+        extra = {"epochs": 0, "parameters": 0, "seconds": seconds, "device": device.type}
         return [
             finished(model, extra),
             *_riding_along(job, model, address["config"], extra, device),
         ]
-
-    def build() -> AMP:
-        return AMP(split.n_users, split.n_items, config)
 
     # The code's hash is in the name: a run is not resumed by other code than began it.
     checkpoint = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}-{{}}.pt"
@@ -412,6 +358,7 @@ def run(
     def phase(name: str, on: Split, **arguments: Any) -> Any:
         file = checkpoint.with_name(checkpoint.name.format(name)) if resumable else None
         label = f"{job.label} ({name})"
+        build = partial(known.build, on, config, job.seed, device)
         return fit(build, on, checkpoint=file, label=label, **common, **arguments)
 
     def extras(result: Any, epochs: int, seconds: float) -> Record:
@@ -479,8 +426,8 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
         asked,
         "" if rides_along else variant,
     )
-    kind = MostPopConfig if model == "mostpop" else AMPConfig
-    for again, ranks, *_ in run(job, device, config=kind(**record["config"]), resumable=False):
+    config = type(row(model).start)(**record["config"])
+    for again, ranks, *_ in run(job, device, config=config, resumable=False):
         if (again["variant"], again["select"]) == (variant, select):
             return again, ranks
     raise ReplicationError(f"the record {record['key']} is not one that this code makes")
@@ -529,7 +476,7 @@ def plan(
             if name not in known:
                 raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
     for model in models or ():
-        starting_config(model)
+        row(model)
     spec = VARIANTS.get(variant)
     if spec is not None and spec.rides_along:
         raise ReplicationError(f"{variant} is measured along with the main runs; run those")
@@ -552,7 +499,7 @@ def plan(
     jobs = []
     for dataset, protocol in chosen:
         for model in models or MODELS:
-            one_is_enough = model == "mostpop" and variant != "redraw"
+            one_is_enough = row(model).deterministic and variant != "redraw"
             needed = 1 if one_is_enough else (seeds or SEEDS.get(dataset, 5))
             jobs += [Run(dataset, protocol, model, seed, select, variant) for seed in range(needed)]
     return jobs
@@ -589,16 +536,18 @@ def tune(
 ) -> Iterator[tuple[int, Record, bool]]:
     """Run the trials of one model on one data set (validation items, seed 0) and store them."""
     where, store = resolve_device(device), Store(TUNING)
-    if isinstance(starting_config(model), MostPopConfig):
-        raise ReplicationError("MostPop has nothing to tune")
+    known = row(model)
+    if known.draw is None:
+        raise ReplicationError(f"{known.name} has nothing to tune")
     data = data_for(dataset, TUNING_PROTOCOL)
     split = split_for(dataset, TUNING_PROTOCOL)
     for trial in range(N_TRIALS):
         config = trial_config(model, trial)
-        config = replace(config, max_epochs=TUNING_EPOCHS.get(dataset, config.max_epochs))
+        if known.trained:
+            config = replace(config, max_epochs=TUNING_EPOCHS.get(dataset, config.max_epochs))
         address = {
             "table": TUNING,
-            "row": row_name(model),
+            "row": known.name,
             "dataset": dataset,
             "data_hash": data.content_hash,
             "data_source": data.source,
@@ -613,26 +562,25 @@ def tune(
         if key in stored:
             yield trial, stored[key], False
             continue
-        result = fit(
-            partial(AMP, split.n_users, split.n_items, config),
-            split,
-            config,
-            0,
-            where,
-            "validation",
-            label=f"{row_name(model)} on {dataset}, trial {trial + 1} of {N_TRIALS}",
-            progress=progress,
-        )
-        best = result.curve.best - 1
-        metrics = {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]}
-        record = address | {
-            "trial": trial,
-            "metrics": metrics,
-            "epochs": result.curve.best,
-            "epochs_run": len(result.curve.epoch),
-            "seconds": round(result.seconds, 2),
-            "device": where.type,
-        }
+        record = address | {"trial": trial, "device": where.type}
+        build = partial(known.build, split, config, 0, where)
+        if known.trained:
+            label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
+            result = fit(
+                build, split, config, 0, where, "validation", label=label, progress=progress
+            )
+            best = result.curve.best - 1
+            record |= {
+                "metrics": {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]},
+                "epochs": result.curve.best,
+                "epochs_run": len(result.curve.epoch),
+                "seconds": round(result.seconds, 2),
+            }
+        else:
+            started = time.perf_counter()
+            ranks = rank_candidates(build(), held_out(split, "validation", where))
+            seconds = round(time.perf_counter() - started, 2)
+            record |= {"metrics": summary(ranks), "seconds": seconds}
         record |= provenance()
         store.append(record)
         yield trial, record, True
@@ -659,10 +607,9 @@ STATISTICS = (
 def statistics_grid() -> list[Cell]:
     """The rows of Table 1, one a data set."""
     cells = []
-    for dataset, row in DATASETS.items():
+    for dataset, name in DATASETS.items():
         unavailable = NO_LICENCE if dataset == "yahoo-music" else None
-        pending = None if dataset in RUN_HERE else NOT_RUN_YET
-        cells.append(Cell(TABLE1, row, dataset, "loo-random", "none", "", 1, unavailable, pending))
+        cells.append(Cell(TABLE1, name, dataset, "loo-random", "none", "", 1, unavailable))
     return cells
 
 
