@@ -1,4 +1,4 @@
-"""The command line: ``python -m replication list | data | run | tune | table | audit | doctor``."""
+"""The command line: ``python -m replication`` and one of the commands below."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -120,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--dataset", action="append", help="only records of these data sets")
     audit.add_argument("--model", action="append", help="only records of these models")
     audit.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+
+    merge = command("merge", _merge, "add the records of another results folder to this one")
+    merge.add_argument("folder", help="a results folder, for instance from another machine")
 
     command("doctor", _doctor, "what this machine has and lacks, and what to do about it")
     return parser
@@ -251,6 +255,18 @@ def _tune(arguments: argparse.Namespace) -> int:
             flush=True,
         )
     print(f"best: trial {-best[1]}, validation NDCG@10 {best[0]:.4f}")
+    return 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder)
+    found = sorted(folder.glob("*/*.jsonl"))
+    if not found:
+        raise ReplicationError(f"{folder} holds no records (<paper>/<table>.jsonl)")
+    for file in found:
+        table = file.relative_to(folder).with_suffix("").as_posix()
+        added = Store(table).merge(Store(table, folder))
+        print(f"{table}: {added} records added", flush=True)
     return 0
 
 

@@ -166,6 +166,25 @@ class Store:
             ) from error
         return True
 
+    def merge(self, other: Store) -> int:
+        """Add the records of another store of this table that are not here; their number.
+
+        Raises:
+            ReplicationError: a record there was altered: its key does not fit its content.
+        """
+        here, added = self.keys(), 0
+        new = [record for record in other.load() if record["key"] not in here]
+        for record in new:
+            if record["key"] != record_key(record):
+                raise ReplicationError(
+                    f"the record {record['key']} in {other.path} was altered: its key does not "
+                    "fit its content; nothing was merged"
+                )
+        for record in new:
+            ranks, full = other.ranks([record["key"]]).get(record["key"], (None, None))
+            added += self.append(record, ranks, full)
+        return added
+
     def ranks(self, keys: Iterable[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """Ranks and full-catalogue ranks ([U] uint16 each) of the records asked for.
 

@@ -505,9 +505,26 @@ def test_doctor_names_a_broken_record_and_goes_on(study, good):
     assert "broken: line 1 of " in text and "data      ml-100k: " in text
 
 
+def test_merge_brings_the_records_of_another_folder(study, good, tmp_path, monkeypatch):
+    job = ["run", TABLE, *ONE, "--model", "mf", "--seeds", 1]
+    good(*job)
+    here = Store(TABLE).load()
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "second")
+    Store(amp_cf.TUNING).merge(Store(amp_cf.TUNING, tmp_path / "results"))
+    text = good("merge", tmp_path / "results")
+    assert f"{TABLE}: {len(here)} records added" in text
+    assert Store(TABLE).load() == here
+    assert good(*job).endswith("(stored)\n")
+
+
+def test_merge_of_a_folder_without_records(study, capsys, tmp_path):
+    assert cli.main(["merge", str(tmp_path / "nothing")]) == 1
+    assert "holds no records" in capsys.readouterr().err
+
+
 def test_help_names_every_command(good):
     text = good("--help")
-    for name in ("list", "data", "run", "tune", "table", "audit", "doctor"):
+    for name in ("list", "data", "run", "tune", "table", "audit", "merge", "doctor"):
         assert re.search(rf"^ +{name} ", text, re.M)
 
 

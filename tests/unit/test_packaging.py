@@ -114,7 +114,9 @@ def test_conda_users_get_the_same_versions() -> None:
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(
         conda[0].split("=")[1]
     )
-    install = "--constraint requirements.lock --no-build-isolation --editable '.[baselines,book,test]'"
+    install = (
+        "--constraint requirements.lock --no-build-isolation --editable '.[baselines,book,test]'"
+    )
     assert install in (ROOT / "Makefile").read_text()
 
 

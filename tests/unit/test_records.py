@@ -263,6 +263,37 @@ def test_broken_ranks_are_one_sentence_and_stay_as_they_are(store):
         assert snapshot(store.path.parent) == before
 
 
+# --- records from elsewhere ----------------------------------------------------------------------
+
+
+def test_merging_adds_what_is_not_here_with_its_ranks(store, tmp_path):
+    other = Store(TABLE, tmp_path / "elsewhere")
+    store.append(made(0), *ranks_of(0))
+    for seed in (0, 1, 2):
+        other.append(made(seed, time="2026-02-02T00:00:00Z"), *ranks_of(seed))
+    assert store.merge(other) == 2
+    assert [(r["seed"], r["time"][:7]) for r in store.load()] == [
+        (0, "2026-01"),  # what is here stays
+        (1, "2026-02"),
+        (2, "2026-02"),
+    ]
+    ranks = store.ranks(store.keys())
+    for record in store.load():
+        np.testing.assert_array_equal(ranks[record["key"]], ranks_of(record["seed"]))
+    before = snapshot(tmp_path)
+    assert store.merge(other) == 0 and snapshot(tmp_path) == before
+
+
+def test_an_altered_record_is_not_merged(store, tmp_path):
+    other = Store(TABLE, tmp_path / "elsewhere")
+    for seed in (0, 1):
+        other.append(made(seed), *ranks_of(seed))
+    other.path.write_text(other.path.read_text().replace('"seed": 1', '"seed": 7'))
+    with pytest.raises(ReplicationError, match="was altered"):
+        store.merge(other)
+    assert [r["seed"] for r in store.load()] == []
+
+
 # --- a full disk ---------------------------------------------------------------------------------
 
 
