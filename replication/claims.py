@@ -165,6 +165,18 @@ class Evidence:
         """Whether any run of this model is recorded."""
         return any(place[0] == row and runs for place, runs in self._runs.items())
 
+    def best_on_validation(self, rows: Sequence[str], dataset: str, protocol: str) -> str:
+        """The model whose chosen epoch has the best NDCG@10 on the validation items, over seeds."""
+        found = {}
+        for row in rows:
+            runs = self._runs.get((row, dataset, protocol), {}).values()
+            best = [max(run["curve"]["NDCG@10"]) for run in runs if "curve" in run]
+            if best:
+                found[row] = sum(best) / len(best)
+        if not found:
+            raise NoEvidence(f"none of {', '.join(rows)} has runs on {dataset} under {protocol}")
+        return max(found, key=lambda row: found[row])
+
     def _seeds(self, row: str, dataset: str, protocol: str, metric: str) -> dict[int, Any]:
         """Ranks by seed."""
         place = (row, dataset, protocol)

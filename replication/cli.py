@@ -20,11 +20,12 @@ from replication.data import DATASETS as LOADERS
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.papers.amp_cf import experiments as amp_cf
+from replication.papers.amp_cf import lists
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
 
 Command = Callable[[argparse.Namespace], int]
-TABLES = (amp_cf.TABLE1, amp_cf.TABLE2)
+TABLES = (amp_cf.TABLE1, amp_cf.TABLE2, lists.TABLE3)
 FORMATS = ("md", "json", "csv", "html")
 # How far a rerun may be from its record: nothing on the same kind of machine with the same
 # versions; elsewhere sums are taken in another order and training drifts apart.
@@ -230,15 +231,18 @@ def _run(arguments: argparse.Namespace) -> int:
             new = Store(table).append(record)
             print(f"{dataset}: {'stored' if new else 'already stored'}")
         return 0
+    if table == lists.TABLE3 and (arguments.variant or arguments.select != "validation"):
+        raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")
     jobs = amp_cf.plan(
         arguments.dataset,
         arguments.model,
-        arguments.protocol,
+        arguments.protocol or (["loo-random"] if table == lists.TABLE3 else None),
         arguments.select,
         arguments.variant,
         arguments.seeds,
     )
-    for job, record, new in amp_cf.run_and_store(jobs, arguments.device):
+    execute = lists.measure_and_store if table == lists.TABLE3 else amp_cf.run_and_store
+    for job, record, new in execute(jobs, arguments.device):
         found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
         print(f"{job.label}: {found} ({'run' if new else 'stored'})", flush=True)
     return 0
@@ -289,6 +293,8 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
     if table == amp_cf.TABLE1:
         return rows(amp_cf.statistics_grid(), records, {}, published, metrics=amp_cf.STATISTICS)
     ranks = store.ranks([r["key"] for r in records])
+    if table == lists.TABLE3:
+        return rows(lists.grid(), records, ranks, published, lists.METRICS)
     # Other rules for ties are tried on the sampled candidates alone.
     sampled_only = bool(variant) and amp_cf.VARIANTS[variant].ties != "against"
     metrics = [m for m in METRICS if not (sampled_only and m.endswith("/full"))]
@@ -344,7 +350,8 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     here = amp_cf.data_for(record["dataset"], record["protocol"])
     if here.content_hash != record["data_hash"]:
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
-    again, ranks = amp_cf.rerun(record, resolve_device(device))
+    rerun = lists.rerun if record["table"] == lists.TABLE3 else amp_cf.rerun
+    again, ranks = rerun(record, resolve_device(device))
     now = provenance()
     same_place = all(now[k] == record[k] for k in ("versions", "machine")) and again.get(
         "device"
@@ -358,7 +365,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     stored = store.ranks([record["key"]]).get(record["key"])
     if stored is None and ranks is not None:
         return False, "its ranks are not stored"
-    if stored is not None and ranks is not None:
+    if isinstance(stored, tuple) and ranks is not None:
         if len(stored[0]) != len(ranks):
             return False, f"ranks of {len(ranks)} users here, of {len(stored[0])} then"
         moved = int((stored[0] != ranks).sum())

@@ -32,7 +32,8 @@ from replication.metrics.ranking import NO_RANK, hit_rate, ndcg
 Record = Mapping[str, Any]
 Floats = NDArray[np.float64]
 # key of a record -> (ranks among the sampled candidates, ranks in the full catalogue), uint16 [U]
-Ranks = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
+# key of a record -> (ranks, full-catalogue ranks), or each metric's values
+Ranks = Mapping[str, tuple[np.ndarray, np.ndarray | None] | Mapping[str, np.ndarray]]
 
 METRICS = ("HR@10", "NDCG@10", "HR@10/full", "NDCG@10/full")
 KEYS = (
@@ -181,33 +182,37 @@ def hit_and_ndcg(ranks: ArrayLike, k: int) -> tuple[Floats, Floats]:
 
 
 def per_user_values(arrays: Sequence[ArrayLike], metric: str) -> Floats:
-    """One metric of several seeds, one column a user that has a held-out item.
+    """One metric of several seeds, one column a user that has a value.
 
     Args:
-        arrays: S arrays [U] of 0-based ranks; 65535 where the user has no held-out item.
-        metric: "HR@k" or "NDCG@k", with or without "/full".
+        arrays: S arrays [U] of 0-based ranks, 65535 where the user has no held-out item; or of the
+            metric itself (floats), NaN where the user has none.
+        metric: "HR@k" or "NDCG@k", with or without "/full", for ranks.
 
     Returns:
-        [S, U'] where U' counts the users with a held-out item.
+        [S, U'] where U' counts the users with a value.
 
     Raises:
         ReplicationError: a metric that ranks cannot give; seeds with different users.
     """
-    match = _METRIC.fullmatch(metric)
-    if match is None:
-        raise ReplicationError(f"expected a metric such as HR@10 or NDCG@10/full, found {metric!r}")
-    ranks = [np.asarray(array) for array in arrays]
-    if len({array.shape for array in ranks}) != 1:
+    by_seed = [np.asarray(array) for array in arrays]
+    if len({array.shape for array in by_seed}) != 1:
         raise ReplicationError(
             "the seeds of one cell must rank the same users; found "
-            + " and ".join(str(n) for n in sorted({array.size for array in ranks}))
+            + " and ".join(str(n) for n in sorted({array.size for array in by_seed}))
         )
-    stacked = np.stack(ranks)  # [S, U]
-    has_item = stacked != NO_RANK
+    stacked = np.stack(by_seed)  # [S, U]
+    ready = np.issubdtype(stacked.dtype, np.floating)
+    match = _METRIC.fullmatch(metric)
+    if match is None and not ready:
+        raise ReplicationError(f"expected a metric such as HR@10 or NDCG@10/full, found {metric!r}")
+    has_item = ~np.isnan(stacked) if ready else stacked != NO_RANK
     if (has_item != has_item[0]).any():
         raise ReplicationError(
             "the seeds of one cell must hold out an item for the same users; they do not"
         )
+    if match is None or ready:
+        return stacked[:, has_item[0]].astype(np.float64)
     hit, gain = hit_and_ndcg(stacked[:, has_item[0]], int(match[2]))
     return hit if match[1] == "HR" else gain
 
@@ -519,10 +524,13 @@ def _intervals(
 
 
 def ranks_of(record: Record, ranks: Ranks, metric: str) -> np.ndarray | None:
-    """The ranks [U] behind one metric of one record, or None where there are none."""
-    if _METRIC.fullmatch(metric) is None or record.get("key") not in ranks:
+    """What lies behind one metric of one record: ranks or values [U]; None where there are none."""
+    known = ranks.get(str(record.get("key")))
+    if isinstance(known, Mapping):
+        return known.get(metric)
+    if known is None or _METRIC.fullmatch(metric) is None:
         return None
-    sampled, full = ranks[record["key"]]
+    sampled, full = known
     return full if metric.endswith("/full") else sampled
 
 

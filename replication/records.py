@@ -4,8 +4,8 @@ A record is one run of one cell with one seed, a JSON object on a line of
 ``results/<paper>/<table>.jsonl``. Its key is a hash of the cell, the full configuration, the
 data's content and the seed, so that a run that is already there is not repeated. The hash of the
 code is recorded as provenance and is not part of the key: whether a change of the code changed a
-number is what ``audit`` finds out by running it again. Per-user ranks lie beside it in one
-parquet file a table.
+number is what ``audit`` finds out by running it again. What single users got lies beside it in one
+parquet file a table: ranks where the metrics follow from ranks, else the metrics' values.
 
 A record is added by renaming a new version of the file over the old one: a kernel may cut a write
 short when it kills the writer, so that appending in place could leave half a line.
@@ -21,7 +21,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -41,6 +41,9 @@ Record = dict[str, Any]
 ADDRESS = ("table", "row", "dataset", "data_hash", "protocol", "variant", "select", "config")
 REQUIRED = (*ADDRESS, "key", "seed", "metrics")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Columns of the two files beside the records.
+RANKS = ("key", "ranks", "ranks_full")
+VALUES = ("key", "metric", "values")
 VERSIONED = ("numpy", "scipy", "pandas", "torch")
 
 
@@ -95,6 +98,7 @@ class Store:
         root = root or paths.RESULTS
         self.path = root / f"{table}.jsonl"
         self.ranks_path = root / f"{table}-ranks.parquet"
+        self.values_path = root / f"{table}-values.parquet"
 
     def load(self) -> list[Record]:
         """All records, in the order in which they were written.
@@ -129,12 +133,14 @@ class Store:
         record: Record,
         ranks: np.ndarray | None = None,
         ranks_full: np.ndarray | None = None,
+        values: Mapping[str, np.ndarray] | None = None,
     ) -> bool:
-        """Add one record and its per-user ranks; False if its key was already there.
+        """Add one record and what single users got; False if its key was already there.
 
         Args:
             record: everything but ``key``, which is computed here.
             ranks, ranks_full: [U] uint16, or None.
+            values: metric -> [U] values, NaN where a user has none; kept to three digits (float16).
 
         Raises:
             ReplicationError: a metric is not a number, or the disk refused; then nothing changed.
@@ -155,6 +161,8 @@ class Store:
                 new = {}
                 if ranks is not None:  # first: ranks without a record are harmless
                     new[self.ranks_path] = self._with_ranks(record["key"], ranks, ranks_full)
+                if values is not None:
+                    new[self.values_path] = self._with_values(record["key"], values)
                 old = self._content()
                 new[self.path] = old + (b"\n" if old and not old.endswith(b"\n") else b"") + line
                 _replace(new)
@@ -181,51 +189,76 @@ class Store:
                     "fit its content; nothing was merged"
                 )
         for record in new:
-            ranks, full = other.ranks([record["key"]]).get(record["key"], (None, None))
-            added += self.append(record, ranks, full)
+            known = other.ranks([record["key"]]).get(record["key"], (None, None))
+            if isinstance(known, dict):
+                added += self.append(record, values=known)
+            else:
+                added += self.append(record, *known)
         return added
 
-    def ranks(self, keys: Iterable[str]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Ranks and full-catalogue ranks ([U] uint16 each) of the records asked for.
+    def ranks(
+        self, keys: Iterable[str]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray | None] | dict[str, np.ndarray]]:
+        """What single users got in the runs asked for.
+
+        Returns:
+            By key: ranks and full-catalogue ranks ([U] uint16 each), or metric -> values [U].
 
         Raises:
-            ReplicationError: the file of the ranks is broken.
+            ReplicationError: the file that holds them is broken.
         """
-        if not self.ranks_path.exists():
-            return {}
-        table = self._read_ranks(filters=[("key", "in", list(keys))])
-        found = {}
-        for row in range(len(table)):
-            full = table["ranks_full"][row]
-            found[table["key"][row].as_py()] = (
-                table["ranks"][row].values.to_numpy(),
-                full.values.to_numpy() if full.is_valid else None,
-            )
+        wanted = [("key", "in", list(keys))]
+        found: dict[str, Any] = {}
+        if self.ranks_path.exists():
+            for row in self._read(self.ranks_path, filters=wanted).to_batches():
+                for key, ranks, full in zip(*(row[name] for name in RANKS), strict=True):
+                    found[key.as_py()] = (
+                        ranks.values.to_numpy(),
+                        full.values.to_numpy() if full.is_valid else None,
+                    )
+        if self.values_path.exists():
+            for row in self._read(self.values_path, filters=wanted).to_batches():
+                for key, metric, values in zip(*(row[name] for name in VALUES), strict=True):
+                    metrics = found.setdefault(key.as_py(), {})
+                    metrics[metric.as_py()] = values.values.to_numpy(zero_copy_only=False)
         return found
 
     def _content(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
 
-    def _read_ranks(self, **arguments: Any) -> pa.Table:
+    @staticmethod
+    def _read(path: Path, **arguments: Any) -> pa.Table:
         try:
-            return pq.read_table(self.ranks_path, **arguments)
+            return pq.read_table(path, **arguments)
         except (pa.ArrowException, OSError):
             raise ReplicationError(
-                f"{self.ranks_path} is not a whole parquet file; restore it from git"
+                f"{path} is not a whole parquet file; restore it from git"
             ) from None
 
     def _with_ranks(self, key: str, ranks: np.ndarray, full: np.ndarray | None) -> bytes:
         """The content of the ranks' file with one record more."""
         kind = pa.list_(pa.uint16())
-        new = pa.table(
-            {
-                "key": [key],
-                "ranks": pa.array([ranks.astype(np.uint16)], kind),
-                "ranks_full": pa.array([None if full is None else full.astype(np.uint16)], kind),
-            }
+        columns = (
+            [key],
+            pa.array([ranks.astype(np.uint16)], kind),
+            pa.array([None if full is None else full.astype(np.uint16)], kind),
         )
-        if self.ranks_path.exists():
-            old = self._read_ranks()
+        return self._with(self.ranks_path, key, dict(zip(RANKS, columns, strict=True)))
+
+    def _with_values(self, key: str, values: Mapping[str, np.ndarray]) -> bytes:
+        """The content of the values' file with one record more."""
+        halves = [v.astype(np.float16) for v in values.values()]
+        columns = (
+            [key] * len(values),
+            list(values),
+            pa.array(halves, pa.list_(pa.float16())),
+        )
+        return self._with(self.values_path, key, dict(zip(VALUES, columns, strict=True)))
+
+    def _with(self, path: Path, key: str, columns: dict[str, Any]) -> bytes:
+        new = pa.table(columns)
+        if path.exists():
+            old = self._read(path)
             keep = [k.as_py() != key for k in old["key"]]
             new = pa.concat_tables([old.filter(pa.array(keep)), new])
         content = pa.BufferOutputStream()

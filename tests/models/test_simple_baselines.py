@@ -51,7 +51,7 @@ def ease(split: Split, seed: int = 0) -> EASE:
 
 def ials(split: Split, seed: int = 0) -> IALS:
     pytest.importorskip("implicit")
-    return IALS(split, IALSConfig(factors=8, iterations=4), CPU, seed)
+    return IALS(split, IALSConfig(factors=8, iterations=4, regularization=0.03), CPU, seed)
 
 
 every_model = pytest.mark.parametrize("build", [item_knn, ease, ials])
@@ -179,9 +179,9 @@ def test_planted_groups_are_learned(build: Build):
 
 
 @pytest.mark.needs_data("ml-100k")
-@pytest.mark.parametrize(("build", "margin"), [(item_knn, 0.17), (ease, 0.22), (ials, 0.17)])
+@pytest.mark.parametrize(("build", "margin"), [(item_knn, 0.17), (ease, 0.22), (ials, 0.16)])
 def test_each_is_far_above_popularity_on_movielens(build: Build, margin: float):
-    """Margins are two thirds to four fifths of those measured (0.21 to 0.27 in NDCG@10)."""
+    """Measured differences of NDCG@10 were 0.21, 0.25 and 0.19; most of each must be there."""
     split = make_split(filter_rare(load("ml-100k")), "loo-random").refit()
     held = held_out(split, "test", CPU)
     popular = summary(rank_candidates(MostPop(split, CPU), held))

@@ -407,19 +407,42 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "popularity",
         "best",
         "baselines",
+        "simple",
     }
     verdicts = judge(CLAIMS, Evidence("amp_cf/table2", [], {}, published))
     assert {v.verdict for v in verdicts} == {"untestable"}
     counts = tally(verdicts)
     assert list(counts.columns) == list(VERDICTS)
-    # 3 rows x 7 places x 2 metrics; 4 rows x 6 places x 2; the same; 4 places x 2; 7 models
+    # 3 rows x 7 places x 2 metrics; 4 rows x 6 places x 2; the same; 4 places x 2;
+    # 7 models; 3 models x 8 places x 2
     assert counts["untestable"].to_dict() == {
         "number": 42,
         "personas": 48,
         "popularity": 48,
         "best": 8,
         "baselines": 7,
+        "simple": 48,
     }
+
+
+@pytest.mark.parametrize(
+    "rate, verdict", [(0.5, "replicated"), (0.6, "not replicated"), (0.8, "not replicated")]
+)
+def test_the_best_on_validation_meets_a_simple_model(
+    published: pd.DataFrame, rate: float, verdict: str
+) -> None:
+    """AMP-2 is best on the validation items and AMP-4 on the test items: AMP-2 is compared."""
+    curve = {"curve": {"epoch": [1, 2], "NDCG@10": [0.5, 0.4]}}
+    worse = {"curve": {"epoch": [1, 2], "NDCG@10": [0.3, 0.4]}}
+    records, ranks = both(
+        plant({"AMP-2": 0.6}, **curve), plant({"AMP-4": 0.9}, **worse), plant({"EASE^R": rate})
+    )
+    found = judge(
+        [BY_ID[f"simple/EASE^R/{PLACE[0]}/{PLACE[1]}/HR@10"]],
+        Evidence("amp_cf/table2", records, ranks, published, draws=300),
+    )[0]
+    assert found.verdict == verdict
+    assert found.statistic == pytest.approx(0.6 - rate)
 
 
 def test_verdict_table(published: pd.DataFrame) -> None:

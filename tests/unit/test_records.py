@@ -263,6 +263,27 @@ def test_broken_ranks_are_one_sentence_and_stay_as_they_are(store):
         assert snapshot(store.path.parent) == before
 
 
+def test_values_of_single_users_come_back_to_three_digits(store, tmp_path):
+    """Metrics that do not follow from ranks; a user can be without a value."""
+    rng = np.random.default_rng(0)
+    values = {"JS": rng.random(40), "Hellinger": rng.random(40)}
+    values["JS"][3] = np.nan
+    for seed in (0, 1):
+        store.append(made(seed), values={m: v + seed for m, v in values.items()})
+    other = Store(TABLE, tmp_path / "elsewhere")
+    assert other.merge(store) == 2
+    for place in (store, other):
+        found = place.ranks(place.keys())
+        for record in place.load():
+            assert list(found[record["key"]]) == ["JS", "Hellinger"]
+            for metric, value in values.items():
+                again = found[record["key"]][metric]
+                np.testing.assert_allclose(again, value + record["seed"], rtol=1e-3)
+    store.values_path.write_bytes(b"half")
+    with pytest.raises(ReplicationError, match="is not a whole parquet file; restore it"):
+        store.ranks(store.keys())
+
+
 # --- records from elsewhere ----------------------------------------------------------------------
 
 

@@ -213,7 +213,7 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
         spec = VARIANTS[variant]
         for dataset, protocol in spec.cells:
             for model in spec.models:
-                chosen = spec.select if row(model).trained else "none"
+                chosen = "none" if row(model).deterministic else spec.select
                 needed = 1 if row(model).deterministic and variant != "redraw" else SEEDS[dataset]
                 cells.append(
                     Cell(TABLE2, MODELS[model], dataset, protocol, chosen, variant, needed)
@@ -225,7 +225,7 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
             place = (dataset, protocol)
             pending = None if dataset in RUN_HERE else NOT_RUN_YET
             for known in ROWS.values():
-                chosen = select if known.trained else "none"
+                chosen = "none" if known.deterministic else select
                 needed = 1 if known.deterministic else SEEDS.get(dataset, 5)
                 cells.append(
                     Cell(TABLE2, known.name, *place, chosen, variant, needed, unavailable, pending)
@@ -284,7 +284,7 @@ class Run:
             "data_source": data.source,
             "protocol": self.protocol,
             "variant": self.variant,
-            "select": self.select if row(self.model).trained else "none",
+            "select": "none" if row(self.model).deterministic else self.select,
             "config": asdict(config),
             "seed": self.seed,
         }
@@ -405,6 +405,21 @@ def ranks_by(ties: str, model: Any, held: HeldOut) -> np.ndarray:
     return ranks
 
 
+def job_of(record: Record) -> Run:
+    """The run behind a record: for a variant that rides along, the main run."""
+    model = {name: model for model, name in MODELS.items()}.get(record["row"])
+    select, variant = record["select"], record["variant"]
+    rides_along = bool(variant) and VARIANTS[variant].rides_along
+    return Run(
+        record["dataset"],
+        record["protocol"],
+        model or record["row"].lower(),
+        record["seed"],
+        select if select in SELECTS else "validation",
+        "" if rides_along else variant,
+    )
+
+
 def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
     """Run a stored record of Table 1 or 2 again, with the configuration that it holds.
 
@@ -413,22 +428,11 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
     """
     if record["table"] == TABLE1:
         return statistics(record["dataset"]), None
-    model = {row: name for name, row in MODELS.items()}.get(record["row"], record["row"].lower())
-    select = record["select"]
-    asked = select if select in SELECTS else "validation"
-    variant = record["variant"]
-    rides_along = bool(variant) and VARIANTS[variant].rides_along
-    job = Run(
-        record["dataset"],
-        record["protocol"],
-        model,
-        record["seed"],
-        asked,
-        "" if rides_along else variant,
-    )
-    config = type(row(model).start)(**record["config"])
+    job = job_of(record)
+    config = type(row(job.model).start)(**record["config"])
+    place = (record["variant"], record["select"])
     for again, ranks, *_ in run(job, device, config=config, resumable=False):
-        if (again["variant"], again["select"]) == (variant, select):
+        if (again["variant"], again["select"]) == place:
             return again, ranks
     raise ReplicationError(f"the record {record['key']} is not one that this code makes")
 
@@ -505,6 +509,13 @@ def plan(
     return jobs
 
 
+def keep(finished: Finished) -> None:
+    """Write the trained model of a run beside the data, where it has one."""
+    if isinstance(finished.model, nn.Module):
+        key = record_key(finished.record)
+        write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
+
+
 def run_and_store(
     jobs: Sequence[Run], device: str = "auto", store: Store | None = None, progress: bool = True
 ) -> Iterator[tuple[Run, Record, bool]]:
@@ -524,8 +535,7 @@ def run_and_store(
         results = run(job, where, progress)
         for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
             store.append(record, ranks, full)
-        if isinstance(results[0].model, nn.Module):
-            write_state(paths.MODELS / f"{key}.pt", results[0].model.state_dict())
+        keep(results[0])
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
             file.unlink(missing_ok=True)  # another process may have finished it too
         yield job, results[0][0], True
