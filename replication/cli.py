@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 
 from replication import paths
-from replication.compare import METRICS, load_published, render, rows
+from replication.compare import load_published, render, rows
 from replication.data import DATASETS as LOADERS
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.papers.amp_cf import experiments as amp_cf
 from replication.papers.amp_cf import lists
+from replication.papers.amp_cf.tables import TABLES
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
 
 Command = Callable[[argparse.Namespace], int]
-TABLES = (amp_cf.TABLE1, amp_cf.TABLE2, lists.TABLE3)
 FORMATS = ("md", "json", "csv", "html")
 # How far a rerun may be from its record: nothing on the same kind of machine with the same
 # versions; elsewhere sums are taken in another order and training drifts apart.
@@ -287,18 +287,12 @@ def _table(arguments: argparse.Namespace) -> int:
 
 def table_rows(table: str, select: str = "validation", variant: str = "") -> list[Record]:
     """The rows of a table as the JSON contract has them, from the committed records."""
-    store = Store(table)
+    store, known = Store(table), TABLES[table]
     records = store.load()
-    published = load_published(amp_cf.PAPER)
-    if table == amp_cf.TABLE1:
-        return rows(amp_cf.statistics_grid(), records, {}, published, metrics=amp_cf.STATISTICS)
     ranks = store.ranks([r["key"] for r in records])
-    if table == lists.TABLE3:
-        return rows(lists.grid(), records, ranks, published, lists.METRICS)
-    # Other rules for ties are tried on the sampled candidates alone.
-    sampled_only = bool(variant) and amp_cf.VARIANTS[variant].ties != "against"
-    metrics = [m for m in METRICS if not (sampled_only and m.endswith("/full"))]
-    return rows(amp_cf.grid(select, variant), records, ranks, published, metrics, variant)
+    published = load_published(table.split("/")[0])
+    grid, metrics = known.grid(select, variant), known.metrics(variant)
+    return rows(grid, records, ranks, published, metrics, variant)
 
 
 def _audit(arguments: argparse.Namespace) -> int:
@@ -350,8 +344,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     here = amp_cf.data_for(record["dataset"], record["protocol"])
     if here.content_hash != record["data_hash"]:
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
-    rerun = lists.rerun if record["table"] == lists.TABLE3 else amp_cf.rerun
-    again, ranks = rerun(record, resolve_device(device))
+    again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))
     now = provenance()
     same_place = all(now[k] == record[k] for k in ("versions", "machine")) and again.get(
         "device"

@@ -36,6 +36,7 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
 from replication.papers.amp_cf import experiments as amp_cf
+from replication.papers.amp_cf.tables import TABLES
 from replication.records import Store, source_hash
 from replication.training import resolve_device
 
@@ -72,8 +73,8 @@ class Study:
 
     def rows(self, variant: str = "", select: str | None = None) -> list[dict[str, Any]]:
         """Rows as ``replication.compare.rows`` has them, of the main cells or of a variant."""
-        grid = self._cells(variant, select)
-        return rows(grid, self.records, self.ranks, self.published, variant=variant)
+        grid, metrics = self._cells(variant, select), TABLES[self.table].metrics(variant)
+        return rows(grid, self.records, self.ranks, self.published, metrics, variant)
 
     def runs(self, select: str | None = None, variant: str = "") -> list[Record]:
         """The records that count in the cells of the page."""
@@ -85,7 +86,8 @@ class Study:
         if not variant and select in (None, self.select):
             return self.grid
         shown = {_place(cell) for cell in self.grid}
-        return [c for c in amp_cf.grid(select or self.select, variant) if _place(c) in shown]
+        grid = TABLES[self.table].grid(select or self.select, variant)
+        return [c for c in grid if _place(c) in shown]
 
     def effects(
         self, variant: str = "", select: str | None = None, metrics: Sequence[str] = METRICS[:2]
@@ -283,7 +285,7 @@ def open_table(
             f"unknown protocol {protocol!r}; use one of {', '.join(amp_cf.ALL_PROTOCOLS)}"
         )
     published = load_published(table.split("/")[0])
-    grid = amp_cf.statistics_grid() if table == amp_cf.TABLE1 else amp_cf.grid(select)
+    grid = TABLES[table].grid(select, "")
     row = None if model is None else amp_cf.row_name(model)
     grid = [
         cell

@@ -1,14 +1,14 @@
 """iALS as the library solves it, against the loss written out and a dense solution by hand.
 
-Everything here is in double precision and over all pairs, as Rendle et al. (RecSys 2022) print the
-loss: nothing of the library's or of ``library_scale``'s form is used.
+The loss is that of Rendle et al. (RecSys 2022), in double precision and over all pairs: neither the
+library's form of it nor ``library_scale`` is used for what the library is compared with.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from replication.baselines.ials import IALS, IALSConfig
+from replication.baselines.ials import IALS, IALSConfig, library_scale
 from replication.data import Interactions
 from replication.protocols import Split, make_split
 
@@ -90,8 +90,6 @@ def test_the_items_are_at_the_minimum_of_the_printed_loss(split: Split):
 
 def test_the_mean_penalty_rises_with_the_data(split: Split):
     """A lambda* means the same on data of any size: twice the users, about twice the penalty."""
-    from replication.baselines.ials import library_scale
-
     twice = Split(
         split.protocol,
         2 * split.n_users,

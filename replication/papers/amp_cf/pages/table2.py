@@ -83,7 +83,8 @@ def _against_simple(proof: Evidence) -> str:
                 if p.b in claims.SIMPLE}  # fmt: skip
     if not adjusted:
         return ""
-    won, lost = [], []
+    won: list[float] = []
+    lost: list[float] = []
     for pair, pvalue in adjusted.items():
         test = proof.test(pair)
         if pvalue < 0.05 and not test.ci_low <= 0 <= test.ci_high:

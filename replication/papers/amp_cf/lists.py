@@ -1,0 +1,146 @@
+"""Table 3 of AMP-CF, and what else is measured on the lists behind it.
+
+A record of Table 3 belongs to one run of Table 2: the model that it trained ranks the catalogue,
+and the first 30 items that the user has not consumed are measured. Models are kept beside the data
+(``paths.MODELS``); where one is missing it is trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from replication import paths
+from replication.compare import Cell
+from replication.metrics import lists as list_metrics
+from replication.metrics import taste_distance as tdd
+from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf.experiments import TABLE2, Run, data_for
+from replication.papers.amp_cf.rows import row
+from replication.records import Record, Store, provenance, record_key
+from replication.training import fit, resolve_device, write_state
+
+TABLE3 = f"{experiments.PAPER}/table3"
+METRICS = ("JS", "Hellinger")
+LENGTH = 30  # Section 4.2
+SPACE_SEEDS = 5  # of PCA and K-means: the first is Table 3's, all give its spread
+
+
+@lru_cache(maxsize=2 * SPACE_SEEDS)
+def space_for(dataset: str, protocol: str, seed: int) -> tdd.TasteSpace:
+    """The taste space of all interactions but the test items."""
+    return tdd.taste_space(experiments.split_for(dataset, protocol).refit(), seed)
+
+
+def address(job: Run) -> Record:
+    """What the record of a run's lists says of itself before anything was measured."""
+    made = job.address()
+    return made | {"table": TABLE3, "config": made["config"] | {"list_length": LENGTH}}
+
+
+def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
+    """The model of a run of Table 2: the one that was kept, or trained again.
+
+    Where the run's record says for how many epochs, only the refit is repeated.
+    """
+    known, split = row(job.model), job.split().refit()
+    config = experiments.variant_config(job.model, job.dataset, job.variant)
+    build = partial(known.build, split, config, job.seed, device)
+    if not known.trained:
+        return build()
+    key = record_key(job.address())
+    file = paths.MODELS / f"{key}.pt"
+    if file.exists():
+        model = build().to(device)
+        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        return model
+    epochs = next((r["epochs"] for r in Store(TABLE2).load() if r["key"] == key), None)
+    if epochs is None:
+        again, *_ = experiments.run(job, device, progress)
+        experiments.keep(again)
+        return again.model
+    model = fit(
+        build, split, config, job.seed, device, None, epochs, label=job.label, progress=progress
+    ).model
+    write_state(file, model.state_dict())
+    return model
+
+
+def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[str, np.ndarray]]:
+    """The record of the lists that a model recommends, and the values of single users."""
+    split, data = job.split().refit(), data_for(job.dataset, job.protocol)
+    lists = list_metrics.top_lists(model, split, LENGTH, device)  # [U, 30]
+    recommended, consumed = tdd.membership(lists, split.n_items), tdd.history(split)
+
+    def distances(seed: int, similarity: bool = False) -> dict[str, np.ndarray]:
+        space = space_for(job.dataset, job.protocol, seed)
+        both = [
+            tdd.taste_distributions(space, items, similarity) for items in (recommended, consumed)
+        ]
+        return {
+            "JS": tdd.jensen_shannon_printed(*both),
+            "Hellinger": tdd.hellinger_printed(*both),
+        }
+
+    values = distances(0)
+    metrics = {name: float(np.nanmean(value)) for name, value in values.items()}
+    for name, value in distances(0, similarity=True).items():
+        metrics[f"{name}/similarity"] = float(np.nanmean(value))
+    spaces = [distances(seed) for seed in range(SPACE_SEEDS)]
+    for name in METRICS:
+        means = [np.nanmean(space[name]) for space in spaces]
+        metrics[f"{name}/sd over spaces"] = float(np.std(means, ddof=1))
+    metrics["coverage"] = list_metrics.coverage(lists, split.n_items)
+    values["diversity"] = list_metrics.intra_list_diversity(
+        space_for(job.dataset, job.protocol, 0).vectors, lists
+    )
+    if "genres" in data.item_features:
+        genres = list_metrics.genre_shares(data.item_features["genres"])  # [I, G]
+        values["miscalibration"] = list_metrics.miscalibration(genres, consumed, recommended)
+    for name in ("diversity", "miscalibration"):
+        if name in values:
+            metrics[name] = float(np.nanmean(values[name]))
+    return address(job) | {"metrics": metrics, "device": device.type} | provenance(), values
+
+
+def grid() -> list[Cell]:
+    """The cells of Table 3: those of Table 2 under ``loo-random``."""
+    return [
+        Cell(TABLE3, c.row, c.dataset, c.protocol, c.select, "", c.seeds_required,
+             c.unavailable, c.pending)
+        for c in experiments.grid()
+        if c.protocol == "loo-random"
+    ]  # fmt: skip
+
+
+def measure_and_store(
+    jobs: Sequence[Run], device: str = "auto", progress: bool = True
+) -> Iterator[tuple[Run, Record, bool]]:
+    """Measure the lists that are not stored yet, one record after the other.
+
+    Yields:
+        The job, the record, and whether it was measured now (True) or was there (False).
+    """
+    where, store = resolve_device(device), Store(TABLE3)
+    for job in jobs:
+        key = record_key(address(job))
+        stored = {record["key"]: record for record in store.load()}
+        if key in stored:
+            yield job, stored[key], False
+            continue
+        record, values = measure(job, trained(job, where, progress), where)
+        store.append(record, values=values)
+        yield job, record, True
+
+
+def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
+    """Train the model behind a stored record again, and measure its lists."""
+    job = experiments.job_of(record)
+    config = {name: v for name, v in record["config"].items() if name != "list_length"}
+    kind = type(row(job.model).start)
+    first, *_ = experiments.run(job, device, config=kind(**config), resumable=False)
+    return measure(job, first.model, device)[0], None
