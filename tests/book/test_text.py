@@ -15,6 +15,7 @@ from replication import cli, compare
 from replication.claims import ALPHA, Evidence
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
+from replication.papers.amp_cf.rows import row
 from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,13 +104,36 @@ def test_the_ranges_of_the_search_are_those_of_the_code() -> None:
     assert sum(t.weight_decay == 0 for t in trials) == pytest.approx(len(trials) / 2, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("model", "line", "names"),
+    [
+        ("item-knn", "ItemKNN", ("neighbours", "shrink")),
+        ("ease", "EASE", ("l2",)),
+        ("ials", "iALS", ("unobserved_weight", "regularization")),
+    ],
+)
+def test_the_ranges_of_the_simple_models_are_those_of_the_code(
+    model: str, line: str, names: tuple[str, ...]
+) -> None:
+    (cells,) = re.findall(rf"\| {line}[^|]*\|([^|]*)\|([^|]*)\|", text_of("protocol.md"))
+    starts = [float(text) for text in re.findall(r"[\d.]+", cells[0].replace("1,000", "1000"))]
+    assert starts == [getattr(row(model).start, name) for name in names]
+    ranges = re.findall(r"([\d.,]+) to ([\d.,]*\d)", cells[1])
+    trials = [experiments.trial_config(model, trial) for trial in range(1, 2000)]
+    assert len(ranges) == len(names)
+    for name, (low, high) in zip(names, ranges, strict=True):
+        values = [getattr(trial, name) for trial in trials]
+        first, last = (float(text.replace(",", "")) for text in (low, high))
+        assert first <= min(values) <= first * 1.05 + 1 and last / 1.05 < max(values) <= last, name
+
+
 def test_every_model_has_the_same_draws_and_the_first_is_the_start() -> None:
     for trial in range(experiments.N_TRIALS):
         two, eight = (experiments.trial_config(name, trial) for name in ("amp-2", "amp-8"))
         assert dataclasses.replace(two, personas=8) == eight
         single = experiments.trial_config("mf", trial)
         assert (single.learning_rate, single.weight_decay) == (two.learning_rate, two.weight_decay)
-    assert experiments.trial_config("amp-2", 0) == experiments.starting_config("amp-2")
+    assert experiments.trial_config("amp-2", 0) == row("amp-2").start
 
 
 # ---------------------------------------------------------------------------------------------

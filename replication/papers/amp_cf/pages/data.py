@@ -59,10 +59,7 @@ def statistics_table(study: Study) -> pd.DataFrame:
     for metric in _DIGITS:
         own = [found[dataset, metric] for dataset in sets]
         index += [(metric, kind) for kind in ("measured", "published", "difference")]
-        lines.append(
-            [r["status"].split(":")[0] if r["mean"] is None else _digits(r["mean"], metric)
-             for r in own]
-        )  # fmt: skip
+        lines.append([_digits(r["mean"], metric) for r in own])
         lines.append([_digits(r["published"], metric) for r in own])
         lines.append([_gap(r) for r in own])
     return pd.DataFrame(
@@ -161,7 +158,7 @@ def contradictions(study: Study) -> str:
     return (
         "Not everywhere. The printed mean times the printed number of users or items is not the "
         f"printed number of training examples, not even within the rounding of the mean, for "
-        f"{'; '.join(bad)}. These printed values cannot all be right, whatever was measured here."
+        f"{'; '.join(bad)}. The next section says why they can all be right."
     )
 
 
@@ -194,9 +191,7 @@ def held_back(study: Study) -> pd.DataFrame:
                 "99.9 % of the measured": "–" if n is None else f"{int(0.999 * n):,}",
                 "printed": f"{row['published']:,.0f}",
                 "the same": "–" if n is None else _yes(int(0.999 * n) == row["published"]),
-                "0.999 of the range holds it": _yes(
-                    int(0.999 * low) <= row["published"] <= int(0.999 * high)
-                ),
+                "fits the mean": _yes(int(0.999 * low) <= row["published"] <= int(0.999 * high)),
             }
         )
     return pd.DataFrame(lines, dtype=str).set_index("data set")
@@ -211,7 +206,7 @@ def held_back_found(study: Study) -> str:
     table = held_back(study)
     measured = table[table["the same"] != "–"]
     same = list(measured.index[measured["the same"] == "yes"])
-    fits = list(table.index[table["0.999 of the range holds it"] == "yes"])
+    fits = list(table.index[table["fits the mean"] == "yes"])
     return (
         f"99.9 % of the measured examples, cut to a whole number, is the printed count to the last "
         f"digit for {' and '.join(same) or 'none'} of the {len(measured)} measured data sets, and "
