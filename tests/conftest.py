@@ -5,12 +5,14 @@ have that set, the test is skipped and the reason names it. Where the mirror of 
 in place (``REPLICATION_DATA_MIRROR``, or ``shared/data`` beside the checkout) nothing is missing,
 so any skip, of whatever kind, is a failure.
 
-A test marked ``cuda`` is deselected, not skipped, where there is no such device.
+A test marked ``cuda`` is deselected, not skipped, where there is no such device; one marked
+``peer`` where ``REPLICATION_PEER_PYTHON`` names no interpreter with the package to compare with.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -47,15 +49,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not any(item.get_closest_marker("cuda") for item in items):
-        return
-    import torch
+    absent = set() if os.environ.get("REPLICATION_PEER_PYTHON") else {"peer"}
+    if any(item.get_closest_marker("cuda") for item in items):
+        import torch
 
-    if torch.cuda.is_available():
-        return
-    left_out = [item for item in items if item.get_closest_marker("cuda")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+        absent |= set() if torch.cuda.is_available() else {"cuda"}
+    left_out = [item for item in items if any(map(item.get_closest_marker, absent))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,0 +1,323 @@
+"""ConvNCF: a convolutional network over the outer product of two embeddings.
+
+He et al., "Outer product-based neural collaborative filtering" (IJCAI 2018), and Du et al.
+(TOIS 2019, the one that the AMP-CF paper cites). Its embeddings begin as those of a matrix
+factorisation that was trained on the same pairwise loss, BPR (Rendle et al., UAI 2009).
+
+Symbols (paper -> here): ``p_u`` -> a row of ``users``; ``q_i`` -> a row of ``items``; ``E`` ->
+``interaction_map``; the filters of layer l -> ``kernels[l]``; ``w`` -> ``output``.
+Shapes: B users in a batch, C candidate items a user, n pairs of a block, d dimensions, k channels,
+I items.
+
+"Released code" is github.com/duxy-me/ConvNCF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replication.errors import ReplicationError
+from replication.protocols import Split
+from replication.training import Differentiable, RankingConfig, fit
+
+# Numbers in the first layer of a block of pairs: more leave the core's cache between two layers.
+CELLS = {"cpu": 2**20, "cuda": 2**28}
+
+
+@dataclass(frozen=True)
+class ConvNCFConfig(RankingConfig):
+    """Every choice of the model and of the matrix factorisation that it begins with.
+
+    The AMP-CF paper (Section 4.3) prints d = 64, six layers and |N| = 4, and leaves the
+    optimisation to Du et al., whose released code takes one negative.
+    """
+
+    learning_rate: float = 0.05  # released code, for embeddings and network
+    batch_size: int = 512  # released code
+    negative_distribution: str = "uniform"  # released code
+    reject_consumed: str = "train"  # negatives are unobserved pairs; released code
+    dimension: int = 64  # d, a power of two: every layer halves the map; released code
+    channels: int = 32  # k of every layer; released code
+    l2_embeddings: float = 0.01  # on p_u, q_i and q_j of every triple; released code
+    # The released code adds the next two once a step to the sum over its batch.
+    l2_convolution: float = 1.0  # on filters and their biases
+    l2_output: float = 11.0  # on w: its own 10, and the 1 of the filters once more
+    pretrain_epochs: int = 20  # of the matrix factorisation; 0: none. Released code: up to 500
+    # First epochs of the network without penalties and at a rate of their own; released code.
+    warmup_epochs: int = 1
+    warmup_learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.dimension < 2 or self.dimension & (self.dimension - 1) or self.channels < 1:
+            raise ReplicationError(
+                "ConvNCF needs a dimension that is a power of two and at least one channel, not "
+                f"dimension={self.dimension} and channels={self.channels}"
+            )
+        for name in ("pretrain_epochs", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise ReplicationError(f"{name} is {getattr(self, name)}; use 0 or more")
+        if self.weight_decay:
+            raise ReplicationError(
+                f"weight_decay is {self.weight_decay:g}, but ConvNCF is regularised by the "
+                "penalties that begin with l2_; set those"
+            )
+
+    @property
+    def layers(self) -> int:
+        """Convolutions until one pixel is left: six for d = 64."""
+        return self.dimension.bit_length() - 1
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Adagrad (Duchi et al. 2011) as in the released code.
+
+        There the accumulators begin at 0.1 and the loss is the sum over the batch. Here it is the
+        mean, with gradients smaller by the size of the batch: Adagrad then takes the same steps if
+        the accumulators begin smaller by its square.
+        """
+        return torch.optim.Adagrad(
+            parameters,
+            lr=self.learning_rate,
+            initial_accumulator_value=0.1 / self.batch_size**2,
+        )
+
+
+class BPRMatrixFactorization(Differentiable):
+    """Dot products of user and item vectors, trained on BPR: ConvNCF's starting point."""
+
+    def __init__(self, n_users: int, n_items: int, config: ConvNCFConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.users = nn.Parameter(torch.empty(n_users, config.dimension))
+        self.items = nn.Parameter(torch.empty(n_items, config.dimension))
+        for table in (self.users, self.items):
+            _truncated_normal(table, 0.01)  # released code
+
+    def interaction(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores [B, C] of item vectors [B, C, d] for user vectors [B, d]."""
+        return (items @ users.unsqueeze(-1)).squeeze(-1)
+
+    def penalty(self) -> Tensor:
+        """What the parameters that every pair shares add to the loss."""
+        return self.users.new_zeros(())
+
+    def loss(self, users: Tensor, items: Tensor) -> Tensor:
+        """BPR with penalties, averaged over the batch's B * |N| triples.
+
+        Args:
+            users: [B].
+            items: [B, 1 + |N|], the positive first.
+        """
+        return self._triples(self.users[users], self.items[items]) + self.penalty()
+
+    def _triples(self, users: Tensor, items: Tensor) -> Tensor:
+        """The mean over triples of users [B, d] and items [B, 1 + |N|, d], the positive first."""
+        scores = self.interaction(users, items)  # [B, 1 + |N|]
+        loss = F.softplus(scores[:, 1:] - scores[:, :1]).mean()  # -log sigmoid(y_ui - y_uj)
+        # |p_u|^2 + |q_i|^2 + |q_j|^2
+        squares = users.square().sum(-1) + items[:, 0].square().sum(-1)  # [B]
+        squares = squares + items[:, 1:].square().sum(-1).mean(1)
+        return loss + self.config.l2_embeddings * squares.mean()
+
+    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
+        """Add the gradient of ``loss`` to every ``.grad``; returns the loss (no graph).
+
+        Autograd sees the rows of a block of users, not the tables, for which it would allocate
+        gradients of their full size; and a block's layers are still in the cache when their
+        gradients are computed. ``tests/models/test_conv_ncf.py`` holds the result equal to
+        autograd's.
+        """
+        total = torch.zeros((), device=users.device)
+        size = self._users_at_once(items.shape[1])
+        for block, candidates in zip(users.split(size), items.split(size), strict=True):
+            flat = candidates.reshape(-1)
+            user_rows = self.users.detach()[block].requires_grad_()  # [b, d]
+            item_rows = self.items.detach()[flat].requires_grad_()  # [b * (1 + |N|), d]
+            loss = self._triples(user_rows, item_rows.unflatten(0, candidates.shape))
+            loss = loss * (len(block) / len(users))
+            loss.backward()
+            total += loss.detach()
+            for table, index, rows in (
+                (self.users, block, user_rows),
+                (self.items, flat, item_rows),
+            ):
+                if table.grad is None:
+                    table.grad = torch.zeros_like(table)
+                assert rows.grad is not None  # a leaf of the graph just gone through
+                table.grad.index_add_(0, index, rows.grad)
+        penalty = self.penalty()
+        if penalty.requires_grad:
+            penalty.backward()
+        return total + penalty.detach()
+
+    def _users_at_once(self, width: int) -> int:
+        """Users of a block if each has ``width`` candidates: here the whole batch."""
+        return self.config.batch_size
+
+    @torch.no_grad()
+    def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores [B, C] of candidate items [B, C] for users [B]."""
+        return self.interaction(self.users[users], self.items[items])
+
+    @torch.no_grad()
+    def score_all(self, users: Tensor) -> Tensor:
+        """Scores [B, I] of the whole catalogue for users [B]."""
+        return self.users[users] @ self.items.T
+
+
+class ConvNCF(BPRMatrixFactorization):
+    """The convolutional network in place of the dot product."""
+
+    order: Tensor
+
+    def __init__(self, n_users: int, n_items: int, config: ConvNCFConfig) -> None:
+        super().__init__(n_users, n_items, config)
+        k, inputs = config.channels, [1] + [config.channels] * (config.layers - 1)
+        # Each row holds one filter: the 2 x 2 pixels of the window, and for each its channels.
+        self.kernels = nn.ParameterList(torch.empty(k, 4 * n) for n in inputs)
+        self.biases = nn.ParameterList(torch.full((k,), 0.1) for _ in inputs)  # released code
+        # The released code adds a bias to the score, which no difference of scores depends on.
+        self.output = nn.Parameter(torch.empty(k))  # w
+        for weight in (*self.kernels, self.output):
+            _truncated_normal(weight, 0.1)  # released code
+        self.register_buffer("order", window_order(config.dimension), persistent=False)
+
+    @classmethod
+    def pretrained(cls, start: BPRMatrixFactorization, config: ConvNCFConfig) -> ConvNCF:
+        """ConvNCF that begins with the embeddings of a trained matrix factorisation."""
+        model = cls(len(start.users), len(start.items), config).to(start.users.device)
+        model.load_state_dict(start.state_dict(), strict=False)
+        return model
+
+    def interaction(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores [B, C] of item vectors [B, C, d] for user vectors [B, d]."""
+        return (self.layers(users, items)[-1] @ self.output).view(items.shape[:2])  # w^T e
+
+    def layers(self, users: Tensor, items: Tensor) -> list[Tensor]:
+        """What every convolution gives for user vectors [B, d] and item vectors [B, C, d].
+
+        A window of a 2 x 2 convolution with stride 2 shares no pixel with another. With the
+        pixels in ``window_order`` those of a window lie side by side, in every layer: then each
+        convolution is one matrix product, and nothing is copied between two of them.
+
+        Returns:
+            [B * C * (d / 2^l)^2, k] for l = 1, 2, ..., with the pixels of a pair in that order.
+        """
+        interaction_map = users[:, None, :, None] * items[:, :, None, :]  # [B, C, d, d], p q^T
+        pixels = interaction_map.flatten(2).flatten(0, 1).index_select(1, self.order)
+        outputs = []
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            windows = pixels.view(-1, kernel.shape[1])
+            pixels = F.linear(windows, kernel, bias).relu_()
+            outputs.append(pixels)
+        return outputs
+
+    def penalty(self) -> Tensor:
+        """lambda ||.||^2 of filters and output, to be added to a mean over the batch."""
+        c = self.config
+        filters = sum(p.square().sum() for p in (*self.kernels, *self.biases))
+        return (c.l2_convolution * filters + c.l2_output * self.output.square().sum()) / (
+            c.batch_size
+        )
+
+    def _pairs_at_once(self) -> int:
+        first_layer = self.config.channels * (self.config.dimension // 2) ** 2
+        return max(1, CELLS[self.users.device.type] // first_layer)
+
+    def _users_at_once(self, width: int) -> int:
+        """Users of a block if each has ``width`` candidates."""
+        return max(1, self._pairs_at_once() // width)
+
+    @torch.no_grad()
+    def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores [B, C] of candidate items [B, C] for users [B]."""
+        return self._score(users, items.shape[1], items.reshape(-1))
+
+    @torch.no_grad()
+    def score_all(self, users: Tensor) -> Tensor:
+        """Scores [B, I] of the whole catalogue for users [B]."""
+        return self._score(users, len(self.items), None)
+
+    def _score(self, users: Tensor, width: int, items: Tensor | None) -> Tensor:
+        """Scores [B, width] of items [B * width], or of item 0, 1, ... for each user (None)."""
+        scores = self.users.new_empty(len(users) * width)
+        size = self._pairs_at_once()
+        for start in range(0, len(scores), size):
+            pair = torch.arange(start, min(start + size, len(scores)), device=scores.device)  # [n]
+            user = self.users[users[pair.div(width, rounding_mode="floor")]]  # [n, d]
+            item = self.items[pair % width if items is None else items[pair]]  # [n, d]
+            scores[start : start + size] = self.interaction(user, item[:, None])[:, 0]
+        return scores.view(len(users), width)
+
+
+def window_order(size: int) -> Tensor:
+    """[size^2] places in a row-major square of pixels, ordered so that windows are together.
+
+    The order of Morton (1966): the first four pixels are the upper left 2 x 2 window, the first
+    four windows the upper left 2 x 2 windows, and so on. A window's pixels come row by row.
+    """
+    place = torch.zeros(1, dtype=torch.long)
+    width = 1
+    while width < size:  # four squares of this width make the next
+        corners = torch.tensor([0, width, width * size, width * size + width])
+        place = (corners[:, None] + place).flatten()
+        width *= 2
+    return place
+
+
+def _truncated_normal(weight: Tensor, std: float) -> None:
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def build(
+    split: Split,
+    config: ConvNCFConfig,
+    seed: int,
+    device: torch.device,
+    label: str = "",
+    progress: bool = True,
+) -> ConvNCF:
+    """The model as its training begins: on the embeddings of a matrix factorisation trained here.
+
+    Both the matrix factorisation and the first, unpenalised epochs of the network have a fixed
+    length, so that a split without validation items is pretrained as the one on which that length
+    was chosen.
+    """
+    sizes = split.n_users, split.n_items
+    # Seeds of their own: the negatives of the pretraining must not come up once more in training.
+    seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
+    begin = partial(ConvNCF, *sizes)
+    train = partial(fit, split=split, device=device, select_on=None, progress=progress)
+    if config.pretrain_epochs:
+        start = train(
+            partial(BPRMatrixFactorization, *sizes, config),
+            config=config,
+            seed=seeds[0],
+            epochs=config.pretrain_epochs,
+            label=f"{label} MF".strip(),
+        ).model
+        begin = partial(ConvNCF.pretrained, start)
+    if not config.warmup_epochs:
+        return begin(config)
+    unpenalised = replace(
+        config,
+        learning_rate=config.warmup_learning_rate,
+        l2_embeddings=0.0,
+        l2_convolution=0.0,
+        l2_output=0.0,
+    )
+    model = train(
+        partial(begin, unpenalised),
+        config=unpenalised,
+        seed=seeds[1],
+        epochs=config.warmup_epochs,
+        label=f"{label} warm-up".strip(),
+    ).model
+    model.config = config
+    return model
