@@ -12,6 +12,7 @@ from replication.claims import Comparison, Evidence
 from replication.compare import PairedTest, cells, interval, number, published_values
 from replication.page import Study
 from replication.papers.amp_cf import claims, lists
+from replication.papers.amp_cf.readings import ratio_bounds
 
 PENDING = "Pending: no lists are measured yet."
 JS_LIMIT = float(np.sqrt(np.log(2)))  # of the root of a mean of two KL divergences from the middle
@@ -102,20 +103,25 @@ def formulas(study: Study) -> str:
     factor = printed["JS"] / printed["Hellinger"]
     slope = stats.linregress(np.log(printed["Hellinger"]), np.log(printed["JS"]))
     ours = pd.DataFrame.from_dict(_means(study), orient="index")
+    low, high = ratio_bounds()
     text = (
         f"In the paper's {len(printed)} pairs JS is {factor.min():.0f} to {factor.max():.0f} times "
         f"the Hellinger distance, and grows as its {slope.slope:.2f}th power (least squares on "
         f"logarithms, standard error {slope.stderr:.2f}, correlation {slope.rvalue:.2f}); "
         f"{(printed['JS'] > JS_LIMIT).sum()} of {len(printed)} printed values exceed the largest "
-        f"value that the printed formula can take, {number(JS_LIMIT)}."
+        f"value that the printed formula can take, {number(JS_LIMIT)}. A factor cannot explain it: "
+        f"as printed, JS is between {low:.2f} and {high:.2f} times the Hellinger distance for any "
+        f"two distributions, so that a common factor on either column leaves the largest ratio at "
+        f"most {high / low:.2f} times the smallest, and in the paper it is "
+        f"{factor.max() / factor.min():.2f} times."
     )
     if ours.empty:
         return text
     near = (ours["JS"] / ours["Hellinger"] - 1).abs().max()
     return (
-        f"{text} On the lists measured here the two differ by at most {near:.1%}: for two close "
-        "distributions both are half the distance between their square roots, to first order. No "
-        "one list can therefore have both of the printed values, whatever model made it."
+        f"{text} On the lists measured here the two differ by at most {near:.1%}. No set of lists "
+        "can have both of the printed values, whatever model made them; what was computed in their "
+        "place is not established."
     )
 
 
