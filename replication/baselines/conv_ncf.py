@@ -14,7 +14,7 @@ I items.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -50,6 +50,7 @@ class ConvNCFConfig(RankingConfig):
     l2_convolution: float = 1.0  # on filters and their biases
     l2_output: float = 11.0  # on w: its own 10, and the 1 of the filters once more
     pretrain_epochs: int = 20  # of the matrix factorisation; 0: none. Released code: up to 500
+    pretrain_learning_rate: float = 0.05  # released code
     # First epochs of the network without penalties and at a rate of their own; released code.
     warmup_epochs: int = 1
     warmup_learning_rate: float = 0.01
@@ -114,51 +115,21 @@ class BPRMatrixFactorization(Differentiable):
             users: [B].
             items: [B, 1 + |N|], the positive first.
         """
-        return self._triples(self.users[users], self.items[items]) + self.penalty()
+        user_rows, item_rows = self.users[users], self.items[items]  # [B, d], [B, 1 + |N|, d]
+        scores = self.interaction(user_rows, item_rows)  # [B, 1 + |N|]
+        ranking = F.softplus(scores[:, 1:] - scores[:, :1]).mean()  # -log sigmoid(y_ui - y_uj)
+        return ranking + self.row_penalty(user_rows, item_rows) + self.penalty()
 
-    def _triples(self, users: Tensor, items: Tensor) -> Tensor:
-        """The mean over triples of users [B, d] and items [B, 1 + |N|, d], the positive first."""
-        scores = self.interaction(users, items)  # [B, 1 + |N|]
-        loss = F.softplus(scores[:, 1:] - scores[:, :1]).mean()  # -log sigmoid(y_ui - y_uj)
-        # |p_u|^2 + |q_i|^2 + |q_j|^2
+    def row_penalty(self, users: Tensor, items: Tensor) -> Tensor:
+        """lambda (|p_u|^2 + |q_i|^2 + |q_j|^2), the mean over the triples of a batch.
+
+        Args:
+            users: [B, d].
+            items: [B, 1 + |N|, d], the positive first.
+        """
         squares = users.square().sum(-1) + items[:, 0].square().sum(-1)  # [B]
         squares = squares + items[:, 1:].square().sum(-1).mean(1)
-        return loss + self.config.l2_embeddings * squares.mean()
-
-    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
-        """Add the gradient of ``loss`` to every ``.grad``; returns the loss (no graph).
-
-        Autograd sees the rows of a block of users, not the tables, for which it would allocate
-        gradients of their full size; and a block's layers are still in the cache when their
-        gradients are computed. ``tests/models/test_conv_ncf.py`` holds the result equal to
-        autograd's.
-        """
-        total = torch.zeros((), device=users.device)
-        size = self._users_at_once(items.shape[1])
-        for block, candidates in zip(users.split(size), items.split(size), strict=True):
-            flat = candidates.reshape(-1)
-            user_rows = self.users.detach()[block].requires_grad_()  # [b, d]
-            item_rows = self.items.detach()[flat].requires_grad_()  # [b * (1 + |N|), d]
-            loss = self._triples(user_rows, item_rows.unflatten(0, candidates.shape))
-            loss = loss * (len(block) / len(users))
-            loss.backward()
-            total += loss.detach()
-            for table, index, rows in (
-                (self.users, block, user_rows),
-                (self.items, flat, item_rows),
-            ):
-                if table.grad is None:
-                    table.grad = torch.zeros_like(table)
-                assert rows.grad is not None  # a leaf of the graph just gone through
-                table.grad.index_add_(0, index, rows.grad)
-        penalty = self.penalty()
-        if penalty.requires_grad:
-            penalty.backward()
-        return total + penalty.detach()
-
-    def _users_at_once(self, width: int) -> int:
-        """Users of a block if each has ``width`` candidates: here the whole batch."""
-        return self.config.batch_size
+        return self.config.l2_embeddings * squares.mean()
 
     @torch.no_grad()
     def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
@@ -174,7 +145,8 @@ class BPRMatrixFactorization(Differentiable):
 class ConvNCF(BPRMatrixFactorization):
     """The convolutional network in place of the dot product."""
 
-    order: Tensor
+    order: Tensor  # [d^2], the pixels in window_order
+    place: Tensor  # [d^2], where in that order each pixel is
 
     def __init__(self, n_users: int, n_items: int, config: ConvNCFConfig) -> None:
         super().__init__(n_users, n_items, config)
@@ -186,7 +158,9 @@ class ConvNCF(BPRMatrixFactorization):
         self.output = nn.Parameter(torch.empty(k))  # w
         for weight in (*self.kernels, self.output):
             _truncated_normal(weight, 0.1)  # released code
-        self.register_buffer("order", window_order(config.dimension), persistent=False)
+        order = window_order(config.dimension)
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)
 
     @classmethod
     def pretrained(cls, start: BPRMatrixFactorization, config: ConvNCFConfig) -> ConvNCF:
@@ -197,42 +171,94 @@ class ConvNCF(BPRMatrixFactorization):
 
     def interaction(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores [B, C] of item vectors [B, C, d] for user vectors [B, d]."""
-        return (self.layers(users, items)[-1] @ self.output).view(items.shape[:2])  # w^T e
+        return (self.maps(users, items)[-1] @ self.output).view(items.shape[:2])  # w^T e
 
-    def layers(self, users: Tensor, items: Tensor) -> list[Tensor]:
-        """What every convolution gives for user vectors [B, d] and item vectors [B, C, d].
+    def maps(self, users: Tensor, items: Tensor) -> list[Tensor]:
+        """The pixels of every map, for user vectors [B, d] and item vectors [B, C, d].
 
         A window of a 2 x 2 convolution with stride 2 shares no pixel with another. With the
         pixels in ``window_order`` those of a window lie side by side, in every layer: then each
         convolution is one matrix product, and nothing is copied between two of them.
 
         Returns:
-            [B * C * (d / 2^l)^2, k] for l = 1, 2, ..., with the pixels of a pair in that order.
+            The interaction map, [B * C, d^2], and what each convolution l = 1, 2, ... makes of the
+            map before it, [B * C * (d / 2^l)^2, k]; the pixels of a pair in ``window_order``.
         """
         interaction_map = users[:, None, :, None] * items[:, :, None, :]  # [B, C, d, d], p q^T
-        pixels = interaction_map.flatten(2).flatten(0, 1).index_select(1, self.order)
-        outputs = []
+        maps = [interaction_map.flatten(2).flatten(0, 1).index_select(1, self.order)]
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
-            windows = pixels.view(-1, kernel.shape[1])
-            pixels = F.linear(windows, kernel, bias).relu_()
-            outputs.append(pixels)
-        return outputs
+            windows = maps[-1].view(-1, kernel.shape[1])
+            maps.append(F.linear(windows, kernel, bias).relu_())
+        return maps
 
     def penalty(self) -> Tensor:
         """lambda ||.||^2 of filters and output, to be added to a mean over the batch."""
+        squares = (weight * p.square().sum() for p, weight in self._penalised())
+        return sum(squares, start=self.users.new_zeros(()))
+
+    def _penalised(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Parameters that every pair shares, and what their squares count in the loss."""
         c = self.config
-        filters = sum(p.square().sum() for p in (*self.kernels, *self.biases))
-        return (c.l2_convolution * filters + c.l2_output * self.output.square().sum()) / (
-            c.batch_size
-        )
+        for p in (*self.kernels, *self.biases):
+            yield p, c.l2_convolution / c.batch_size
+        yield self.output, c.l2_output / c.batch_size
+
+    @torch.no_grad()
+    def accumulate_gradients(self, users: Tensor, items: Tensor) -> Tensor:
+        """Add the gradient of ``loss`` to every ``.grad``; returns the loss (no graph).
+
+        The same derivative that autograd would take, written out: it touches only the batch's rows
+        of the tables, and goes through blocks of users so small that their layers are still in the
+        cache on the way back; for blocks of that size autograd takes longer than the arithmetic.
+        ``tests/models/test_conv_ncf.py`` holds the two equal.
+        """
+        c, (batch, width) = self.config, items.shape
+        flat = items.reshape(-1)
+        user_rows = self.users[users]  # [B, d]
+        item_rows = self.items[flat].unflatten(0, items.shape)  # [B, 1 + |N|, d]
+        loss = self.row_penalty(user_rows, item_rows) + self.penalty()
+        d_users = user_rows * (2 * c.l2_embeddings / batch)
+        d_items = item_rows * (2 * c.l2_embeddings / batch)
+        d_items[:, 1:] /= width - 1
+
+        size = max(1, self._pairs_at_once() // width)
+        for u, v, d_u, d_v in zip(
+            *(rows.split(size) for rows in (user_rows, item_rows, d_users, d_items)), strict=True
+        ):
+            maps = self.maps(u, v)
+            y = (maps[-1] @ self.output).view(-1, width)  # [b, 1 + |N|]
+            difference = y[:, 1:] - y[:, :1]  # [b, |N|]
+            loss += F.softplus(difference).sum() / (batch * (width - 1))
+            d_y = torch.empty_like(y)
+            d_y[:, 1:] = difference.sigmoid_() / (batch * (width - 1))
+            d_y[:, 0] = -d_y[:, 1:].sum(1)
+            d_y = d_y.view(-1, 1)
+
+            _grad(self.output).add_(maps[-1].T @ d_y[:, 0])
+            d = d_y * self.output  # [n, k], the gradient of the last layer
+            for layer in reversed(range(len(self.kernels))):
+                kernel = self.kernels[layer]
+                windows = maps[layer].view(-1, kernel.shape[1])
+                d = d.view(-1, c.channels)
+                # Through the ReLU, in place.
+                torch.ops.aten.threshold_backward(d, maps[layer + 1], 0, grad_input=d)
+                _grad(self.biases[layer]).add_(d.sum(0))
+                _grad(kernel).add_((windows.T @ d).T)
+                d = d @ kernel  # [.., 4 * channels], the gradient of the windows
+            d_map = d.view(-1, self.place.numel()).index_select(1, self.place)
+            d_map = d_map.view(-1, width, c.dimension, c.dimension)  # [b, 1 + |N|, d, d]
+            d_u += (d_map @ v.unsqueeze(-1)).squeeze(-1).sum(1)
+            d_v += (u[:, None, None] @ d_map).squeeze(-2)
+
+        _grad(self.users).index_add_(0, users, d_users)
+        _grad(self.items).index_add_(0, flat, d_items.flatten(0, 1))
+        for p, weight in self._penalised():
+            _grad(p).add_(p, alpha=2 * weight)
+        return loss
 
     def _pairs_at_once(self) -> int:
         first_layer = self.config.channels * (self.config.dimension // 2) ** 2
         return max(1, CELLS[self.users.device.type] // first_layer)
-
-    def _users_at_once(self, width: int) -> int:
-        """Users of a block if each has ``width`` candidates."""
-        return max(1, self._pairs_at_once() // width)
 
     @torch.no_grad()
     def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
@@ -271,6 +297,13 @@ def window_order(size: int) -> Tensor:
     return place
 
 
+def _grad(parameter: nn.Parameter) -> Tensor:
+    """The gradient buffer of a parameter, made once and then reused."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
 def _truncated_normal(weight: Tensor, std: float) -> None:
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
@@ -295,9 +328,10 @@ def build(
     begin = partial(ConvNCF, *sizes)
     train = partial(fit, split=split, device=device, select_on=None, progress=progress)
     if config.pretrain_epochs:
+        alone = replace(config, learning_rate=config.pretrain_learning_rate)
         start = train(
-            partial(BPRMatrixFactorization, *sizes, config),
-            config=config,
+            partial(BPRMatrixFactorization, *sizes, alone),
+            config=alone,
             seed=seeds[0],
             epochs=config.pretrain_epochs,
             label=f"{label} MF".strip(),
