@@ -292,7 +292,7 @@ def open_table(
         for cell in grid
         if (dataset is None or cell.dataset == dataset)
         and (protocol is None or cell.protocol == protocol)
-        and (row is None or cell.row in (row, "MostPop", *amp_cf.PRINTED_ONLY))
+        and (row is None or cell.row in (row, "MostPop"))
     ]
     if mode == "stored":
         if not grid or (row is not None and row not in {cell.row for cell in grid}):

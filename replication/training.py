@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,22 @@ CHOICES = {
     "reject_consumed": ("none", "train"),
     "positives": ("each", "redrawn"),
 }
+
+
+def later(default: Any) -> Any:
+    """A field of a configuration that records made before it existed have at this default."""
+    return field(default=default, metadata={"later": True})
+
+
+def described(config: Any) -> dict[str, Any]:
+    """The values of a configuration as records hold them.
+
+    A ``later`` field is left out where it has its default: a record keeps its address when a
+    model learns another option.
+    """
+    known = {f.name: f.default for f in fields(config) if f.metadata.get("later")}
+    values = {k: v for k, v in asdict(config).items() if not (k in known and v == known[k])}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}  # as JSON does
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -22,11 +22,11 @@ from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
 from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
-from replication.papers.amp_cf.rows import PRINTED_ONLY, ROWS, row
+from replication.papers.amp_cf.rows import ROWS, row
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_key, source_hash
-from replication.training import fit, resolve_device, write_state
+from replication.training import described, fit, resolve_device, write_state
 
 PAPER = "amp_cf"
 TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
@@ -48,25 +48,22 @@ PROTOCOLS = {
     "yahoo-music": ("loo-random",),
     "amazon-video-games": ("loo-random",),
 }
-SEEDS = {"ml-latest-small": 5, "ml-100k": 5, "ml-1m": 3, "amazon-video-games": 5}
-RUN_HERE = tuple(SEEDS)  # data sets with results so far
+RUN_HERE = tuple(name for name in DATASETS if name != "yahoo-music")
 MODELS = {model: known.name for model, known in ROWS.items()}
 SELECTS = ("validation", "test")
 VALIDATION_NO_REFIT = "validation-no-refit"
 
-NOT_RUN_YET = "the models have not been run on this data set yet"
-NO_MODEL_YET = "this model is not part of the study yet"
 NO_LICENCE = "Yahoo! Music is given out by application only"
 
 # --- configurations --------------------------------------------------------------------------
 
 N_TRIALS = 20
 TUNING_PROTOCOL = "loo-random"
-# An epoch of ml-1m is ten epochs of the small data sets: the most epochs of a trial and of a run.
-# (Trials on fewer users would not do: a user's row is then in ten times as many batches, which
-# moves the best weight decay.)
-TUNING_EPOCHS = {"ml-1m": 2}
-MAX_EPOCHS = {"ml-1m": 6}
+# An epoch of ml-1m is ten epochs of the small data sets, one of pinterest four: the most epochs of
+# a trial and of a run, pretraining included. (Trials on fewer users would not do: a user's row is
+# then in ten times as many batches, which moves the best weight decay.)
+TUNING_EPOCHS = {"ml-1m": 2, "pinterest": 3}
+MAX_EPOCHS = {"ml-1m": 6, "pinterest": 10}
 
 
 def row_name(model: str) -> str:
@@ -82,6 +79,15 @@ def trial_config(model: str, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
+def _limited(config: Any, of_model: int | None, of_data: int | None) -> Any:
+    """A configuration that trains, and pretrains, no longer than is allowed."""
+    limits = [n for n in (config.max_epochs, of_model, of_data) if n is not None]
+    changes = {"max_epochs": min(limits)}
+    if of_data is not None and hasattr(config, "pretrain_epochs"):
+        changes["pretrain_epochs"] = min(config.pretrain_epochs, of_data)
+    return replace(config, **changes)
+
+
 def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the best validation NDCG@10; the starting point where none was run."""
     known = row(model)
@@ -93,9 +99,9 @@ def tuned_config(model: str, dataset: str) -> Any:
     config = known.start
     if known.draw is not None and trials:
         best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
-        config = type(config)(**best["config"])
+        config = trial_config(model, best["trial"])
     if known.trained:
-        config = replace(config, max_epochs=MAX_EPOCHS.get(dataset, known.start.max_epochs))
+        config = _limited(config, known.max_epochs, MAX_EPOCHS.get(dataset))
     return config
 
 
@@ -214,26 +220,19 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
         for dataset, protocol in spec.cells:
             for model in spec.models:
                 chosen = "none" if row(model).deterministic else spec.select
-                needed = 1 if row(model).deterministic and variant != "redraw" else SEEDS[dataset]
+                needed = 1 if row(model).deterministic and variant != "redraw" else row(model).seeds
                 cells.append(
-                    Cell(TABLE2, MODELS[model], dataset, protocol, chosen, variant, needed)
+                    Cell(TABLE2, row_name(model), dataset, protocol, chosen, variant, needed)
                 )
         return cells
     for dataset, protocols in PROTOCOLS.items():
         for protocol in protocols:
             unavailable = NO_LICENCE if dataset == "yahoo-music" else None
             place = (dataset, protocol)
-            pending = None if dataset in RUN_HERE else NOT_RUN_YET
             for known in ROWS.values():
                 chosen = "none" if known.deterministic else select
-                needed = 1 if known.deterministic else SEEDS.get(dataset, 5)
-                cells.append(
-                    Cell(TABLE2, known.name, *place, chosen, variant, needed, unavailable, pending)
-                )
-            for name in PRINTED_ONLY:
-                cells.append(
-                    Cell(TABLE2, name, *place, select, variant, 5, unavailable, NO_MODEL_YET)
-                )
+                needed = 1 if known.deterministic else known.seeds
+                cells.append(Cell(TABLE2, known.name, *place, chosen, variant, needed, unavailable))
     return cells
 
 
@@ -285,9 +284,16 @@ class Run:
             "protocol": self.protocol,
             "variant": self.variant,
             "select": "none" if row(self.model).deterministic else self.select,
-            "config": asdict(config),
+            "config": described(config) | self.base_config(),
             "seed": self.seed,
         }
+
+    def base_config(self) -> Record:
+        """What the record says of the model that this one re-ranks."""
+        base = row(self.model).base
+        if base is None:
+            return {}
+        return {"base": described(variant_config(base, self.dataset, self.variant))}
 
     def split(self) -> Split:
         """The split that this run trains and is tested on."""
@@ -326,7 +332,8 @@ def run(
     """
     known = row(job.model)
     config = config or variant_config(job.model, job.dataset, job.variant)
-    address, split = job.address() | {"config": asdict(config)}, job.split()
+    address, split = job.address(), job.split()
+    address["config"] = described(config) | job.base_config()
     refit = split.refit()
     test = held_out(split, "test", device)
 
@@ -337,8 +344,10 @@ def run(
         return Finished(record, ranks, full, None if job.variant else model)
 
     if not known.trained:
+        # What re-ranks another model: the time to train that one is counted there.
+        base = [trained(replace(job, model=known.base), device, progress)] if known.base else []
         started = time.perf_counter()
-        model = known.build(refit, config, job.seed, device)
+        model = known.build(refit, config, job.seed, device, *base)
         seconds = round(time.perf_counter() - started, 2)
         extra = {"epochs": 0, "parameters": 0, "seconds": seconds, "device": device.type}
         return [
@@ -420,6 +429,19 @@ def job_of(record: Record) -> Run:
     )
 
 
+def config_of(record: Record) -> Any:
+    """The configuration that a record of Table 2 or 3 holds.
+
+    Raises:
+        ReplicationError: it re-ranks a base that has been tuned anew since.
+    """
+    job = job_of(record)
+    start, values = row(job.model).start, dict(record["config"])
+    if (values.pop("base", None) or {}) != job.base_config().get("base", {}):
+        raise ReplicationError(f"the record {record['key']} re-ranks a base that is not tuned so")
+    return type(start)(**{f.name: values[f.name] for f in fields(start) if f.name in values})
+
+
 def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
     """Run a stored record of Table 1 or 2 again, with the configuration that it holds.
 
@@ -428,8 +450,7 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
     """
     if record["table"] == TABLE1:
         return statistics(record["dataset"]), None
-    job = job_of(record)
-    config = type(row(job.model).start)(**record["config"])
+    job, config = job_of(record), config_of(record)
     place = (record["variant"], record["select"])
     for again, ranks, *_ in run(job, device, config=config, resumable=False):
         if (again["variant"], again["select"]) == place:
@@ -504,7 +525,7 @@ def plan(
     for dataset, protocol in chosen:
         for model in models or MODELS:
             one_is_enough = row(model).deterministic and variant != "redraw"
-            needed = 1 if one_is_enough else (seeds or SEEDS.get(dataset, 5))
+            needed = 1 if one_is_enough else (seeds or row(model).seeds)
             jobs += [Run(dataset, protocol, model, seed, select, variant) for seed in range(needed)]
     return jobs
 
@@ -514,6 +535,35 @@ def keep(finished: Finished) -> None:
     if isinstance(finished.model, nn.Module):
         key = record_key(finished.record)
         write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
+
+
+def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
+    """The model of a run of Table 2: the one that was kept, or trained again.
+
+    Where the run's record says for how many epochs, only the refit is repeated.
+    """
+    known, split = row(job.model), job.split().refit()
+    config = variant_config(job.model, job.dataset, job.variant)
+    if not known.trained:
+        base = [trained(replace(job, model=known.base), device, progress)] if known.base else []
+        return known.build(split, config, job.seed, device, *base)
+    key = record_key(job.address())
+    file = paths.MODELS / f"{key}.pt"
+    build = partial(known.build, split, config, job.seed, device)
+    if file.exists():
+        model = (known.empty(split, config) if known.empty else build()).to(device)
+        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        return model
+    epochs = next((r["epochs"] for r in Store(TABLE2).load() if r["key"] == key), None)
+    if epochs is None:
+        again, *_ = run(job, device, progress)
+        keep(again)
+        return again.model
+    model = fit(
+        build, split, config, job.seed, device, None, epochs, label=job.label, progress=progress
+    ).model
+    write_state(file, model.state_dict())
+    return model
 
 
 def run_and_store(
@@ -554,7 +604,7 @@ def tune(
     for trial in range(N_TRIALS):
         config = trial_config(model, trial)
         if known.trained:
-            config = replace(config, max_epochs=TUNING_EPOCHS.get(dataset, config.max_epochs))
+            config = _limited(config, known.trial_epochs, TUNING_EPOCHS.get(dataset))
         address = {
             "table": TUNING,
             "row": known.name,
@@ -564,7 +614,7 @@ def tune(
             "protocol": TUNING_PROTOCOL,
             "variant": "",
             "select": "validation",
-            "config": asdict(config),
+            "config": described(config),
             "seed": 0,
         }
         stored = {record["key"]: record for record in store.load()}

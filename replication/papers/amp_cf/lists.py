@@ -8,21 +8,19 @@ and the first 30 items that the user has not consumed are measured. Models are k
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from replication import paths
 from replication.compare import Cell
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments
-from replication.papers.amp_cf.experiments import TABLE2, Run, data_for
-from replication.papers.amp_cf.rows import row
+from replication.papers.amp_cf.experiments import Run, data_for, trained
 from replication.records import Record, Store, provenance, record_key
-from replication.training import fit, resolve_device, write_state
+from replication.training import resolve_device
 
 TABLE3 = f"{experiments.PAPER}/table3"
 METRICS = ("JS", "Hellinger")
@@ -40,34 +38,6 @@ def address(job: Run) -> Record:
     """What the record of a run's lists says of itself before anything was measured."""
     made = job.address()
     return made | {"table": TABLE3, "config": made["config"] | {"list_length": LENGTH}}
-
-
-def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
-    """The model of a run of Table 2: the one that was kept, or trained again.
-
-    Where the run's record says for how many epochs, only the refit is repeated.
-    """
-    known, split = row(job.model), job.split().refit()
-    config = experiments.variant_config(job.model, job.dataset, job.variant)
-    build = partial(known.build, split, config, job.seed, device)
-    if not known.trained:
-        return build()
-    key = record_key(job.address())
-    file = paths.MODELS / f"{key}.pt"
-    if file.exists():
-        model = build().to(device)
-        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        return model
-    epochs = next((r["epochs"] for r in Store(TABLE2).load() if r["key"] == key), None)
-    if epochs is None:
-        again, *_ = experiments.run(job, device, progress)
-        experiments.keep(again)
-        return again.model
-    model = fit(
-        build, split, config, job.seed, device, None, epochs, label=job.label, progress=progress
-    ).model
-    write_state(file, model.state_dict())
-    return model
 
 
 def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[str, np.ndarray]]:
@@ -140,7 +110,5 @@ def measure_and_store(
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
     """Train the model behind a stored record again, and measure its lists."""
     job = experiments.job_of(record)
-    config = {name: v for name, v in record["config"].items() if name != "list_length"}
-    kind = type(row(job.model).start)
-    first, *_ = experiments.run(job, device, config=kind(**config), resumable=False)
+    first, *_ = experiments.run(job, device, config=experiments.config_of(record), resumable=False)
     return measure(job, first.model, device)[0], None

@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from replication.baselines import conv_ncf, deep_icf, neumf
 from replication.baselines.aisp import AISP, AISPConfig
+from replication.baselines.conv_ncf import ConvNCF, ConvNCFConfig
+from replication.baselines.deep_icf import DeepICF, DeepICFConfig
+from replication.baselines.direc import DiRec, DiRecConfig
 from replication.baselines.ease import EASE, EASEConfig
 from replication.baselines.ials import IALS, IALSConfig
 from replication.baselines.item_knn import ItemKNN, ItemKNNConfig
+from replication.baselines.neumf import NeuMF, NeuMFConfig
 from replication.baselines.popularity import MostPop, MostPopConfig
 from replication.errors import ReplicationError
 from replication.papers.amp_cf.model import AMP, AMPConfig
@@ -32,17 +37,28 @@ class Row:
     Attributes:
         name: as the paper prints it, or ours.
         start: the configuration before tuning: what the sources print.
-        build: the model from a split, a configuration, a seed and a device: untrained where the
-            configuration is a ``RankingConfig``, else ready.
+        build: the model from a split, a configuration, a seed and a device: ready to be trained
+            where the configuration is a ``RankingConfig`` (pretrained if its source does that),
+            else ready for use. A row with a ``base`` gets the trained base as a fifth argument.
         draw: a trial's departures from ``start``; None where there is nothing to tune.
         deterministic: nothing depends on the seed, so that one run is all there is.
+        empty: the model without its pretraining, to load kept weights into; None: ``build``.
+        seeds: how many runs a cell needs.
+        trial_epochs: the most epochs of a trial; None: as many as of a run.
+        max_epochs: the most epochs of a run; None: those of ``start``.
+        base: the model that this one re-ranks.
     """
 
     name: str
     start: Any
-    build: Callable[[Split, Any, int, torch.device], Any]
+    build: Callable[..., Any]
     draw: Callable[[np.random.Generator], dict[str, Any]] | None = None
     deterministic: bool = False
+    empty: Callable[[Split, Any], Any] | None = None
+    seeds: int = 5
+    trial_epochs: int | None = None
+    max_epochs: int | None = None
+    base: str | None = None
 
     @property
     def trained(self) -> bool:
@@ -104,8 +120,14 @@ def _closed_form(
 
 
 def draw_item_knn(rng: np.random.Generator) -> dict[str, Any]:
-    """The ranges of Ferrari Dacrema et al. (RecSys 2019) for neighbours and shrinkage."""
-    return {"neighbours": int(rng.integers(5, 801)), "shrink": float(rng.integers(0, 1001))}
+    """The ranges of Ferrari Dacrema et al. (RecSys 2019), on a logarithmic scale.
+
+    They draw neighbours from 5 to 800 and shrinkage from 0 to 1,000 uniformly, which leaves small
+    values of either almost untried; here shrinkage is 0 in a fifth of the trials.
+    """
+    neighbours = round(_log_uniform(rng, 5, 800))
+    none, shrink = rng.random() < 0.2, _log_uniform(rng, 1.0, 1000.0)
+    return {"neighbours": neighbours, "shrink": 0.0 if none else shrink}
 
 
 def draw_ease(rng: np.random.Generator) -> dict[str, Any]:
@@ -114,13 +136,41 @@ def draw_ease(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def draw_ials(rng: np.random.Generator) -> dict[str, Any]:
-    """A decade around the values that Rendle et al. (RecSys 2022) find on three data sets.
+    """A decade either side of the values that Rendle et al. (RecSys 2022) find on three data sets.
 
     Theirs are an unobserved weight of 0.02 to 0.3 and a regularization of 0.002 to 0.007.
     """
     return {
-        "unobserved_weight": _log_uniform(rng, 0.005, 3.0),
-        "regularization": _log_uniform(rng, 3e-4, 0.07),
+        "unobserved_weight": _log_uniform(rng, 0.002, 3.0),
+        "regularization": _log_uniform(rng, 2e-4, 0.07),
+    }
+
+
+def draw_ncf(rng: np.random.Generator) -> dict[str, Any]:
+    """AMP's training values, on the whole range of He et al.; and how long the parts train."""
+    changes = draw_training(rng)
+    learning_rate = _log_uniform(rng, 1e-4, 5e-3)
+    return changes | {"learning_rate": learning_rate, "pretrain_epochs": int(rng.integers(0, 21))}
+
+
+def draw_conv_ncf(rng: np.random.Generator) -> dict[str, Any]:
+    """A decade either side of the released learning rates and penalty on the embeddings."""
+    return {
+        "learning_rate": _log_uniform(rng, 5e-3, 0.5),
+        "l2_embeddings": _log_uniform(rng, 1e-3, 0.1),
+        "pretrain_epochs": int(rng.integers(5, 41)),
+    }
+
+
+def draw_deep_icf(rng: np.random.Generator) -> dict[str, Any]:
+    """Around the two published settings, of the released script and of its README."""
+    return {
+        "learning_rate": _log_uniform(rng, 1e-3, 0.05),
+        "beta": round(float(rng.uniform(0.5, 0.9)), 3),
+        "alpha": float(rng.choice([0.0, 0.5])),
+        "l2_embeddings": _log_uniform(rng, 1e-7, 1e-5),
+        "l2_hidden": float(rng.choice([0.0, 0.1, 10.0])),
+        "hidden": ((32, 16), (64, 32, 16))[rng.integers(2)],
     }
 
 
@@ -140,6 +190,43 @@ ROWS: dict[str, Row] = {
     "item-knn": _closed_form("ItemKNN", ItemKNNConfig(), ItemKNN, draw_item_knn),
     "ease": _closed_form("EASE^R", EASEConfig(), EASE, draw_ease),
     "ials": _closed_form("iALS", IALSConfig(), IALS, draw_ials, deterministic=False),
+    "ncf": Row(
+        "NCF",
+        NeuMFConfig(),
+        neumf.build,
+        draw_ncf,
+        empty=lambda split, config: NeuMF(split.n_users, split.n_items, config),
+        trial_epochs=10,
+    ),
+    # An epoch of the next two costs ten to a hundred times one of MF: three seeds, shorter trials.
+    "conv-ncf": Row(
+        "ConvNCF",
+        ConvNCFConfig(),
+        conv_ncf.build,
+        draw_conv_ncf,
+        empty=lambda split, config: ConvNCF(split.n_users, split.n_items, config),
+        seeds=3,
+        trial_epochs=3,
+        max_epochs=8,
+    ),
+    "deep-icf": Row(
+        "DeepICF+a",
+        DeepICFConfig(history_cap=64),
+        deep_icf.build,
+        draw_deep_icf,
+        empty=DeepICF,
+        seeds=3,
+        trial_epochs=5,
+        max_epochs=12,
+    ),
+    # Nothing to tune: what could be, the balance of accuracy and diversity, is the model's purpose.
+    "direc": Row(
+        "DiRec",
+        DiRecConfig(),
+        lambda split, config, seed, device, base: DiRec(base, split, config, device),
+        seeds=3,
+        base="mf",
+    ),
     "aisp-2": _aisp(2),
     "aisp-3": _aisp(3),
     "aisp-4": _aisp(4),
@@ -150,7 +237,6 @@ ROWS: dict[str, Row] = {
         deterministic=True,
     ),
 }
-PRINTED_ONLY = ("DeepICF+a", "NCF", "ConvNCF", "DiRec")
 
 
 def row(model: str) -> Row:
