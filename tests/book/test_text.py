@@ -34,17 +34,22 @@ def default(function: object, name: str) -> object:
     return inspect.signature(function).parameters[name].default  # type: ignore[arg-type]
 
 
-CONFIG = AMPConfig()
+CONFIG, NCF = AMPConfig(), row("ncf").start
 EXPECTED = {
     "protocol.md": [
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
         f"stops after {CONFIG.patience} epochs in a row",
         f"after {CONFIG.max_epochs} epochs at the latest, "
-        f"{experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M",
+        f"{experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M and "
+        f"{experiments.MAX_EPOCHS['pinterest']} on Pinterest (pretraining too), "
+        f"{row('deep-icf').max_epochs} for DeepICF+a and {row('conv-ncf').max_epochs} for ConvNCF",
         f"**same budget**: {experiments.N_TRIALS} trials",
         f"The other {experiments.N_TRIALS - 1} are drawn at random",
         f"under `{experiments.TUNING_PROTOCOL}` with seed 0",
-        f"A trial on MovieLens 1M lasts at most {experiments.TUNING_EPOCHS['ml-1m']} epochs",
+        f"A trial on MovieLens 1M lasts at most {experiments.TUNING_EPOCHS['ml-1m']} epochs, on "
+        f"Pinterest {experiments.TUNING_EPOCHS['pinterest']}; a trial of NCF "
+        f"{row('ncf').trial_epochs}, of DeepICF+a {row('deep-icf').trial_epochs}, of ConvNCF "
+        f"{row('conv-ncf').trial_epochs}.",
         f"| learning rate | {CONFIG.learning_rate:g} |",
         f"| weight decay | {CONFIG.weight_decay:g} |",
         f"| $\\alpha$ | {CONFIG.alpha:g} |",
@@ -58,6 +63,17 @@ EXPECTED = {
         f"about {math.sqrt(0.73 * 0.27 / 610):.3f} at $p = 0.73$ and $U = 610$",
         f"must lie within {cli.TOLERANCE_ELSEWHERE:g}",
         *(f"| `{name}` |" for name in PROTOCOLS),
+    ],
+    "amp_cf/baselines.md": [
+        f"have {', '.join(map(str, NCF.widths[:-1]))} and {NCF.widths[-1]} units above MLP "
+        f"embeddings of {NCF.widths[0] // 2}",
+        f"up to {NCF.pretrain_epochs} epochs",
+        f"batch of {row('conv-ncf').start.batch_size}, penalties",
+        f"after {row('deep-icf').start.pretrain_epochs} epochs",
+        f"a history of more than {row('deep-icf').start.history_cap} items is represented by "
+        f"{row('deep-icf').start.history_cap} of them",
+        f"of which {row('direc').start.n_candidates_picked} are picked; for lists of "
+        f"{row('direc').start.n_catalogue_picked}, the {row('direc').start.pool} best",
     ],
     "amp_cf/deviations.md": [
         f"({CONFIG.alpha:g}, {CONFIG.lambda_p:g}, {CONFIG.lambda_n:g}) and "
@@ -110,6 +126,9 @@ def test_the_ranges_of_the_search_are_those_of_the_code() -> None:
         ("item-knn", "ItemKNN", ("neighbours", "shrink")),
         ("ease", "EASE", ("l2",)),
         ("ials", "iALS", ("unobserved_weight", "regularization")),
+        ("ncf", "NCF", ("learning_rate", "pretrain_epochs")),
+        ("conv-ncf", "ConvNCF", ("learning_rate", "l2_embeddings", "pretrain_epochs")),
+        ("deep-icf", "DeepICF", ("learning_rate", "beta", "l2_embeddings")),
     ],
 )
 def test_the_ranges_of_the_simple_models_are_those_of_the_code(
