@@ -383,15 +383,16 @@ def run(
 
     if job.select == "test":
         chosen = phase("selection", refit, select_on="test")
-        extra = extras(chosen, chosen.curve.best, chosen.seconds)
+        extra = extras(chosen, chosen.curve.best, chosen.seconds + chosen.preparation)
         best = {"HR@10/best": max(chosen.curve.hr), "NDCG@10/best": max(chosen.curve.ndcg)}
         results = [finished(chosen.model, extra | {"metrics": best})]
     else:
         chosen = phase("selection", split, select_on="validation")
         epochs = chosen.curve.best
-        without = extras(chosen, epochs, chosen.seconds)
+        without = extras(chosen, epochs, chosen.seconds + chosen.preparation)
         final = phase("refit", refit, select_on=None, epochs=epochs)
-        extra = without | {"seconds": round(chosen.seconds + final.seconds, 2)}
+        more = final.seconds + final.preparation
+        extra = without | {"seconds": round(without["seconds"] + more, 2)}
         results = [
             finished(final.model, extra),
             finished(chosen.model, without, select=VALIDATION_NO_REFIT),
@@ -634,7 +635,7 @@ def tune(
                 "metrics": {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]},
                 "epochs": result.curve.best,
                 "epochs_run": len(result.curve.epoch),
-                "seconds": round(result.seconds, 2),
+                "seconds": round(result.seconds + result.preparation, 2),
             }
         else:
             started = time.perf_counter()
