@@ -22,6 +22,7 @@ from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
 from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
+from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
@@ -120,6 +121,7 @@ class Variant:
         rides_along: measured in the same run as the main cell, from the same training.
         ties: who wins a tie with the held-out item: the other ("against" the model), the
             held-out item ("for" it), or the larger item index ("index").
+        seeds: how many runs a cell needs; None: as many as the model's main cells.
     """
 
     text: str
@@ -131,6 +133,7 @@ class Variant:
     split: tuple[tuple[str, Any], ...] = ()
     rides_along: bool = False
     ties: str = "against"
+    seeds: int | None = None
 
 
 _SMALL = (("ml-latest-small", "loo-random"),)
@@ -192,6 +195,16 @@ VARIANTS = {
         rides_along=True,
         ties="index",
     ),
+} | {
+    name: Variant(
+        level.text,
+        tuple((dataset, ablations.PROTOCOL) for dataset in level.datasets),
+        level.models,
+        changes=level.changes,
+        from_start=level.from_start,
+        seeds=level.seeds,
+    )
+    for name, level in ablations.LEVELS.items()
 }
 # MostPop on the NCF authors' split as Rendle et al. (RecSys 2020) publish it: the oracle.
 ORACLE = {"HR@10": 0.4535, "NDCG@10": 0.2543}
@@ -220,7 +233,8 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
         for dataset, protocol in spec.cells:
             for model in spec.models:
                 chosen = "none" if row(model).deterministic else spec.select
-                needed = 1 if row(model).deterministic and variant != "redraw" else row(model).seeds
+                seeds = spec.seeds or row(model).seeds
+                needed = 1 if row(model).deterministic and variant != "redraw" else seeds
                 cells.append(
                     Cell(TABLE2, row_name(model), dataset, protocol, chosen, variant, needed)
                 )
@@ -526,7 +540,8 @@ def plan(
     for dataset, protocol in chosen:
         for model in models or MODELS:
             one_is_enough = row(model).deterministic and variant != "redraw"
-            needed = 1 if one_is_enough else (seeds or row(model).seeds)
+            wanted = (spec.seeds if spec else None) or row(model).seeds
+            needed = 1 if one_is_enough else (seeds or wanted)
             jobs += [Run(dataset, protocol, model, seed, select, variant) for seed in range(needed)]
     return jobs
 
