@@ -62,8 +62,8 @@ def source_hash() -> str:
     files = [package / f for f in ("protocols.py", "training.py", "evaluation.py")]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
-    for name in ("model.py", "rows.py", "experiments.py"):
-        files += sorted((package / "papers").glob(f"*/{name}"))
+    # A paper's folder but for what judges and shows its records (claims.py, pages/).
+    files += [f for f in sorted((package / "papers").glob("*/*.py")) if f.name != "claims.py"]
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

@@ -80,6 +80,12 @@ def trial_config(model: str, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
+def _restored(start: Any, values: Record) -> Any:
+    """A configuration of the kind of ``start`` from what ``described`` left in a record."""
+    known = {f.name: values[f.name] for f in fields(start) if f.name in values}
+    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
 def _limited(config: Any, of_model: int | None, of_data: int | None) -> Any:
     """A configuration that trains, and pretrains, no longer than is allowed."""
     limits = [n for n in (config.max_epochs, of_model, of_data) if n is not None]
@@ -100,7 +106,12 @@ def tuned_config(model: str, dataset: str) -> Any:
     config = known.start
     if known.draw is not None and trials:
         best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
-        config = trial_config(model, best["trial"])
+        # A trial may have had fewer epochs than the configuration that it tried.
+        full = trial_config(model, best["trial"])
+        epochs = {
+            n: getattr(full, n) for n in ("max_epochs", "pretrain_epochs") if hasattr(full, n)
+        }
+        config = replace(_restored(config, best["config"]), **epochs)
     if known.trained:
         config = _limited(config, known.max_epochs, MAX_EPOCHS.get(dataset))
     return config
@@ -454,7 +465,7 @@ def config_of(record: Record) -> Any:
     start, values = row(job.model).start, dict(record["config"])
     if (values.pop("base", None) or {}) != job.base_config().get("base", {}):
         raise ReplicationError(f"the record {record['key']} re-ranks a base that is not tuned so")
-    return type(start)(**{f.name: values[f.name] for f in fields(start) if f.name in values})
+    return _restored(start, values)
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
