@@ -8,6 +8,7 @@ Shapes: B users in a batch, C candidate items a user, r personas, d dimensions, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from replication.errors import ReplicationError
 from replication.training import RankingConfig, later
 
-ACTIVATIONS = {"elu": F.elu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "gelu": F.gelu}
 _CATALOGUE_BLOCK = 512  # items that a network scores at once: 34 MB for 128 users, 2 personas
 
 
