@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from replication import paths
+from replication import pack, paths
 from replication.compare import load_published, render, rows
 from replication.data import DATASETS as LOADERS
 from replication.errors import ReplicationError
@@ -126,6 +126,18 @@ def _parser() -> argparse.ArgumentParser:
     merge = command("merge", _merge, "add the records of another results folder to this one")
     merge.add_argument("folder", help="a results folder, for instance from another machine")
 
+    packed = command(
+        "pack", _pack, "write a folder that runs the pending cells on a machine with a GPU"
+    )
+    packed.add_argument("folder", help="a new or empty folder")
+    packed.add_argument("--table", action="append", help=f"{' or '.join(pack.TABLES)}; repeatable")
+    packed.add_argument("--dataset", action="append", help="data set (default: all); repeatable")
+    packed.add_argument("--model", action="append", help="model (default: all); repeatable")
+
+    work = command("work", _work, "run the jobs of a packed folder; its run.py calls this")
+    work.add_argument("jobs", help=f"the folder's {pack.JOBS}")
+    work.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
     command("doctor", _doctor, "what this machine has and lacks, and what to do about it")
     return parser
 
@@ -219,6 +231,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
+    own = TABLES[table].run
+    if own is not None:
+        if arguments.protocol or arguments.variant or arguments.select != "validation":
+            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
+        for label, record, new in own(
+            arguments.dataset, arguments.model, arguments.seeds, arguments.device
+        ):
+            print(f"{label}: {_metrics(record, new)}", flush=True)
+        return 0
     datasets = arguments.dataset or list(amp_cf.RUN_HERE)
     _checked("data set", datasets, list(amp_cf.DATASETS))
     resolve_device(arguments.device)
@@ -243,9 +264,13 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     execute = lists.measure_and_store if table == lists.TABLE3 else amp_cf.run_and_store
     for job, record, new in execute(jobs, arguments.device):
-        found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
-        print(f"{job.label}: {found} ({'run' if new else 'stored'})", flush=True)
+        print(f"{job.label}: {_metrics(record, new)}", flush=True)
     return 0
+
+
+def _metrics(record: Record, new: bool) -> str:
+    found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
+    return f"{found} ({'run' if new else 'stored'})"
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -271,6 +296,33 @@ def _merge(arguments: argparse.Namespace) -> int:
         table = file.relative_to(folder).with_suffix("").as_posix()
         added = Store(table).merge(Store(table, folder))
         print(f"{table}: {added} records added", flush=True)
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder)
+    jobs = pack.pending(arguments.table, arguments.dataset, arguments.model)
+    pack.pack(folder, jobs)
+    count = Counter(job.kind for job in jobs)
+    print(f"{folder}: " + ", ".join(f"{count[kind]} {kind}" for kind in pack.KINDS))
+    print(f"there:  REPLICATION_DATA=DATA python {folder / pack.SCRIPT}")
+    print(f"here:   python -m replication merge {folder / 'results'}")
+    return 0
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    jobs = pack.read(Path(arguments.jobs))
+    resolve_device(arguments.device)
+    left = 0
+    for done, (job, found, new) in enumerate(pack.work(jobs, arguments.device), 1):
+        if isinstance(found, str):
+            left += 1
+            text = f"left: {found}"
+        else:
+            text = _metrics(found, new)
+        print(f"{done} of {len(jobs)}: {job.label}: {text}", flush=True)
+    if left:
+        raise ReplicationError(f"{left} of {len(jobs)} jobs were left; the reasons stand above")
     return 0
 
 
@@ -312,7 +364,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     picker = random.Random(arguments.seed)
     mismatches = 0
     for record in picker.sample(wanted, min(arguments.n, len(wanted))):
-        here = amp_cf.data_for(record["dataset"], record["protocol"])
+        here = TABLES[table].data(record["dataset"], record["protocol"])
         # Another copy of the data, such as ratings with all their times: no mismatch. The same
         # copy with other content is one.
         other_copy = here.source != record.get("data_source")
@@ -341,7 +393,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
-    here = amp_cf.data_for(record["dataset"], record["protocol"])
+    here = TABLES[record["table"]].data(record["dataset"], record["protocol"])
     if here.content_hash != record["data_hash"]:
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
     again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))
