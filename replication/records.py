@@ -260,7 +260,7 @@ class Store:
         if path.exists():
             old = self._read(path)
             keep = [k.as_py() != key for k in old["key"]]
-            new = pa.concat_tables([old.filter(pa.array(keep)), new])
+            new = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), new])
         content = pa.BufferOutputStream()
         pq.write_table(new, content, compression="zstd", compression_level=9)
         return content.getvalue().to_pybytes()
