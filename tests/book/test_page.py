@@ -90,7 +90,7 @@ def test_parameters_choose_the_cells() -> None:
     some = open_table("amp_cf/table2", PARAMETERS | change, list(PARAMETERS))
     assert {(c.dataset, c.protocol) for c in some.grid} == {("ml-1m", "loo-ncf")}
     rows = {c.row for c in some.grid}
-    assert {"AMP-2", "MostPop", "DeepICF+a"} <= rows and not {"AMP-3", "MF (r=1)"} & rows
+    assert {"AMP-2", "MostPop"} <= rows and not {"AMP-3", "MF (r=1)"} & rows
     assert {c.row: c.seeds_required for c in some.grid}["AMP-2"] == 2
     assert {c.row: c.seeds_required for c in some.grid}["MostPop"] == 1
     assert {row["dataset"] for row in some.rows()} == {"ml-1m"}
