@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from replication import paths
 from replication.errors import ReplicationError
@@ -80,6 +81,7 @@ def provenance() -> Record:
     return {
         "versions": {"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
         "source": source_hash(),
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
@@ -188,8 +190,9 @@ class Store:
                     f"the record {record['key']} in {other.path} was altered: its key does not "
                     "fit its content; nothing was merged"
                 )
+        every = other.ranks(record["key"] for record in new) if new else {}
         for record in new:
-            known = other.ranks([record["key"]]).get(record["key"], (None, None))
+            known = every.get(record["key"], (None, None))
             if isinstance(known, dict):
                 added += self.append(record, values=known)
             else:

@@ -159,6 +159,8 @@ def read_parquet(folder: Path, made_from: str = "") -> Interactions:
     table = pq.read_table(folder / "interactions.parquet")
     meta = json.loads(table.schema.metadata[b"replication"])
     features = pd.read_parquet(folder / "item_features.parquet")
+    if features.columns.empty:  # parquet keeps no rows without a column
+        features = pd.DataFrame(index=range(len(meta["item_ids"])))
     if meta["made_from"] != made_from or len(features) != len(meta["item_ids"]):
         raise ValueError(f"{folder} was made from something else")
     return Interactions(

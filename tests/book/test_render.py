@@ -219,8 +219,11 @@ def test_an_unknown_page_is_one_sentence(book: Path, capsys: pytest.CaptureFixtu
 
 def test_every_source_of_the_study_has_its_page() -> None:
     found = sources()
-    of_amp_cf = {f"amp_cf/{page}" for page in ("table1", "table2", "table3", "convergence", "live")}
-    assert set(found) == {"verdicts"} | of_amp_cf
+    tables = {"table1", "table2", "table3", "figure1", "figure2", "convergence", "live"}
+    beyond = {"ablations", "explanations", "protocols", "tastes", "cost"}
+    assert set(found) == (
+        {"verdicts"} | {f"amp_cf/{n}" for n in tables} | {f"beyond/{n}" for n in beyond}
+    )
     for name, source in found.items():
         assert source.page == notebooks.BOOK / f"{name}.ipynb"
         assert source.page.is_file(), f"run `python -m replication.notebooks {name}`"

@@ -5,6 +5,7 @@ The equations themselves are held to a plain module in ``tests/parity/test_neumf
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from replication.baselines.neumf import NeuMF, NeuMFConfig, build
 from replication.errors import ReplicationError
 from replication.evaluation import held_out, rank_candidates
 from replication.metrics.ranking import summary
-from replication.protocols import Split, make_split
+from replication.protocols import ABSENT, Split, make_split
 from replication.training import fit
 
 CPU = torch.device("cpu")
@@ -116,6 +117,27 @@ def test_pretraining_is_where_the_fusion_begins(split):
     same, other = (build(refit, config, seed, CPU, progress=False) for seed in (0, 1))
     assert torch.equal(same.users, made.users) and torch.equal(same.bias, made.bias)
     assert not torch.allclose(other.users, made.users)
+
+
+def test_a_user_without_items_and_an_item_of_nobody():
+    """User 3 has no training item, user 2 has one, item 2 no user: it is only ever a negative.
+
+    Goes red if a user's row is moved by another's examples, or if rejecting what was consumed
+    keeps an item of nobody from being drawn.
+    """
+    pairs = np.array([[0, 0], [0, 1], [0, 4], [1, 1], [1, 3], [1, 5], [2, 4]])
+    none, few = np.full(4, ABSENT), np.full((4, 99), ABSENT)
+    split = Split("made up", 4, 6, *pairs.T, none, none, few, few)
+    config = dataclasses.replace(LEARN, pretrain_epochs=2)
+    began = build(split, config, 0, CPU, progress=False)
+    made = fit(
+        lambda: build(split, config, 0, CPU, progress=False), split, config, 0, CPU, None, 20
+    ).model
+    assert torch.equal(made.users[3], began.users[3])
+    assert (made.users[:3] != began.users[:3]).any(1).all()
+    before, after = (some.score_all(torch.arange(4)) for some in (began, made))
+    assert after.isfinite().all() and (after[:3, 2] < before[:3, 2]).all()
+    assert after[2, 4] > after[2, 2]  # the one item of user 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,760 @@
+"""Do several personas serve minority tastes better? Per-user gains against per-user diversity.
+
+Shapes: S seeds, U users, D draws, G groups of users.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from replication import figures
+from replication.compare import (
+    Cell,
+    Floats,
+    Record,
+    bootstrap_means,
+    cells,
+    holm,
+    interval,
+    number,
+    paired_test,
+    ranks_of,
+)
+from replication.figures import Interval
+from replication.metrics.ranking import NO_RANK, hit_rate, ndcg
+from replication.page import Study
+from replication.papers.amp_cf import claims, experiments, lists, tastes, users
+from replication.papers.amp_cf.model import AMPConfig
+from replication.records import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PENDING = "Pending: no users, or no runs of AMP and MF on their data, are recorded yet."
+LISTS_PENDING = "Pending: what minority tastes make up of the lists is not measured yet."
+DRAWS = 1000
+SHUFFLES = 200
+PROTOCOL = "loo-random"  # of the lists, and the only one that all data sets have
+DATASETS = experiments.RUN_HERE
+DIVERSITY = ("genre entropy", "taste distance")
+KINDS = tuple(tastes.MINORITY)
+JUDGED = ("NDCG@10", "NDCG@10/full")  # what the answer rests on; the others are shown beside it
+GAINS = ("HR@10", "reciprocal rank", "NDCG@10")
+METRICS = (*GAINS, *(f"{name}/full" for name in GAINS))
+GROUPS = ("majority", "minority", "new")
+ALPHA = 0.05
+
+
+# --- what lies behind ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model against another on the same users and seeds, and facts of these users.
+
+    Attributes:
+        model, other: printed names; the gain is the first minus the second.
+        ranks: metric ending ("" or "/full") -> the two models' ranks [S, U].
+        facts: value of ``amp_cf/users`` -> [U], for the users who have a test item.
+    """
+
+    dataset: str
+    protocol: str
+    model: str
+    other: str
+    ranks: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    facts: Mapping[str, Floats] = field(repr=False)
+
+    def gain(self, metric: str) -> Floats:
+        """[S, U] how much more the model has of a metric, user by user."""
+        name, _, full = metric.partition("/")
+        first, second = (_value(ranks, name) for ranks in self.ranks["/full" if full else ""])
+        return first - second
+
+    def level(self, metric: str) -> Floats:
+        """[S, U] what the other model has."""
+        name, _, full = metric.partition("/")
+        return _value(self.ranks["/full" if full else ""][1], name)
+
+
+def _value(ranks: np.ndarray, metric: str) -> Floats:
+    """[S, U] of a metric from 0-based ranks."""
+    if metric == "reciprocal rank":
+        return 1.0 / (ranks.astype(np.float64) + 1.0)
+    return hit_rate(ranks, 10) if metric == "HR@10" else ndcg(ranks, 10)
+
+
+def _runs(study: Study, row: str, dataset: str, protocol: str) -> dict[int, Record]:
+    cell = Cell(experiments.TABLE2, row, dataset, protocol, "validation")
+    ((_, runs),) = cells([cell], study.records)
+    return runs
+
+
+def comparisons(study: Study) -> list[tuple[str, str]]:
+    """(model, other): each AMP-r against one vector, and where recorded against one of r * d.
+
+    A wide vector against the narrow one tells what more parameters do by themselves.
+    """
+    wide = _wide(study.records)
+    found = [(row, claims.SINGLE) for row in claims.PERSONAS]
+    for row in wide:
+        personas, rest = divmod(int(row.removeprefix("MF-")), AMPConfig.dimension)
+        several = f"AMP-{personas}"
+        found += [(several, row)] if not rest and several in claims.PERSONAS else []
+    return found + [(row, claims.SINGLE) for row in wide]
+
+
+def _wide(records: Sequence[Record]) -> list[str]:
+    """The rows of one vector of other width, narrow ones first."""
+    rows = {record["row"] for record in records if re.fullmatch(r"MF-\d+", record["row"])}
+    return sorted(rows, key=lambda row: int(row.removeprefix("MF-")))
+
+
+@dataclass(frozen=True)
+class Users:
+    """The records of ``amp_cf/users`` and their values, by data set and protocol."""
+
+    facts: Mapping[tuple[str, str], Mapping[str, Floats]]
+    records: Sequence[Record] = ()
+
+    def pairs(self, study: Study, protocol: str = PROTOCOL) -> list[Pair]:
+        """Every comparison whose runs, ranks and users are recorded."""
+        found = []
+        for dataset in DATASETS:
+            facts = self.facts.get((dataset, protocol))
+            for model, other in comparisons(study):
+                if facts is None:
+                    continue
+                pair = _pair(study, facts, (dataset, protocol), model, other)
+                found += [] if pair is None else [pair]
+        return found
+
+
+def open_users() -> Users:
+    """The stored facts of users."""
+    store = Store(users.TABLE)
+    records = store.load()
+    values = store.ranks(record["key"] for record in records)
+    return Users(
+        {
+            (r["dataset"], r["protocol"]): {
+                name: np.asarray(value, dtype=np.float64) for name, value in known.items()
+            }
+            for r in records
+            if isinstance(known := values.get(r["key"]), Mapping)
+        },
+        records,
+    )
+
+
+def _pair(
+    study: Study,
+    facts: Mapping[str, Floats],
+    place: tuple[str, str],
+    model: str,
+    other: str,
+) -> Pair | None:
+    sides = [_runs(study, row, *place) for row in (model, other)]
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    ranks = {}
+    for suffix in ("", "/full"):
+        found = [ranks_of(side[seed], study.ranks, f"HR@10{suffix}") for side in sides
+                 for seed in seeds]  # fmt: skip
+        known = [array for array in found if array is not None]
+        if not known or len(known) < len(found):
+            return None
+        both = np.stack(known).reshape(2, len(seeds), -1)  # [2, S, U]
+        has = (both != NO_RANK).all((0, 1))
+        ranks[suffix] = (both[0][:, has], both[1][:, has])
+    own = {name: value[has] for name, value in facts.items()}
+    return Pair(*place, model, other, ranks, own)
+
+
+# --- (a) does the gain grow with diversity? --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How gains go with a fact of the users.
+
+    Attributes:
+        r, low, high: rank correlation over pairs of user and seed, 95 % interval over both.
+        p: two-sided, for "no correlation", over users.
+        given, given_low, given_high: the same with the length of the history held fixed.
+    """
+
+    r: float
+    low: float
+    high: float
+    p: float
+    given: float
+    given_low: float
+    given_high: float
+
+
+def growth(gain: Floats, x: Floats, given: Floats) -> Growth | None:
+    """Rank correlation of users' gains with a fact of the users.
+
+    Gains are ranked over all pairs of seed and user. That keeps every sum linear in the weights of
+    users and seeds, so that the bootstrap of both is centred; ranking the means over seeds would
+    give other ties, and another correlation, in every draw of seeds. Ranks are those of all pairs,
+    also within a draw. The partial correlation holds the rank of ``given`` fixed.
+
+    Args:
+        gain: [S, U].
+        x, given: [U], NaN for users that do not count.
+
+    Returns:
+        None if there are fewer than ten users, or nothing varies.
+    """
+    known = np.isfinite(x) & np.isfinite(given)
+    gain, x, given = gain[:, known], x[known], given[known]
+    if len(x) < 10 or np.ptp(x) == 0 or np.ptp(gain) == 0:
+        return None
+    g, x, given = _centred(gain), _centred(x), _centred(given)
+    of_gain = np.stack([g, g * g, g * x, g * given])  # [4, S, U]
+    of_user = np.stack([x, x * x, given, given * given, x * given])[:, None]  # [5, 1, U]
+    drawn = [bootstrap_means(part, DRAWS) for part in (of_gain, of_user)]
+    whole = [part.mean((1, 2))[None] for part in (of_gain, of_user)]
+    plain, partial = _correlations(*whole)
+    ends = [_ends(draws) for draws in _correlations(*drawn)]
+    return Growth(
+        float(plain[0]), ends[0][0], ends[0][1], _pvalue(x, g.mean(0)),
+        float(partial[0]), ends[1][0], ends[1][1],
+    )  # fmt: skip
+
+
+def _centred(values: Floats) -> Floats:
+    """Ranks in -1/2 to 1/2, in the shape of the values; equal values share a rank."""
+    return stats.rankdata(values).reshape(values.shape) / values.size - 0.5
+
+
+def _correlations(of_gain: Floats, of_user: Floats) -> tuple[Floats, Floats]:
+    """[D] correlation of gain and fact, and the same with a third held fixed, from moments.
+
+    Args:
+        of_gain: [D, 4] means of g, g², g x, g h.
+        of_user: [D, 5] means of x, x², h, h², x h.
+    """
+    g, gg, gx, gh = of_gain.T
+    x, xx, h, hh, xh = of_user.T
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw in which nothing varies
+        plain = (gx - g * x) / np.sqrt((gg - g * g) * (xx - x * x))
+        first = (gh - g * h) / np.sqrt((gg - g * g) * (hh - h * h))
+        second = (xh - x * h) / np.sqrt((xx - x * x) * (hh - h * h))
+        partial = (plain - first * second) / np.sqrt((1 - first**2) * (1 - second**2))
+    # Where the two facts are one, nothing is left to correlate.
+    return plain, np.where(np.abs(second) > 1 - 1e-9, np.nan, partial)
+
+
+def _pvalue(x: Floats, mean: Floats) -> float:
+    """Two-sided, for "no correlation" of a fact [U] and the users' mean rank of gain [U]."""
+    return float(stats.pearsonr(x, mean).pvalue)
+
+
+def shuffled(gain: Floats, x: Floats) -> tuple[float, float, float]:
+    """The control: diversity dealt out anew among the users ``SHUFFLES`` times.
+
+    Returns:
+        The 2.5 and 97.5 % points of the correlations, and the share of them with p < 0.05: about a
+        twentieth, if the test of ``growth`` finds nothing where there is nothing.
+    """
+    known = np.isfinite(x)
+    g, ranks = _centred(gain[:, known]), _centred(x[known])
+    mean = g.mean(0)
+    dealt = np.random.default_rng(2).permuted(np.tile(ranks, (SHUFFLES, 1)), axis=1)  # [N, U]
+    slope = dealt @ (mean - mean.mean()) / (len(mean) * ranks.std())  # [N] covariance / sd of x
+    r = slope / mean.std()
+    p = 2 * stats.t.sf(np.abs(r) * np.sqrt((len(mean) - 2) / (1 - r**2)), len(mean) - 2)
+    low, high = _ends(slope / g.std())
+    return low, high, float((p < ALPHA).mean())
+
+
+def growths(
+    pairs: Sequence[Pair], metrics: Sequence[str] = JUDGED
+) -> dict[tuple[str, ...], Growth]:
+    """(data set, model, other, measure of diversity, metric) -> correlation."""
+    found: dict[tuple[str, ...], Growth] = {}
+    for pair in pairs:
+        for measure in DIVERSITY:
+            if measure not in pair.facts:
+                continue
+            for metric in metrics:
+                result = growth(
+                    pair.gain(metric), pair.facts[measure], pair.facts["history length"]
+                )
+                if result is not None:
+                    found[pair.dataset, pair.model, pair.other, measure, metric] = result
+    return found
+
+
+def growth_table(pairs: Sequence[Pair], dataset: str) -> pd.DataFrame:
+    """Rank correlation of the gain with diversity: one line a model and measure."""
+    own = [pair for pair in pairs if pair.dataset == dataset]
+    found = growths(own, METRICS)
+    if not found:
+        return pd.DataFrame({"": [PENDING]})
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (_, model, other, measure, metric), g in found.items():
+        line = lines.setdefault((f"{model} − {other}", measure), {})
+        line[metric] = f"{g.r:+.3f} [{g.low:+.3f}, {g.high:+.3f}]"
+    frame = pd.DataFrame.from_dict(lines, orient="index", columns=list(METRICS))
+    frame.index = pd.MultiIndex.from_tuples(lines, names=["gain of", "diversity"])
+    return frame
+
+
+def control_table(pairs: Sequence[Pair], dataset: str, metric: str = "NDCG@10") -> pd.DataFrame:
+    """The correlation again, with the history's length held fixed, and with shuffled diversity."""
+    lines = []
+    for pair in (p for p in pairs if p.dataset == dataset):
+        for measure in (m for m in DIVERSITY if m in pair.facts):
+            gain, x = pair.gain(metric), pair.facts[measure]
+            g = growth(gain, x, pair.facts["history length"])
+            if g is None:
+                continue
+            low, high, share = shuffled(gain, x)
+            lines.append(
+                {
+                    "gain of": f"{pair.model} − {pair.other}",
+                    "diversity": measure,
+                    "correlation": f"{g.r:+.3f} [{g.low:+.3f}, {g.high:+.3f}]",
+                    "given the history's length": f"{g.given:+.3f} "
+                    f"[{g.given_low:+.3f}, {g.given_high:+.3f}]",
+                    f"shuffled {SHUFFLES} times, 95 %": f"[{low:+.3f}, {high:+.3f}]",
+                    "of these p < 0.05": f"{share:.1%}",
+                }
+            )
+    if not lines:
+        return pd.DataFrame({"": [PENDING]})
+    return pd.DataFrame(lines).set_index(["gain of", "diversity"])
+
+
+# --- gains of groups of users ----------------------------------------------------------------
+
+
+def group_draws(gain: Floats, groups: np.ndarray) -> tuple[Floats, Floats]:
+    """Mean gain of groups of users, [G], and resampled, [D, G].
+
+    Users and seeds are drawn over all users, so that a group's size varies as it would.
+
+    Args:
+        gain: [S, U].
+        groups: [G, U] bool.
+    """
+    weight = groups[:, None].astype(np.float64)  # [G, 1, U]
+    both = np.concatenate([weight * gain, np.broadcast_to(weight, (len(groups), *gain.shape))])
+    drawn = bootstrap_means(both, DRAWS)  # [D, 2 G]
+    total, size = drawn[:, : len(groups)], drawn[:, len(groups) :]
+    means = (weight * gain).sum((1, 2)) / np.maximum(weight.sum((1, 2)) * len(gain), 1)
+    resampled = np.divide(total, size, out=np.full_like(total, np.nan), where=size > 0)
+    return np.where(groups.any(1), means, np.nan), resampled
+
+
+def _ends(draws: Floats) -> tuple[float, float]:
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def quarters(x: Floats) -> np.ndarray:
+    """[4, U] bool, the users by quarter of a fact; equal values stay together; NaN in none."""
+    known = np.isfinite(x)
+    share = np.full(len(x), np.nan)
+    share[known] = (stats.rankdata(x[known]) - 0.5) / known.sum()
+    return np.stack([(share >= q / 4) & (share < (q + 1) / 4) for q in range(4)])
+
+
+def quarter_gains(pair: Pair, measure: str, metric: str) -> list[Interval]:
+    """The gain of each quarter of the users, then the last minus the first."""
+    means, draws = group_draws(pair.gain(metric), quarters(pair.facts[measure]))
+    found = [Interval(float(m), *_ends(d)) for m, d in zip(means, draws.T, strict=True)]
+    found.append(Interval(float(means[3] - means[0]), *_ends(draws[:, 3] - draws[:, 0])))
+    return found
+
+
+def quarter_table(
+    pairs: Sequence[Pair], dataset: str, metrics: Sequence[str] = JUDGED
+) -> pd.DataFrame:
+    """Gain by quarter of diversity: one line a model, measure and metric."""
+    lines = []
+    for pair in (p for p in pairs if p.dataset == dataset):
+        for measure in (m for m in DIVERSITY if m in pair.facts):
+            for metric in metrics:
+                gains = quarter_gains(pair, measure, metric)
+                names = ("least diverse", "second", "third", "most diverse")
+                lines.append(
+                    {"gain of": f"{pair.model} − {pair.other}", "diversity": measure}
+                    | {"metric": metric}
+                    | {n: number(g.mean, signed=True) for n, g in zip(names, gains, strict=False)}
+                    | {"most − least [95 %]": _text(gains[-1])}
+                )
+    if not lines:
+        return pd.DataFrame({"": [PENDING]})
+    return pd.DataFrame(lines).set_index(["gain of", "diversity"])
+
+
+def _text(value: Interval) -> str:
+    ends = interval(value.low, value.high, signed=True)
+    return f"{number(value.mean, signed=True)} {ends}"
+
+
+# --- (b) is a minority item served better? ---------------------------------------------------
+
+
+def held_out_groups(share: Floats, limit: float) -> np.ndarray:
+    """[3, U] bool: is the test item of a majority, a minority or a new taste? NaN is in none."""
+    return np.stack([share >= limit, (share > 0) & (share < limit), share == 0])
+
+
+@dataclass(frozen=True)
+class Held:
+    """The gain by what the test item's taste is to the user.
+
+    Attributes:
+        sizes: users by ``GROUPS``.
+        gains: by ``GROUPS``.
+        level: the other model's mean where the item is of a minority taste.
+        difference: minority minus majority.
+        matched: the same at equal popularity of the test item.
+        p: of the difference, two-sided, over users (Welch's t).
+    """
+
+    sizes: tuple[int, ...]
+    gains: tuple[Interval, ...]
+    level: float
+    difference: Interval
+    matched: Interval
+    p: float
+
+
+def held_out_gain(pair: Pair, kind: str, metric: str) -> Held | None:
+    """The gain on test items of minority against majority tastes; None if a group is empty.
+
+    An item of a rare taste is often a rare item. ``matched`` compares within fifths of popularity,
+    weighted by the minority's users; a fifth that lacks one of the two is left out.
+    """
+    groups = held_out_groups(pair.facts[f"{kind}/held-out"], tastes.MINORITY[kind])
+    gain = pair.gain(metric)
+    if min(groups[0].sum(), groups[1].sum()) < 2:
+        return None
+    means, draws = group_draws(gain, groups)
+    by_user = gain.mean(0)
+    test = stats.ttest_ind(by_user[groups[1]], by_user[groups[0]], equal_var=False)
+    fifth = _fifths(pair.facts["held-out/popularity"])  # [5, U]
+    strata = np.concatenate([fifth & groups[1], fifth & groups[0]])
+    each, drawn = group_draws(gain, strata)
+    size = strata[:5].sum(1) * strata[5:].any(1)  # users of the minority, by fifth
+
+    def over(values: Floats) -> Floats:
+        gap = np.where(size > 0, values[..., :5] - values[..., 5:], 0.0)
+        weight = np.where(np.isfinite(gap), size, 0)  # a fifth that a draw left empty
+        return (np.nan_to_num(gap) * weight).sum(-1) / np.maximum(weight.sum(-1), 1)
+
+    return Held(
+        tuple(int(n) for n in groups.sum(1)),
+        tuple(Interval(float(m), *_ends(d)) for m, d in zip(means, draws.T, strict=True)),
+        float(pair.level(metric)[:, groups[1]].mean()),
+        Interval(float(means[1] - means[0]), *_ends(draws[:, 1] - draws[:, 0])),
+        Interval(float(over(each)), *_ends(over(drawn))),
+        float(test.pvalue) if np.isfinite(test.pvalue) else 1.0,
+    )
+
+
+def _fifths(x: Floats) -> np.ndarray:
+    share = (stats.rankdata(x) - 0.5) / len(x)
+    return np.stack([(share >= q / 5) & (share < (q + 1) / 5) for q in range(5)])
+
+
+def helds(pairs: Sequence[Pair], metrics: Sequence[str] = JUDGED) -> dict[tuple[str, ...], Held]:
+    """(data set, model, other, kind of taste, metric) -> gain by group."""
+    found: dict[tuple[str, ...], Held] = {}
+    for pair in pairs:
+        for kind in (k for k in KINDS if f"{k}/held-out" in pair.facts):
+            for metric in metrics:
+                result = held_out_gain(pair, kind, metric)
+                if result is not None:
+                    found[pair.dataset, pair.model, pair.other, kind, metric] = result
+    return found
+
+
+def held_out_table(pairs: Sequence[Pair], dataset: str) -> pd.DataFrame:
+    """One line a model, kind of taste and metric."""
+    own = [pair for pair in pairs if pair.dataset == dataset]
+    lines = [
+        {"gain of": f"{model} − {other}", "taste": kind, "metric": metric}
+        | {name: _text(g) for name, g in zip(GROUPS, held.gains, strict=True)}
+        | {"minority − majority": _text(held.difference)}
+        | {"at equal popularity": _text(held.matched)}
+        for (_, model, other, kind, metric), held in helds(own).items()
+    ]
+    if not lines:
+        return pd.DataFrame({"": [PENDING]})
+    return pd.DataFrame(lines).set_index(["gain of", "taste"])
+
+
+def held_out_sizes(pairs: Sequence[Pair], dataset: str) -> str:
+    """How many users' test items are of a majority, minority or new taste."""
+    texts = []
+    for kind in KINDS:
+        own = [p for p in pairs if p.dataset == dataset and f"{kind}/held-out" in p.facts]
+        if own:
+            groups = held_out_groups(own[0].facts[f"{kind}/held-out"], tastes.MINORITY[kind])
+            named = zip(groups.sum(1), GROUPS, strict=True)
+            counts = ", ".join(f"{n} {name}" for n, name in named)
+            texts.append(f"{kind} (minority below {tastes.MINORITY[kind]:.0%}): {counts}")
+    return f"Test items by {'; by '.join(texts)}." if texts else ""
+
+
+# --- (c) what minority tastes make up of the lists -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What minority tastes make up of one model's lists, against the history and another model.
+
+    Attributes:
+        history, listed, new: means over users (and seeds) of the shares.
+        calibration: list minus history.
+        against: list minus the other model's list; None for that model itself.
+        p: of ``against``, two-sided, over users.
+    """
+
+    history: float
+    listed: float
+    new: float
+    calibration: Interval
+    against: Interval | None
+    p: float
+
+
+def listed_shares(lists_study: Study, facts: Users) -> dict[tuple[str, str, str], Listed]:
+    """(data set, model, kind of taste) -> shares; MF (r=1) is what the others are compared with."""
+    found = {}
+    rows = (claims.SINGLE, *claims.PERSONAS, *_wide(lists_study.records))
+    for dataset in DATASETS:
+        own = facts.facts.get((dataset, PROTOCOL), {})
+        for kind in (k for k in KINDS if f"{k}/minority" in own):
+            shares = {row: _list_values(lists_study, row, dataset, kind) for row in rows}
+            single = shares[claims.SINGLE]
+            for row, (by_seed, new) in shares.items():
+                if not by_seed:
+                    continue
+                history = own[f"{kind}/minority"]
+                known = np.isfinite(history)
+                for array in (*by_seed.values(), *single[0].values()):
+                    known &= np.isfinite(array)
+                values = np.stack([array[known] for array in by_seed.values()])
+                calibration = paired_test(values, history[None, known], draws=DRAWS)
+                seeds = sorted(by_seed.keys() & single[0].keys())
+                against, p = None, 1.0
+                if row != claims.SINGLE and seeds:
+                    own_lists, its_lists = (
+                        np.stack([side[seed][known] for seed in seeds])
+                        for side in (by_seed, single[0])
+                    )
+                    test = paired_test(own_lists, its_lists, draws=DRAWS)
+                    against = Interval(test.difference, test.ci_low, test.ci_high)
+                    p = test.pvalue
+                found[dataset, row, kind] = Listed(
+                    float(history[known].mean()), float(values.mean()), new,
+                    Interval(calibration.difference, calibration.ci_low, calibration.ci_high),
+                    against, p,
+                )  # fmt: skip
+    return found
+
+
+def _list_values(
+    study: Study, row: str, dataset: str, kind: str
+) -> tuple[dict[int, Floats], float]:
+    """The share of minority tastes in a model's lists by seed, and the mean share of new ones."""
+    cell = Cell(lists.TABLE3, row, dataset, PROTOCOL, "validation")
+    ((_, runs),) = cells([cell], study.records)
+    found, new = {}, []
+    for seed, run in runs.items():
+        values = study.ranks.get(run["key"])
+        if isinstance(values, Mapping) and f"{kind}/minority" in values:
+            found[seed] = np.asarray(values[f"{kind}/minority"], dtype=np.float64)
+            new.append(run["metrics"][f"{kind}/new"])
+    return found, float(np.mean(new)) if new else float("nan")
+
+
+def list_table(shares: Mapping[tuple[str, str, str], Listed], dataset: str) -> pd.DataFrame:
+    """One line a model and kind of taste."""
+    lines = [
+        {
+            "model": row,
+            "taste": kind,
+            "of the history": number(s.history),
+            "of the list": number(s.listed),
+            "list − history [95 %]": _text(s.calibration),
+            f"minus {claims.SINGLE} [95 %]": "–" if s.against is None else _text(s.against),
+            "new tastes, of the list": number(s.new),
+        }
+        for (where, row, kind), s in shares.items()
+        if where == dataset
+    ]
+    if not lines:
+        return pd.DataFrame({"": [LISTS_PENDING]})
+    return pd.DataFrame(lines).sort_values("taste", kind="stable").set_index(["model", "taste"])
+
+
+def largest_tastes(facts: Users) -> str:
+    """How much of all histories the largest cluster is: where it is most, clusters tell little."""
+    parts = [
+        f"{r['metrics']['cluster/largest']:.0%} on {r['dataset']}"
+        for dataset in DATASETS
+        for r in facts.records
+        if (r["dataset"], r["protocol"]) == (dataset, PROTOCOL)
+    ]
+    if not parts:
+        return PENDING
+    return (
+        f"The largest of the 50 clusters makes up this much of all histories: {', '.join(parts)}. "
+        "The more it is, the less a cluster is a taste."
+    )
+
+
+# --- what is established ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison that speaks for (above zero) or against minority tastes being served better.
+
+    ``p`` is Holm's, over all findings of the page.
+    """
+
+    question: str
+    place: tuple[str, ...]
+    statistic: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def direction(self) -> int:
+        """1 or -1 where it is established, by p and by the interval; else 0."""
+        if self.p >= ALPHA or self.low <= 0 <= self.high:
+            return 0
+        return 1 if self.statistic > 0 else -1
+
+
+QUESTIONS = {
+    "diversity": "rank correlations of the gain with the diversity of a user's tastes",
+    "held-out": "differences of the gain between test items of minority and of majority tastes",
+    "lists": "differences in the share of minority tastes on the list",
+}
+
+
+def findings(
+    pairs: Sequence[Pair], shares: Mapping[tuple[str, str, str], Listed], equal: bool = False
+) -> list[Finding]:
+    """Every comparison of an AMP-r with one vector, Holm-corrected together.
+
+    Args:
+        equal: with one vector of r * d dimensions in place of d.
+    """
+    some = [
+        pair
+        for pair in pairs
+        if pair.model in claims.PERSONAS and (pair.other != claims.SINGLE) == equal
+    ]
+    raw: list[tuple[str, tuple[str, ...], float, float | None, float | None, float]] = []
+    raw += [("diversity", key, g.r, g.low, g.high, g.p) for key, g in growths(some).items()]
+    for key, held in helds(some).items():
+        gap = held.difference
+        raw.append(("held-out", key, gap.mean, gap.low, gap.high, held.p))
+    for (dataset, row, kind), s in shares.items():
+        if s.against is not None and row in claims.PERSONAS and not equal:
+            place = (dataset, row, claims.SINGLE, kind)
+            raw.append(("lists", place, s.against.mean, s.against.low, s.against.high, s.p))
+    if not raw:
+        return []
+    return [
+        Finding(question, place, float(x), float(low or 0), float(high or 0), float(p))
+        for (question, place, x, low, high, _), p in zip(
+            raw, holm([line[-1] for line in raw]), strict=True
+        )
+    ]
+
+
+def headline(found: Sequence[Finding]) -> str:
+    """What was asked and what was found, in two sentences."""
+    asked = (
+        "Does one vector a user crowd out minority tastes, so that several personas gain most "
+        "where a user's tastes are diverse or the item is of a minority taste?"
+    )
+    if not found:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    parts = []
+    for name, text in QUESTIONS.items():
+        own = [f for f in found if f.question == name]
+        if own:
+            up, down = (sum(f.direction == sign for f in own) for sign in (1, -1))
+            parts.append(
+                f"of {len(own)} {text}, {up} {_is(up)} established above zero and {down} below (no "
+                f"interval ends above {number(max(f.high for f in own), signed=True)})"
+            )
+    return (
+        f"**Asked.** {asked} **Found.** Against MF (r=1), {'; '.join(parts)} (Holm over all "
+        f"{len(found)} comparisons)."
+    )
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def established(found: Sequence[Finding]) -> pd.DataFrame:
+    """The findings that are established, with Holm's p."""
+    lines = [
+        {
+            "data set": f.place[0],
+            "question": f.question,
+            "compared": f"{f.place[1]} − {f.place[2]}",
+            "by": ", ".join(f.place[3:]),
+            "statistic [95 %]": _text(Interval(f.statistic, f.low, f.high)),
+            "Holm's p": f"{f.p:.3f}" if f.p >= 0.001 else "< 0.001",
+        }
+        for f in found
+        if f.direction
+    ]
+    if not lines:
+        text = "None of the comparisons is established." if found else PENDING
+        return pd.DataFrame({"": [text]})
+    return pd.DataFrame(lines).set_index(["data set", "question"])
+
+
+def equal_parameters(pairs: Sequence[Pair]) -> str:
+    """The same against one vector of as many numbers, in one sentence."""
+    found = findings(pairs, {}, equal=True)
+    if not found:
+        return (
+            "Pending: one vector of r times d dimensions (rows MF-128, MF-192, MF-256, MF-512) is "
+            "not recorded beside the personas yet."
+        )
+    up, down = (sum(f.direction == sign for f in found) for sign in (1, -1))
+    return (
+        f"Against one vector with as many numbers as the personas have, of {len(found)} "
+        f"correlations and differences {up} {_is(up)} established above zero and {down} below."
+    )
+
+
+def gain_figure(pairs: Sequence[Pair], metric: str = "NDCG@10") -> Figure:
+    """Gain over MF of the least and the most diverse quarter, a panel a data set and measure."""
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    for pair in pairs:
+        if pair.other != claims.SINGLE or pair.model not in claims.PERSONAS:
+            continue
+        for measure in (m for m in DIVERSITY if m in pair.facts):
+            least, *_, most, _ = quarter_gains(pair, measure, metric)
+            series = panels.setdefault(f"{pair.dataset}, {measure}", {})
+            for name, gain in (("least diverse quarter", least), ("most diverse quarter", most)):
+                series.setdefault(name, {})[pair.model] = gain
+    return figures.intervals(panels, {}, claims.PERSONAS, f"{metric}, gain over {claims.SINGLE}")
