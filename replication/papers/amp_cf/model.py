@@ -148,6 +148,14 @@ class AMP(nn.Module):
         """
         if self.config.similarity != "dot":
             return self._attend_by_network(personas, items, by_persona)
+        similarity = items @ personas.transpose(1, 2)  # [B, C, r]
+        if self.config.personas == 1:  # all the attention
+            return Scores(
+                similarity[..., 0],
+                torch.ones_like(similarity),
+                torch.zeros_like(similarity),
+                similarity,
+            )
         queries = personas
         if self.has_projections:
             # psi . phi = (u A^u) . (v A^v) = (u A^u A^v^T) . v: projecting the r personas rather
@@ -156,7 +164,6 @@ class AMP(nn.Module):
         affinity = items @ queries.transpose(1, 2)  # [B, C, r], s_a
         log_attention = F.log_softmax(affinity, dim=-1)
         attention = log_attention.exp()  # [B, C, r], a
-        similarity = items @ personas.transpose(1, 2)  # [B, C, r]
         # s(x, v) with x = sum_k a_k u_k: the dot product is linear, so the mixture may be taken
         # over the r similarities in place of the r vectors.
         score = (attention * similarity).sum(-1)  # [B, C]
@@ -181,8 +188,10 @@ class AMP(nn.Module):
 
     def forward(self, users: Tensor, items: Tensor, by_persona: bool = True) -> Scores:
         """Eq. 1 for users [B] and their candidate items [B, C]."""
-        personas = self.personas[users].unflatten(1, (self.config.personas, -1))  # [B, r, d]
-        scores = self.attend(personas, self.items[items], by_persona)
+        # Four times as fast as indexing on a CPU.
+        personas = F.embedding(users, self.personas)  # [B, r * d]
+        personas = personas.unflatten(1, (self.config.personas, -1))  # [B, r, d]
+        scores = self.attend(personas, F.embedding(items, self.items), by_persona)
         return scores._replace(score=scores.score + self._bias(users, items))  # Eq. 1
 
     def _bias(self, users: Tensor, items: Tensor | None) -> Tensor | float:
