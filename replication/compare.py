@@ -381,6 +381,43 @@ def _two_sided(difference: float, variance: float, free: float) -> float:
     return float(2.0 * stats.t.sf(abs(difference) / np.sqrt(variance), free))
 
 
+@dataclass(frozen=True)
+class FoldTest:
+    """Result of `fold_test`: mean difference over the folds, its 95 % interval, the p-value."""
+
+    difference: float
+    ci_low: float
+    ci_high: float
+    pvalue: float
+    n_folds: int
+
+
+def fold_test(differences: ArrayLike, level: float = 0.95) -> FoldTest:
+    """Compare two models over the folds of one cross-validation.
+
+    The training sets of the folds overlap, so that their results are not independent and the
+    plain paired t-test finds differences that are not there. Nadeau and Bengio (2003, Section 4)
+    put 1/J + n_test/n_train in the place of 1/J in the variance of the mean over J folds; in J-fold
+    cross-validation n_test/n_train is 1/(J - 1).
+
+    Args:
+        differences: [J] one a fold: a minus b.
+
+    Raises:
+        ReplicationError: fewer than two folds, or a value that is not finite.
+    """
+    delta = np.asarray(differences, dtype=np.float64)
+    if delta.ndim != 1 or delta.size < 2 or not np.isfinite(delta).all():
+        raise ReplicationError("a test over folds needs finite differences of two folds or more")
+    if not 0.0 < level < 1.0:
+        raise ReplicationError(f"the level of an interval lies between 0 and 1, found {level}")
+    n = delta.size
+    variance = float(delta.var(ddof=1)) * (1.0 / n + 1.0 / (n - 1))
+    mean, free = float(delta.mean()), n - 1.0
+    half = float(stats.t.ppf((1.0 + level) / 2.0, free) * np.sqrt(variance))
+    return FoldTest(mean, mean - half, mean + half, _two_sided(mean, variance, free), n)
+
+
 def holm(pvalues: ArrayLike) -> Floats:
     """Holm's (1979) step-down adjusted p-values, in the order given; controls false alarms.
 
