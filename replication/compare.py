@@ -72,6 +72,8 @@ class Cell:
         seeds_required: number of seeds (0 to seeds_required - 1) that make the cell complete.
         unavailable: why the cell can never be filled here (data that cannot be had), or None.
         pending: why it is not filled yet, or None.
+        repeats: what the numbers 0 to seeds_required - 1 count: "seeds", or "folds" of one
+            cross-validation, whose results depend on each other.
     """
 
     table: str
@@ -83,6 +85,7 @@ class Cell:
     seeds_required: int = 5
     unavailable: str | None = None
     pending: str | None = None
+    repeats: str = "seeds"
 
 
 @dataclass(frozen=True)
@@ -496,7 +499,8 @@ def rows(
 
     Returns:
         Plain Python values. What is missing is None, never NaN: `sd` (ddof 1) and the interval
-        (95 %, users and seeds) for n < 2, the interval also where a run has no ranks.
+        (95 %, users and seeds) for n < 2, the interval also where a run has no ranks. Over folds
+        the interval is that of `fold_test`.
         `status` is "complete", "partial: 3 of 5 seeds", "pending: why" or "unavailable: why".
 
     Raises:
@@ -506,7 +510,10 @@ def rows(
     table = []
     for cell, runs in cells((c for c in grid if c.variant == variant), records):
         by_metric = {metric: _finite(runs, metric) for metric in metrics}
-        intervals = _intervals(cell, by_metric, ranks)
+        if cell.repeats == "folds":
+            intervals = _fold_intervals(by_metric)
+        else:
+            intervals = _intervals(cell, by_metric, ranks)
         for metric in metrics:
             values = [value for _, value in by_metric[metric]]
             n = len(values)
@@ -560,6 +567,14 @@ def _intervals(
     return found
 
 
+def _fold_intervals(
+    by_metric: Mapping[str, list[tuple[Record, float]]],
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the means over the folds, for two folds or more (see `fold_test`)."""
+    tests = {m: fold_test([v for _, v in pairs]) for m, pairs in by_metric.items() if pairs[1:]}
+    return {metric: (test.ci_low, test.ci_high) for metric, test in tests.items()}
+
+
 def ranks_of(record: Record, ranks: Ranks, metric: str) -> np.ndarray | None:
     """What lies behind one metric of one record: ranks or values [U]; None where there are none."""
     known = ranks.get(str(record.get("key")))
@@ -575,7 +590,7 @@ def _status(cell: Cell, n: int) -> str:
     if n >= cell.seeds_required:
         return "complete"
     if n:
-        return f"partial: {n} of {cell.seeds_required} seeds"
+        return f"partial: {n} of {cell.seeds_required} {cell.repeats}"
     if cell.unavailable:
         return f"unavailable: {cell.unavailable}"
     return f"pending: {cell.pending or 'no run of this cell is recorded yet'}"

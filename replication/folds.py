@@ -67,7 +67,11 @@ class RatingSplit:
         """
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         pairs = {name: part.users * self.n_items + part.items for name, part in parts.items()}
-        for one, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
+        for one, other in (
+            ("training", "validation"),
+            ("training", "test"),
+            ("validation", "test"),
+        ):
             shared = len(np.intersect1d(pairs[one], pairs[other]))
             if shared:
                 raise ReplicationError(f"{shared} ratings are in both {one} and {other}")
@@ -163,9 +167,7 @@ def make_rating_split(
     if inner:
         train, validation = hold_out(train, np.random.default_rng([split_seed, n_folds, 1 + fold]))
     levels = np.unique(data.ratings)
-    split = RatingSplit(
-        protocol, fold, data.n_users, data.n_items, levels, train, validation, test
-    )
+    split = RatingSplit(protocol, fold, data.n_users, data.n_items, levels, train, validation, test)
     split.assert_disjoint(len(data))
     return split
 

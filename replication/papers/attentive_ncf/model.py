@@ -10,6 +10,7 @@ different ratings (5). Section numbers are those of the paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class Attend(torch.autograd.Function):
             valid: [B, C] bool; a row without any gets a zero vector.
         """
         n_items, dimension = structure.shape
-        table = (structure @ structure.T) / dimension**0.5  # [I, I], m_i . m_j / sqrt(E)
+        table = structure @ (structure / dimension**0.5).T  # [I, I], m_i . m_j / sqrt(E)
         flat = (items[:, None] * n_items + context).view(-1)  # [B * C]
         score = table.view(-1).gather(0, flat).view_as(context)  # [B, C], a_ij
         score = score.masked_fill(~valid, -torch.inf)
@@ -113,7 +114,7 @@ class Attend(torch.autograd.Function):
     def backward(ctx: Any, d_user: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         structure, tastes, flat, context, likings, attention = ctx.saved_tensors
         n_items, dimension = structure.shape
-        batch, width = context.shape
+        batch = len(context)
         weight = attention * likings
         d_weight = torch.empty_like(weight)
         d_tastes = torch.zeros_like(tastes)
@@ -133,7 +134,7 @@ class Attend(torch.autograd.Function):
         d_table = structure.new_zeros(n_items * n_items)
         d_table.index_add_(0, flat, d_score.view(-1))
         d_table = d_table.view(n_items, n_items)
-        d_structure = (d_table @ structure + d_table.T @ structure) / dimension**0.5
+        d_structure = (d_table @ structure).addmm_(d_table.T, structure).div_(dimension**0.5)
         return d_structure, d_tastes, None, None, None, None
 
 
@@ -203,9 +204,7 @@ class History(nn.Module):
             # Not part of the state: it is data, and made anew from the split.
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), False)
 
-    def draw(
-        self, users: Tensor, items: Tensor, width: int, generator: torch.Generator
-    ) -> Context:
+    def draw(self, users: Tensor, items: Tensor, width: int, generator: torch.Generator) -> Context:
         """Contexts of at most ``width`` movies (``ALL``: all) for users [B] and targets [B]."""
         own = users * self.n_items + items  # [B]
         place = torch.searchsorted(self.keys, own)  # where the target is, or would be
@@ -311,7 +310,7 @@ class InnerProduct(Predictor):
 def layers(sizes: tuple[int, ...]) -> nn.Sequential:
     """Linear layers of these sizes with ReLU between them."""
     parts: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         parts += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*parts[:-1])
 
@@ -434,9 +433,7 @@ class AutoEncoder(nn.Module):
         inner = nn.Sigmoid if sigmoid else nn.ReLU
         self.encoder = nn.Sequential(nn.Linear(one, two), inner(), nn.Linear(two, three), inner())
         last = [nn.Sigmoid()] if sigmoid else []
-        self.decoder = nn.Sequential(
-            nn.Linear(three, four), inner(), nn.Linear(four, five), *last
-        )
+        self.decoder = nn.Sequential(nn.Linear(three, four), inner(), nn.Linear(four, five), *last)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Reconstruction [B, n] of vectors [B, n]."""
