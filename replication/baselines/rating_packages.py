@@ -92,7 +92,7 @@ class Surprise:
 
 @dataclass(frozen=True)
 class MyFMConfig:
-    """Bayesian factorisation of users and items (Salakhutdinov and Mnih 2008), by Gibbs sampling."""
+    """Bayesian factorisation by Gibbs sampling (Salakhutdinov and Mnih 2008)."""
 
     rank: int = 32
     iterations: int = 150
