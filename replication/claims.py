@@ -9,15 +9,22 @@ verdicts with a number, an interval and a sentence:
 - not replicated: the data exclude what is claimed;
 - untestable: no data, or too few to tell the claim from its opposite. "No difference" and "too
   little data" are therefore never the same verdict.
+
+The same predicate runs on three kinds of evidence: what was measured (``Evidence``), the same under
+full ranking (``Evidence.full_ranking``), and what the paper itself prints (``InPrint``), whose own
+tables may refute its own sentences.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from replication.compare import (
     Cell,
@@ -26,6 +33,7 @@ from replication.compare import (
     Ranks,
     Record,
     bootstrap_interval,
+    bootstrap_means,
     cells,
     holm,
     interval,
@@ -40,6 +48,9 @@ from replication.errors import ReplicationError
 
 VERDICTS = ("replicated", "direction only", "not replicated", "untestable")
 ALPHA = 0.05  # of the adjusted p-values
+LEVEL = 0.95  # of all intervals
+FULL = "/full"  # ending of a metric under full ranking
+LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists"})
 
 
 class NoEvidence(ReplicationError):
@@ -56,6 +67,16 @@ class Comparison(NamedTuple):
     metric: str
 
 
+class Contrast(NamedTuple):
+    """Is a's relative gain over b, 1 - a / b, larger in `first` than in `second`?"""
+
+    first: Comparison
+    second: Comparison
+
+
+Question = Comparison | Contrast
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim of a paper.
@@ -65,12 +86,18 @@ class Claim:
         text: the claim in one sentence.
         where: the place in the paper.
         predicate: (claim, evidence) -> verdict; may raise NoEvidence.
+        table: id of the table whose records judge it.
+        asks: evidence -> the comparisons that the claim rests on; may raise NoEvidence.
+        full: whether it can be judged again under full ranking.
     """
 
     id: str
     text: str
     where: str
     predicate: Callable[[Claim, Evidence], Verdict] = field(repr=False)
+    table: str = ""
+    asks: Callable[[Evidence], Sequence[Question]] = field(default=lambda _: (), repr=False)
+    full: bool = False
 
     @property
     def family(self) -> str:
@@ -81,7 +108,7 @@ class Claim:
         try:
             return self.predicate(self, evidence)
         except NoEvidence as reason:
-            return Verdict(self, "untestable", None, None, f"{reason}.")
+            return Verdict(self, "untestable", None, None, f"{reason}.", str(reason))
 
 
 @dataclass(frozen=True)
@@ -93,6 +120,8 @@ class Verdict:
         statistic: the difference that was judged, or None.
         interval: its 95 % interval over users and seeds, or None.
         sentence: the reason, in words and numbers.
+        reason: its last part, without the numbers.
+        no_difference: the interval lies within the margins of equivalence.
     """
 
     claim: Claim
@@ -100,6 +129,8 @@ class Verdict:
     statistic: float | None
     interval: tuple[float, float] | None
     sentence: str
+    reason: str = ""
+    no_difference: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -119,6 +150,7 @@ class Evidence:
         seeds: int = 5,
         min_seeds: int = 3,
         draws: int = 2000,
+        validation: Evidence | None = None,
     ) -> None:
         """
         Args:
@@ -129,30 +161,43 @@ class Evidence:
             min_seeds: fewer seeds than this are no evidence (a model without a seed, `select`
                 "none", needs one).
             draws: of the bootstrap.
+            validation: the table whose runs have validation curves, if not this one.
         """
         self.table = table
         self.published = published
         self.min_seeds = min_seeds
         self.draws = draws
+        self.suffix = ""  # of the metrics that are looked up
+        self._validation = validation or self
         self._ranks = ranks
         self._printed = published_values(published)
         self._memory: dict[Hashable, Any] = {}
         own = [r for r in records if r["table"] == table]
-        places = dict.fromkeys((r["row"], r["dataset"], r["protocol"], r["select"]) for r in own)
-        grid = [cell for cell in grid if not cell.variant]
-        required = {(c.row, c.dataset, c.protocol, c.select): c.seeds_required for c in grid}
-        wanted = [
-            Cell(table, *place, seeds_required=required.get(place, seeds))
-            for place in places
-            if place[3] in ("validation", "none")
-        ]
-        self._runs = {(c.row, c.dataset, c.protocol): runs for c, runs in cells(wanted, own)}
-        self._unseeded = {(c.row, c.dataset, c.protocol) for c in wanted if c.select == "none"}
-        self._reasons = {
-            (c.row, c.dataset, c.protocol): c.unavailable or c.pending
-            for c in grid
-            if c.unavailable or c.pending
+        names = ("row", "dataset", "protocol", "select", "variant")
+        places = dict.fromkeys(tuple(r[name] for name in names) for r in own)
+        grid = list(grid)
+        required = {
+            (c.row, c.dataset, c.protocol, c.select, c.variant): c.seeds_required for c in grid
         }
+        wanted = [
+            Cell(
+                table, row, dataset, protocol, select, variant,
+                required.get((row, dataset, protocol, select, variant), seeds),
+            )
+            for row, dataset, protocol, select, variant in places
+            if select in ("validation", "none")
+        ]  # fmt: skip
+        self._runs = {_name(c): runs for c, runs in cells(wanted, own)}
+        self._unseeded = {_name(c) for c in wanted if c.select == "none"}
+        self._reasons = {
+            _name(c): c.unavailable or c.pending for c in grid if c.unavailable or c.pending
+        }
+
+    def full_ranking(self) -> Evidence:
+        """The same runs, each held-out item ranked among the whole catalogue."""
+        other = copy.copy(self)
+        other.suffix, other._memory = FULL, {}
+        return other
 
     def printed(self, row: str, dataset: str, metric: str) -> float:
         """The printed number; NoEvidence where the paper prints none."""
@@ -165,11 +210,14 @@ class Evidence:
         """Whether any run of this model is recorded."""
         return any(place[0] == row and runs for place, runs in self._runs.items())
 
-    def best_on_validation(self, rows: Sequence[str], dataset: str, protocol: str) -> str:
-        """The model whose chosen epoch has the best NDCG@10 on the validation items, over seeds."""
+    def best(self, rows: Sequence[str], dataset: str, protocol: str, metric: str) -> str:
+        """The model whose chosen epoch has the best NDCG@10 on the validation items, over seeds.
+
+        The same for every ``metric``; what is printed can only be chosen by what is printed.
+        """
         found = {}
         for row in rows:
-            runs = self._runs.get((row, dataset, protocol), {}).values()
+            runs = self._validation._runs.get((row, dataset, protocol), {}).values()
             best = [max(run["curve"]["NDCG@10"]) for run in runs if "curve" in run]
             if best:
                 found[row] = sum(best) / len(best)
@@ -186,7 +234,8 @@ class Evidence:
             if not self.has(row):
                 raise NoEvidence(f"{row}: the model has no records yet{why}")
             raise NoEvidence(f"{row} has no records on {dataset} under {protocol}{why}")
-        ranked = {s: ranks_of(run, self._ranks, metric) for s, run in self._runs[place].items()}
+        name = metric + self.suffix
+        ranked = {s: ranks_of(run, self._ranks, name) for s, run in self._runs[place].items()}
         return {seed: array for seed, array in ranked.items() if array is not None}
 
     def _enough(self, n: int, what: str, needed: int) -> None:
@@ -200,10 +249,27 @@ class Evidence:
         by_seed = self._seeds(row, dataset, protocol, metric)
         needed = 1 if (row, dataset, protocol) in self._unseeded else self.min_seeds
         self._enough(len(by_seed), f"{row} on {dataset} under {protocol}", needed)
-        return per_user_values(list(by_seed.values()), metric)
+        return per_user_values(list(by_seed.values()), metric + self.suffix)
+
+    def runs(self, row: str, dataset: str, protocol: str) -> dict[int, Record]:
+        """The records of one model by seed; NoEvidence where there are too few."""
+        runs = self._runs.get((row, dataset, protocol), {})
+        self._enough(len(runs), f"{row} on {dataset} under {protocol}", self.min_seeds)
+        return runs
+
+    def mean(self, row: str, dataset: str, protocol: str, metric: str) -> float:
+        """The measured value of one model over users and seeds."""
+        place = (row, dataset, protocol, metric)
+        return self._remember(("mean", *place), lambda: float(self.values(*place).mean()))
 
     def pair(self, comparison: Comparison) -> tuple[Floats, Floats]:
         """[S, U] per-user values of both models: the same users and, where both have any, seeds."""
+        return self._pair(comparison)[0]
+
+    def _pair(
+        self, comparison: Comparison
+    ) -> tuple[tuple[Floats, Floats], tuple[list[int], list[int]]]:
+        """Both models' values [S, U], and the seeds behind their rows."""
         a, b, dataset, protocol, metric = comparison
         places = [(row, dataset, protocol) for row in (a, b)]
         found = [self._seeds(row, dataset, protocol, metric) for row in (a, b)]
@@ -226,34 +292,214 @@ class Evidence:
                 f"{a} and {b} ran on different versions of {dataset}; run the older one again"
             )
         ranked = [*found[0].values(), *found[1].values()]
-        both = per_user_values(ranked, metric)  # [S_a + S_b, U]
-        return both[: len(found[0])], both[len(found[0]) :]
+        both = per_user_values(ranked, metric + self.suffix)  # [S_a + S_b, U]
+        values = both[: len(found[0])], both[len(found[0]) :]
+        return values, (list(found[0]), list(found[1]))
 
-    def test(self, comparison: Comparison) -> PairedTest:
-        """Paired test of a - b over users and seeds."""
-        return self._remember(
-            ("test", comparison),
-            lambda: paired_test(*self.pair(comparison), draws=self.draws),
+    def test(self, question: Question) -> PairedTest:
+        """Paired test of a - b over users and seeds, or of two relative gains."""
+
+        def work() -> PairedTest:
+            if isinstance(question, Contrast):
+                return self._contrast(question)
+            return self._compare(question)
+
+        return self._remember(("test", question), work)
+
+    def _compare(self, comparison: Comparison) -> PairedTest:
+        """What `compare.paired_test` gives, with every model resampled only once."""
+        (a, b), seeds = self._pair(comparison)
+        draws = np.subtract(*self._draws(comparison, seeds))  # [D]
+        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return replace(paired_test(a, b, draws=1), ci_low=float(low), ci_high=float(high))
+
+    def _draws(
+        self, comparison: Comparison, seeds: tuple[list[int], list[int]]
+    ) -> tuple[Floats, Floats]:
+        """[D] resampled means of a and of b: the same users and, where both have any, seeds."""
+        resampled = self._resampled(comparison.dataset, comparison.protocol, comparison.metric)
+        means = []
+        for row, wanted in zip((comparison.a, comparison.b), seeds, strict=True):
+            own, by_seed = resampled[row]  # [D, S]
+            means.append(by_seed[:, [own.index(seed) for seed in wanted]])
+        n = max(m.shape[1] for m in means)
+        # As in `compare.bootstrap_means`, so that both give the same intervals.
+        weights = np.random.default_rng([0, 0]).multinomial(n, np.full(n, 1 / n), self.draws)
+        first, second = ((m * weights).sum(1) / n for m in means)  # [D]
+        return first, second
+
+    def _resampled(
+        self, dataset: str, protocol: str, metric: str
+    ) -> dict[str, tuple[list[int], Floats]]:
+        """Of every model at a place: its seeds, and their means [D, S] over resampled users.
+
+        All models at once, since drawing the users costs more than averaging over them.
+        """
+
+        def work() -> dict[str, tuple[list[int], Floats]]:
+            rows = [row for row, *place in self._runs if place == [dataset, protocol]]
+            found = {row: self._seeds(row, dataset, protocol, metric) for row in rows}
+            values = {
+                row: per_user_values(list(by_seed.values()), metric + self.suffix)  # [S, U]
+                for row, by_seed in found.items()
+                if by_seed
+            }
+            done: dict[str, tuple[list[int], Floats]] = {}
+            for users in {array.shape[1] for array in values.values()}:
+                own = {row: array for row, array in values.items() if array.shape[1] == users}
+                stacked = np.concatenate(list(own.values()))[:, None]  # one seed in each table
+                means = bootstrap_means(stacked, self.draws)  # [D, all seeds of all models]
+                ends = np.cumsum([len(array) for array in own.values()])
+                parts = np.split(means, ends[:-1], axis=1)
+                done |= {
+                    row: (list(found[row]), part) for row, part in zip(own, parts, strict=True)
+                }
+            return done
+
+        return self._remember(("resampled", dataset, protocol, metric), work)
+
+    def _contrast(self, contrast: Contrast) -> PairedTest:
+        """The difference of two relative gains on two data sets, resampled independently.
+
+        The p-value is that of a normal distribution with the spread of the draws.
+        """
+        tests = [self.test(comparison) for comparison in contrast]
+        gains, draws = [], []
+        for comparison in contrast:
+            values, seeds_used = self._pair(comparison)
+            a, b = self._draws(comparison, seeds_used)  # [D]
+            gains.append(1 - values[0].mean() / values[1].mean())
+            draws.append(1 - a / b)
+        # The two data sets share the generator's seed: shifted, their draws have nothing in common.
+        difference = draws[0] - np.roll(draws[1], self.draws // 2)
+        low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        d, spread = float(gains[0] - gains[1]), float(difference.std(ddof=1))
+        p = 2 * float(stats.norm.sf(abs(d) / spread)) if spread else float(d == 0)
+        seeds, users = (
+            min(getattr(test, name) for test in tests) for name in ("n_seeds", "n_users")
         )
+        return PairedTest(d, float(low), float(high), p, p, seeds, users)
 
-    def adjusted(self, family: Sequence[Comparison]) -> dict[Comparison, float]:
+    def adjusted(self, family: Sequence[Any]) -> dict[Any, float]:
         """Holm-adjusted p-values of those comparisons of a family that the records allow."""
 
-        def work() -> dict[Comparison, float]:
+        def work() -> dict[Question, float]:
             pvalues = {}
-            for comparison in dict.fromkeys(family):
+            for question in dict.fromkeys(family):
                 try:
-                    pvalues[comparison] = self.test(comparison).pvalue
+                    pvalues[question] = self.test(question).pvalue
                 except NoEvidence:
                     continue
-            return dict(zip(pvalues, holm(list(pvalues.values())).tolist(), strict=True))
+            return dict(zip(pvalues, self._correct(list(pvalues.values())), strict=True))
 
         return self._remember(("adjusted", tuple(family)), work)
+
+    def asked(self, claims: Iterable[Claim]) -> tuple[Question, ...]:
+        """All comparisons of this table that claims rest on: the family of Holm's correction."""
+
+        def work() -> tuple[Question, ...]:
+            found: list[Question] = []
+            for claim in claims:
+                if claim.table == self.table and (claim.full or not self.suffix):
+                    try:
+                        found += claim.asks(self)
+                    except NoEvidence:
+                        continue
+            return tuple(dict.fromkeys(found))
+
+        return self._remember("asked", work)
+
+    def describe(self, question: Question, test: PairedTest, p: float, count: int) -> str:
+        """What was found, in words and numbers."""
+        value = "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"
+        return (
+            f"{_what(question, self.suffix, protocols=True)}: {number(test.difference, True)} "
+            f"{interval(test.ci_low, test.ci_high, True)}, {value} (Holm, {count} comparisons)"
+        )
+
+    def _correct(self, pvalues: Sequence[float]) -> list[float]:
+        return holm(pvalues).tolist()
 
     def _remember(self, name: Hashable, work: Callable[[], Any]) -> Any:
         if name not in self._memory:
             self._memory[name] = work()
         return self._memory[name]
+
+
+class InPrint(Evidence):
+    """A paper's own table as evidence: one number a model, taken as exact."""
+
+    def __init__(self, table: str, published: pd.DataFrame) -> None:
+        super().__init__(table, [], {}, published)
+        name = table.split("/")[-1]
+        self._rows = {row for where, row, *_ in self._printed if where == name}
+
+    def has(self, row: str) -> bool:
+        return row in self._rows
+
+    def best(self, rows: Sequence[str], dataset: str, protocol: str, metric: str) -> str:
+        """The model with the best printed value of this metric."""
+        known = [row for row in rows if self.has(row)]
+        values = {row: self.printed(row, dataset, metric) for row in known}
+        if not values:
+            raise NoEvidence(f"the paper prints none of {', '.join(rows)}")
+        choose = min if metric in LOWER_IS_BETTER else max
+        return choose(values, key=lambda row: values[row])
+
+    def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
+        raise NoEvidence("a printed number is not compared with itself")
+
+    def runs(self, row: str, dataset: str, protocol: str) -> dict[int, Record]:
+        raise NoEvidence("the paper prints no runs")
+
+    def mean(self, row: str, dataset: str, protocol: str, metric: str) -> float:
+        return self.printed(row, dataset, metric)
+
+    def _compare(self, comparison: Comparison) -> PairedTest:
+        a, b, dataset, _, metric = comparison
+        d = self.printed(a, dataset, metric) - self.printed(b, dataset, metric)
+        return PairedTest(d, d, d, float(d == 0), float(d == 0), 1, 1)
+
+    def _contrast(self, contrast: Contrast) -> PairedTest:
+        gains = [
+            1 - self.printed(c.a, c.dataset, c.metric) / self.printed(c.b, c.dataset, c.metric)
+            for c in contrast
+        ]
+        d = gains[0] - gains[1]
+        return PairedTest(d, d, d, float(d == 0), float(d == 0), 1, 1)
+
+    def _correct(self, pvalues: Sequence[float]) -> list[float]:
+        return list(pvalues)
+
+    def describe(self, question: Question, test: PairedTest, p: float, count: int) -> str:
+        def numbers(c: Comparison) -> str:
+            a, b = (number(self.printed(row, c.dataset, c.metric)) for row in (c.a, c.b))
+            return f"{c.a} {a}, {c.b} {b}"
+
+        pairs = question if isinstance(question, Contrast) else (question,)
+        return f"{_what(question, '')}: {'; '.join(map(numbers, pairs))}"
+
+
+def variant_row(row: str, variant: str) -> str:
+    """What a comparison calls a model's runs in a variant."""
+    return f"{row} ({variant})" if variant else row
+
+
+def _name(cell: Cell) -> tuple[str, str, str]:
+    return variant_row(cell.row, cell.variant), cell.dataset, cell.protocol
+
+
+def _what(question: Question, suffix: str, protocols: bool = False) -> str:
+    """The difference that is tested, in words."""
+    if isinstance(question, Contrast):
+        first, second = question
+        return (
+            f"relative gain in {first.metric}, {first.a} over {first.b} on {first.dataset} minus "
+            f"{second.a} over {second.b} on {second.dataset}"
+        )
+    a, b, dataset, protocol, metric = question
+    under = f" under {protocol}" if protocols else ""
+    return f"{a} minus {b}, {metric}{suffix} on {dataset}{under}"
 
 
 # ---------------------------------------------------------------------------------------------
@@ -305,53 +551,155 @@ def judge_number(
         )
     else:
         kind, end = "direction only", f"near, but not within ±{margin:g} with confidence"
-    return Verdict(claim, kind, gap, (low, high), f"{start}; {end}.")
+    inside = kind == "replicated"
+    return Verdict(claim, kind, gap, (low, high), f"{start}; {end}.", end, inside)
+
+
+class _Decided(NamedTuple):
+    """A test, oriented so that a positive difference speaks for the first model."""
+
+    gain: float
+    low: float
+    high: float
+    significant: bool
+    margin: float
+    inside: bool  # no difference: the interval lies within the margins
+
+
+def _decide(
+    evidence: Evidence, question: Question, family: Sequence[Question], margin: float
+) -> _Decided:
+    test = evidence.test(question)
+    lower = isinstance(question, Comparison) and question.metric in LOWER_IS_BETTER
+    d, low, high = test.difference, test.ci_low, test.ci_high
+    if lower:
+        d, low, high = -d, -high, -low
+    p = evidence.adjusted(family)[question]
+    return _Decided(d, low, high, p < ALPHA, margin, -margin < low and high < margin)
+
+
+def _verdict(
+    claim: Claim,
+    evidence: Evidence,
+    question: Question,
+    family: Sequence[Question],
+    kind: str,
+    reason: str,
+    no_difference: bool,
+) -> Verdict:
+    test, adjusted = evidence.test(question), evidence.adjusted(family)
+    start = evidence.describe(question, test, adjusted[question], len(adjusted))
+    ends = (test.ci_low, test.ci_high)
+    sentence = f"{start}; {reason}."
+    return Verdict(claim, kind, test.difference, ends, sentence, reason, no_difference)
 
 
 def judge_gain(
     claim: Claim,
     evidence: Evidence,
-    comparison: Comparison,
-    family: Sequence[Comparison],
+    comparison: Question,
+    family: Sequence[Question],
     margin: float,
 ) -> Verdict:
     """Is model a better than model b by an amount that matters?
 
-    With d the mean difference, [low, high] its 95 % interval (users and seeds resampled) and p the
-    Holm-adjusted p-value over users:
+    With d the mean difference (turned round where lower is better), [low, high] its 95 % interval
+    (users and seeds resampled) and p the Holm-adjusted p-value over users:
 
     - replicated: d >= margin, p < 0.05 and low > 0;
     - direction only: p < 0.05 and low > 0, but d < margin (real, but small); or d > 0 and a loss
       as large as the margin is excluded (low > -margin), but no gain is established;
     - not replicated: a is established to be worse (p < 0.05 and high < 0), or a gain as large as
-      the margin is excluded (high < margin);
+      the margin is excluded (high < margin). Where a loss that large is excluded as well, that is
+      "no difference" (both one-sided tests reject: TOST);
     - untestable: anything else, since the interval then holds both a gain that matters and a loss
       that matters (or d <= 0): too little data.
     """
-    test = evidence.test(comparison)
-    adjusted = evidence.adjusted(family)
-    p = adjusted[comparison]
-    d, low, high = test.difference, test.ci_low, test.ci_high
-    if low > 0 and p < ALPHA:
+    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    worse = (
+        "the gain is smaller there"
+        if isinstance(comparison, Contrast)
+        else (f"{comparison.a} is worse")
+    )
+    if low > 0 and significant:
         kind = "replicated" if d >= margin else "direction only"
         size = "at least" if d >= margin else "a real difference, but smaller than"
-        end = f"{size} the margin of {margin:g}"
-    elif high < 0 and p < ALPHA:
-        kind, end = "not replicated", f"{comparison.a} is worse"
+        end = f"{size} the margin of {margin:.2g}"
+    elif high < 0 and significant:
+        kind, end = "not replicated", worse
     elif high < margin:
-        kind, end = "not replicated", f"a gain of {margin:g} is excluded"
+        kind, end = "not replicated", f"a gain of {margin:.2g} is excluded"
+        end = f"no difference, {end}, and so is a loss" if inside else end
     elif d > 0 and low > -margin:
-        kind, end = "direction only", f"no gain is established, a loss of {margin:g} is excluded"
+        kind, end = "direction only", f"no gain is established, a loss of {margin:.2g} is excluded"
     else:
-        kind, end = "untestable", f"too little data to tell a gain of {margin:g} from none"
-    return Verdict(claim, kind, d, (low, high), f"{_found(comparison, test, p, adjusted)}; {end}.")
+        kind, end = "untestable", f"too little data to tell a gain of {margin:.2g} from none"
+    return _verdict(claim, evidence, comparison, family, kind, end, inside)
+
+
+def judge_competitive(
+    claim: Claim,
+    evidence: Evidence,
+    comparison: Comparison,
+    family: Sequence[Question],
+    margin: float,
+) -> Verdict:
+    """Is model a at least no worse than model b by an amount that matters (non-inferiority)?
+
+    With d, [low, high] and p as in `judge_gain`:
+
+    - replicated: a loss as large as the margin is excluded (low > -margin);
+    - not replicated: a is established to be worse (p < 0.05 and high < 0) by at least the margin
+      (d <= -margin);
+    - untestable: the interval is so wide that not even equal models could be told from a loss of
+      the margin (high - low >= 2 margin): too little data;
+    - direction only: anything else.
+    """
+    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    if low > -margin:
+        kind, end = "replicated", f"a loss of {margin:.2g} is excluded"
+    elif high < 0 and significant and d <= -margin:
+        kind, end = "not replicated", f"{comparison.a} is worse by at least {margin:.2g}"
+    elif high - low >= 2 * margin:
+        kind, end = "untestable", f"too little data to exclude a loss of {margin:.2g}"
+    else:
+        kind, end = "direction only", f"near, but a loss of {margin:.2g} is not excluded"
+    return _verdict(claim, evidence, comparison, family, kind, end, inside)
+
+
+def judge_no_gain(
+    claim: Claim,
+    evidence: Evidence,
+    comparison: Comparison,
+    family: Sequence[Question],
+    margin: float,
+) -> Verdict:
+    """Does model a bring no gain over model b that matters?
+
+    With d, [low, high] and p as in `judge_gain`:
+
+    - replicated: a gain as large as the margin is excluded (high < margin);
+    - not replicated: a is established to be better (p < 0.05 and low > 0) by at least the margin;
+    - direction only: d < margin, and the interval is narrower than 2 margin;
+    - untestable: anything else: too little data.
+    """
+    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    if high < margin:
+        kind, end = "replicated", f"a gain of {margin:.2g} is excluded"
+    elif low > 0 and significant and d >= margin:
+        kind, end = "not replicated", f"{comparison.a} is better by at least {margin:.2g}"
+    elif d < margin and high - low < 2 * margin:
+        kind, end = "direction only", f"near, but a gain of {margin:.2g} is not excluded"
+    else:
+        kind, end = "untestable", f"too little data to exclude a gain of {margin:.2g}"
+    return _verdict(claim, evidence, comparison, family, kind, end, inside)
 
 
 def judge_lead(
     claim: Claim,
     evidence: Evidence,
     comparison: Comparison,
-    family: Sequence[Comparison],
+    family: Sequence[Question],
     margin: float,
 ) -> Verdict:
     """Does model a lead model b, as printed?
@@ -367,15 +715,13 @@ def judge_lead(
     """
     a, b, dataset, _, metric = comparison
     lead = evidence.printed(a, dataset, metric) - evidence.printed(b, dataset, metric)
+    lead = -lead if metric in LOWER_IS_BETTER else lead
     if lead <= 0:
         raise NoEvidence(f"the paper prints no lead of {a} over {b} in {metric} on {dataset}")
-    test = evidence.test(comparison)
-    adjusted = evidence.adjusted(family)
-    p = adjusted[comparison]
-    d, low, high = test.difference, test.ci_low, test.ci_high
-    if low > 0 and p < ALPHA:
+    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    if low > 0 and significant:
         kind, end = "replicated", f"{a} leads (printed lead {number(lead)})"
-    elif high < 0 and p < ALPHA:
+    elif high < 0 and significant:
         kind, end = "not replicated", f"{b} is better (printed lead of {a} {number(lead)})"
     elif high < lead:
         kind, end = "not replicated", f"the printed lead of {number(lead)} is excluded"
@@ -383,17 +729,40 @@ def judge_lead(
         kind, end = "direction only", f"ahead, but not established (printed lead {number(lead)})"
     else:
         kind, end = "untestable", f"too little data for a printed lead of {number(lead)}"
-    return Verdict(claim, kind, d, (low, high), f"{_found(comparison, test, p, adjusted)}; {end}.")
+    return _verdict(claim, evidence, comparison, family, kind, end, inside)
 
 
-def _found(comparison: Comparison, test: PairedTest, p: float, adjusted: dict[Any, float]) -> str:
-    value = "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"
-    return (
-        f"{comparison.a} minus {comparison.b}, {comparison.metric} on {comparison.dataset} under "
-        f"{comparison.protocol}: {number(test.difference, True)} "
-        f"{interval(test.ci_low, test.ci_high, True)}, {value} "
-        f"(Holm, {len(adjusted)} comparisons)"
+def judge_longer(claim: Claim, evidence: Evidence, comparison: Comparison) -> Verdict:
+    """Does an epoch of model a take longer than one of model b, on the same machine?
+
+    With r the mean over seeds of the logarithm of the ratio, and a 95 % interval of Student's t:
+    replicated if the interval lies above zero, not replicated if it lies below, direction only if
+    it holds zero and r > 0, else untestable. What is reported is exp(r) - 1.
+    """
+    a, b, dataset, protocol, _ = comparison
+    runs = [evidence.runs(row, dataset, protocol) for row in (a, b)]
+    seeds = sorted(runs[0].keys() & runs[1].keys())
+    machines = {(run[seed]["machine"], run[seed]["device"]) for run in runs for seed in seeds}
+    if len(seeds) < evidence.min_seeds or len(machines) > 1:
+        raise NoEvidence(f"{a} and {b} have too few runs on the same machine on {dataset}")
+    logs = np.log(
+        [runs[0][s]["seconds_per_epoch"] / runs[1][s]["seconds_per_epoch"] for s in seeds]
     )
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(seeds) - 1) * stats.sem(logs))
+    mean, low, high = (float(np.expm1(logs.mean() + x)) for x in (0.0, -reach, reach))
+    if low > 0:
+        kind, end = "replicated", f"an epoch of {a} takes longer"
+    elif high < 0:
+        kind, end = "not replicated", f"an epoch of {a} is shorter"
+    elif mean > 0:
+        kind, end = "direction only", f"an epoch of {a} is not established to take longer"
+    else:
+        kind, end = "untestable", "too little data to tell which epoch is longer"
+    start = (
+        f"seconds per epoch of {a} over those of {b}, less one, on {dataset}: "
+        f"{number(mean, True)} {interval(low, high, True)}"
+    )
+    return Verdict(claim, kind, mean, (low, high), f"{start}; {end}.", end)
 
 
 def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
@@ -411,7 +780,7 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
     count = f" ({kind} in {len(parts)} of {len(verdicts)} parts)" if len(verdicts) > 1 else ""
     first = parts[0]
     sentence = first.sentence.rstrip(".") + count + "."
-    return Verdict(claim, first.verdict, first.statistic, first.interval, sentence)
+    return replace(first, claim=claim, sentence=sentence, reason=first.reason + count)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -422,6 +791,41 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
 def judge(claims: Iterable[Claim], evidence: Evidence) -> list[Verdict]:
     """The verdicts of all claims, in order."""
     return [claim.judge(evidence) for claim in claims]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One claim judged three times.
+
+    Attributes:
+        main: by what was measured.
+        full: by the same runs under full ranking; None where the claim is not about ranking.
+        in_print: by the paper's own table.
+    """
+
+    main: Verdict
+    full: Verdict | None
+    in_print: Verdict
+
+    @property
+    def claim(self) -> Claim:
+        return self.main.claim
+
+
+def judge_all(claims: Iterable[Claim], tables: Iterable[Evidence]) -> list[Judgement]:
+    """Every claim of these tables by its records, under full ranking, and by the paper's table."""
+    found = {evidence.table: evidence for evidence in tables}
+    full = {name: evidence.full_ranking() for name, evidence in found.items()}
+    printed = {name: InPrint(name, evidence.published) for name, evidence in found.items()}
+    return [
+        Judgement(
+            claim.judge(found[claim.table]),
+            claim.judge(full[claim.table]) if claim.full else None,
+            claim.judge(printed[claim.table]),
+        )
+        for claim in claims
+        if claim.table in found
+    ]
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:

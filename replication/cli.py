@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from replication import paths
+from replication import pack, paths
 from replication.compare import load_published, render, rows
 from replication.data import DATASETS as LOADERS
+from replication.data import Interactions
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.papers.amp_cf import experiments as amp_cf
@@ -123,6 +124,18 @@ def _parser() -> argparse.ArgumentParser:
     merge = command("merge", _merge, "add the records of another results folder to this one")
     merge.add_argument("folder", help="a results folder, for instance from another machine")
 
+    packed = command(
+        "pack", _pack, "write a folder that runs the pending cells on a machine with a GPU"
+    )
+    packed.add_argument("folder", help="a new or empty folder")
+    packed.add_argument("--table", action="append", help=f"{' or '.join(pack.TABLES)}; repeatable")
+    packed.add_argument("--dataset", action="append", help="data set (default: all); repeatable")
+    packed.add_argument("--model", action="append", help="model (default: all); repeatable")
+
+    work = command("work", _work, "run the jobs of a packed folder; its run.py calls this")
+    work.add_argument("jobs", help=f"the folder's {pack.JOBS}")
+    work.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
     command("doctor", _doctor, "what this machine has and lacks, and what to do about it")
     return parser
 
@@ -222,7 +235,8 @@ def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
     paper = paper_of(table)
     grid = paper.experiments
-    _checked("data set", arguments.dataset or [], list(grid.DATASETS))
+    if TABLES[table].run is None:  # else the table has data sets of its own
+        _checked("data set", arguments.dataset or [], list(grid.DATASETS))
     select = arguments.select or grid.SELECTS[0]
     _checked("select", [select], grid.SELECTS)
     resolve_device(arguments.device)
@@ -236,9 +250,13 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.seeds,
         arguments.device,
     ):
-        found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
-        print(f"{label}: {found} ({'run' if new else 'stored'})", flush=True)
+        print(f"{label}: {_metrics(record, new)}", flush=True)
     return 0
+
+
+def _metrics(record: Record, new: bool) -> str:
+    found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
+    return f"{found} ({'run' if new else 'stored'})"
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -267,6 +285,33 @@ def _merge(arguments: argparse.Namespace) -> int:
         table = file.relative_to(folder).with_suffix("").as_posix()
         added = Store(table).merge(Store(table, folder))
         print(f"{table}: {added} records added", flush=True)
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder)
+    jobs = pack.pending(arguments.table, arguments.dataset, arguments.model)
+    pack.pack(folder, jobs)
+    count = Counter(job.kind for job in jobs)
+    print(f"{folder}: " + ", ".join(f"{count[kind]} {kind}" for kind in pack.KINDS))
+    print(f"there:  REPLICATION_DATA=DATA python {folder / pack.SCRIPT}")
+    print(f"here:   python -m replication merge {folder / 'results'}")
+    return 0
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    jobs = pack.read(Path(arguments.jobs))
+    resolve_device(arguments.device)
+    left = 0
+    for done, (job, found, new) in enumerate(pack.work(jobs, arguments.device), 1):
+        if isinstance(found, str):
+            left += 1
+            text = f"left: {found}"
+        else:
+            text = _metrics(found, new)
+        print(f"{done} of {len(jobs)}: {job.label}: {text}", flush=True)
+    if left:
+        raise ReplicationError(f"{left} of {len(jobs)} jobs were left; the reasons stand above")
     return 0
 
 
@@ -313,7 +358,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     picker = random.Random(arguments.seed)
     mismatches = 0
     for record in picker.sample(wanted, min(arguments.n, len(wanted))):
-        here = paper.data_for(record["dataset"], record["protocol"])
+        here = _data_of(record)
         # Another copy of the data, such as ratings with all their times: no mismatch. The same
         # copy with other content is one.
         other_copy = here.source != record.get("data_source")
@@ -334,6 +379,13 @@ def _audit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _data_of(record: Record) -> Interactions:
+    """The data that a record was made from, as they are here."""
+    table = record["table"]
+    data = TABLES[table].data or paper_of(table).experiments.data_for
+    return data(record["dataset"], record["protocol"])
+
+
 def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[bool, str]:
     """Run a stored record again and say whether it comes out.
 
@@ -342,7 +394,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
-    here = paper_of(record["table"]).experiments.data_for(record["dataset"], record["protocol"])
+    here = _data_of(record)
     if here.content_hash != record["data_hash"]:
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
     again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))

@@ -121,7 +121,7 @@ def stamp(source: Source, live: bool = False) -> str:
     for table in source.records:
         files += [
             (f"{table}{suffix}", paths.RESULTS / f"{table}{suffix}")
-            for suffix in (".jsonl", "-ranks.parquet")
+            for suffix in (".jsonl", "-ranks.parquet", "-values.parquet")
         ]
     digest = hashlib.sha256(f"format {FORMAT}\n".encode())
     for name, path in files:

@@ -63,8 +63,8 @@ def source_hash() -> str:
     files = [package / f"{name}.py" for name in names]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
-    for name in ("model.py", "rows.py", "experiments.py"):
-        files += sorted((package / "papers").glob(f"*/{name}"))
+    # A paper's folder but for what judges and shows its records (claims.py, pages/).
+    files += [f for f in sorted((package / "papers").glob("*/*.py")) if f.name != "claims.py"]
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -261,7 +261,7 @@ class Store:
         if path.exists():
             old = self._read(path)
             keep = [k.as_py() != key for k in old["key"]]
-            new = pa.concat_tables([old.filter(pa.array(keep)), new])
+            new = pa.concat_tables([old.filter(pa.array(keep, pa.bool_())), new])
         content = pa.BufferOutputStream()
         pq.write_table(new, content, compression="zstd", compression_level=9)
         return content.getvalue().to_pybytes()

@@ -221,11 +221,17 @@ class Curve:
 
 @dataclass
 class Fit:
-    """A trained model and how it came about."""
+    """A trained model and how it came about.
+
+    Attributes:
+        seconds: of its epochs.
+        preparation: seconds before the first of them, pretraining included.
+    """
 
     model: Any
     curve: Curve
     seconds: float
+    preparation: float
 
 
 def fit(
@@ -263,7 +269,9 @@ def fit(
     # three times as slowly; they count as zero, here and in what the process does afterwards.
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
+    began = time.perf_counter()
     model: Any = build().to(device)  # type: ignore[attr-defined]
+    preparation = time.perf_counter() - began
     optimizer = config.optimizer(model.parameters())
     generator = torch.Generator(device=device).manual_seed(seed)
     sampler = Sampler(split, config, device)
@@ -296,7 +304,7 @@ def fit(
         label,
         progress,
     )
-    return Fit(model, run.curve, run.seconds)
+    return Fit(model, run.curve, run.seconds, preparation)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, special
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 
 from replication.protocols import ABSENT, Split
 
@@ -38,14 +38,17 @@ class TasteSpace:
     distances: np.ndarray
 
 
-def principal_components(split: Split, components: int = 100, seed: int = 0) -> np.ndarray:
+def principal_components(
+    split: Split, components: int = 100, seed: int = 0, centred: bool = True
+) -> np.ndarray:
     """[I, P] float32, the item vectors r_j of Section 4.2.
 
     An item is the binary vector of the users that consumed it in training (the paper prints R as
     m x n and then indexes it by user and item; rows must be users for its columns to be items).
     As usual for PCA the vectors are centred, which makes an item that nobody consumed differ from
-    zero; the paper does not say. The leading components are computed exactly (ARPACK), without
-    ever making the matrix dense, so that the seed decides only the starting vector.
+    zero; the paper does not say, and ``centred=False`` leaves it out. The leading components are
+    computed exactly (ARPACK), without ever making the matrix dense, so that the seed decides only
+    the starting vector.
 
     P is ``components``, or the smaller side of the matrix where that is less.
     """
@@ -55,15 +58,23 @@ def principal_components(split: Split, components: int = 100, seed: int = 0) -> 
     interactions.data[:] = 1.0  # binary, even if a pair comes twice
     smaller = min(interactions.shape)
     if smaller <= components:  # ARPACK finds fewer components than there are; this is small
-        vectors = PCA(smaller, svd_solver="full").fit_transform(interactions.toarray())
-    else:
+        dense = interactions.toarray()
+        if centred:
+            vectors = PCA(smaller, svd_solver="full").fit_transform(dense)
+        else:
+            left, size, _ = np.linalg.svd(dense, full_matrices=False)
+            vectors = left * size
+    elif centred:
         pca = PCA(components, svd_solver="arpack", random_state=seed)
         vectors = pca.fit_transform(interactions)
+    else:
+        svd = TruncatedSVD(components, algorithm="arpack", random_state=seed)
+        vectors = svd.fit_transform(interactions)
     return np.ascontiguousarray(vectors)
 
 
 def taste_space(
-    split: Split, seed: int = 0, components: int = 100, clusters: int = 50
+    split: Split, seed: int = 0, components: int = 100, clusters: int = 50, centred: bool = True
 ) -> TasteSpace:
     """PCA of the item vectors and K-means over them, from the training pairs alone.
 
@@ -73,8 +84,9 @@ def taste_space(
         components: of the PCA; Section 4.2.
         clusters: K; Section 4.2. An item is the least that a cluster holds, so that fewer items
             make fewer clusters.
+        centred: whether the PCA centres the item vectors.
     """
-    vectors = principal_components(split, components, seed)
+    vectors = principal_components(split, components, seed, centred)
     # Ten starts from k-means++, the best kept: what scikit-learn did unasked when the paper was
     # written. Items with the same vector can leave two clusters with the same mean.
     k_means = KMeans(min(clusters, len(vectors)), n_init=10, random_state=seed).fit(vectors)

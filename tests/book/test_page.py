@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from replication import page
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table
-from replication.papers.amp_cf.pages import data, table2, verdicts
+from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 
 PARAMETERS: dict[str, Any] = {
     "mode": "stored",
@@ -49,7 +50,7 @@ def test_an_unknown_name_is_an_error() -> None:
     [
         ({"mode": "fast"}, "unknown mode 'fast'; use one of stored, quick, full"),
         ({"dataset": "ml-10m"}, "unknown dataset 'ml-10m'.*ml-latest-small"),
-        ({"dataset": "pinterest", "mode": "full"}, "unknown dataset 'pinterest'.* ml-100k"),
+        ({"dataset": "yahoo-music", "mode": "full"}, "unknown dataset 'yahoo-music'.* ml-100k"),
         ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-last"),
         ({"select": "train"}, "unknown select 'train'; use one of validation, test"),
         ({"device": "tpu"}, "device 'tpu'"),
@@ -89,7 +90,7 @@ def test_parameters_choose_the_cells() -> None:
     some = open_table("amp_cf/table2", PARAMETERS | change, list(PARAMETERS))
     assert {(c.dataset, c.protocol) for c in some.grid} == {("ml-1m", "loo-ncf")}
     rows = {c.row for c in some.grid}
-    assert {"AMP-2", "MostPop", "DeepICF+a"} <= rows and not {"AMP-3", "MF (r=1)"} & rows
+    assert {"AMP-2", "MostPop"} <= rows and not {"AMP-3", "MF (r=1)"} & rows
     assert {c.row: c.seeds_required for c in some.grid}["AMP-2"] == 2
     assert {c.row: c.seeds_required for c in some.grid}["MostPop"] == 1
     assert {row["dataset"] for row in some.rows()} == {"ml-1m"}
@@ -243,9 +244,29 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
     for text in texts:
         assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
     assert sum("ending" in text for text in texts) >= 7
-    found = verdicts.verdicts(nothing)
-    assert {verdict.verdict for verdict in found} == {"untestable"}
-    assert not re.search(r"\bnan\b", verdicts.headline(found))
+    tastes = Study("amp_cf/table3", "stored", "validation", [], {}, nothing.published, [])
+    told = replace(tastes, table="amp_cf/explanations")
+    found = verdicts.judgements(nothing, tastes, told)
+    # Two claims are about the printed numbers alone.
+    assert {j.main.verdict for j in found if j.claim.family != "formula"} == {"untestable"}
+    texts = [
+        verdicts.headline(found),
+        verdicts.full_ranking(found),
+        verdicts.own_numbers(found),
+        verdicts.folded_refutations(found),
+        table3.headline(tastes),
+        table3.established(tastes),
+        table3.effect_uncentred(tastes),
+        *(verdicts.details(found, family) for family in verdicts.CLAIMED | verdicts.CHECKS),
+    ]
+    for text in texts:
+        assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
+    for frame in (
+        table3.readings_table(tastes, "JS"),
+        table3.pairs_table(tastes),
+        table3.uncentred(tastes),
+    ):
+        assert "Pending" in frame.index[0]
 
 
 def test_the_headline_counts_what_is_there(planted: Study) -> None:
@@ -253,6 +274,40 @@ def test_the_headline_counts_what_is_there(planted: Study) -> None:
     # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
     assert "Of 2 measured AMP values" in text and "2 are above the printed number, 0 below" in text
     assert "2 of 2 comparisons show an established gain" in text
+
+
+def test_the_page_of_verdicts_counts_what_was_judged() -> None:
+    """A family's line, its table and what waits must agree with the verdicts, and the second
+    verdict must be counted as a change only where there is one."""
+    records, ranks = plant("AMP-2", 0.80, users=2000)
+    others, more = plant("MF (r=1)", 0.60, users=2000)
+    # Under full ranking the two change places.
+    for seed in range(5):
+        key_a, key_b = records[seed]["key"], others[seed]["key"]
+        first, second = ranks[key_a][0], more[key_b][0]
+        ranks[key_a], more[key_b] = (first, second), (second, first)
+    planted = study((records, ranks), (others, more))
+    tastes = Study("amp_cf/table3", "stored", "validation", [], {}, planted.published, [])
+    told = replace(tastes, table="amp_cf/explanations")
+    found = verdicts.judgements(planted, tastes, told)
+    line = verdicts.overview(found).loc[verdicts.CLAIMED["personas"]]
+    assert (line["replicated"], line["untestable"]) == ("2", "62")
+    assert line["changed"] == "2/2"
+    table = verdicts.table(found, "personas")
+    assert table["verdict"].tolist() == ["replicated", "replicated"]
+    assert table["under full ranking"].tolist() == ["not replicated", "not replicated"]
+    assert verdicts.waiting(found, "personas")["claims"].astype(int).sum() == 62
+    assert "2 judged, one by one" in verdicts.details(found, "personas")
+    words = verdicts.words(found)
+    assert (words["personas_replicated"], words["personas_tested"]) == ("2", "2")
+    assert "2 are decided otherwise (2 from replicated to not replicated)" in (
+        verdicts.full_ranking(found)
+    )
+    assert "AISP-4 0.4058" in verdicts.refuted_in_print(found, True).to_string()
+    assert "DeepICF+a 0.0243" in verdicts.refuted_in_print(found, False).to_string()
+    assert f"refute {words['printed_refuted']} of the {words['printed_all']} statements" in (
+        verdicts.headline(found)
+    )
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

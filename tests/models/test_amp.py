@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from replication.data import Interactions
+from replication.errors import ReplicationError
 from replication.evaluation import held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf.model import AMP, AMPConfig
 from replication.protocols import make_split
-from replication.training import fit
+from replication.training import described, fit
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,48 @@ def test_score_is_equation_1_spelled_out():
             torch.testing.assert_close(scores.attention[b, c], attention)
 
 
+@pytest.mark.parametrize("personas", [1, 3])
+@pytest.mark.parametrize("projections", [True, False])
+@pytest.mark.parametrize("similarity", ["elu", "gelu"])
+def test_networks_in_place_of_both_dot_products_spelled_out(similarity, projections, personas):
+    """Breaks where one of the two stays a dot product, or scores mix before the network."""
+    amp = model(personas=personas, similarity=similarity, attention_projections=projections)
+    users, items = torch.tensor([2, 5]), torch.tensor([[1, 4, 0], [7, 7, 3]])
+    scores = amp(users, items)
+    activation = getattr(torch.nn.functional, similarity)
+
+    def network(which, left, right):
+        weight = torch.cat([which.left.weight, which.right.weight], dim=1)
+        hidden = activation(weight @ torch.cat([left, right]) + which.left.bias)
+        return which.out.weight[0] @ hidden + which.out.bias[0]
+
+    for b in range(2):
+        personas_ = amp.personas[users[b]].view(personas, 8)  # U^i
+        for c in range(3):
+            item = amp.items[items[b, c]]
+            attention = torch.ones(1)
+            if personas > 1:
+                psi, phi = personas_, item
+                if projections:
+                    psi, phi = personas_ @ amp.attention_user, item @ amp.attention_item
+                affinity = torch.stack([network(amp.affinity_network, p, phi) for p in psi])
+                attention = torch.softmax(affinity, dim=0)
+            own = torch.stack([network(amp.similarity_network, p, item) for p in personas_])
+            x = attention @ personas_  # attentive user vector
+            y = network(amp.similarity_network, x, item) + amp.item_bias[items[b, c]]  # Eq. 1
+            torch.testing.assert_close(scores.score[b, c], y)
+            torch.testing.assert_close(scores.attention[b, c], attention)
+            torch.testing.assert_close(scores.similarity[b, c], own)
+
+
+def test_records_of_the_dot_product_keep_their_address():
+    """A configuration that a record holds must not grow by options that came later."""
+    assert not {"similarity", "similarity_hidden"} & described(AMPConfig()).keys()
+    assert described(AMPConfig(similarity="elu"))["similarity"] == "elu"
+    with pytest.raises(ReplicationError, match="unknown similarity 'relu'; use dot or elu or gelu"):
+        AMPConfig(similarity="relu")
+
+
 def test_loss_is_equation_2_spelled_out():
     amp = model(personas=3, alpha=0.3, lambda_p=0.7, lambda_n=0.2)
     users, items = torch.tensor([2, 5]), torch.tensor([[1, 4, 0], [7, 8, 3]])
@@ -65,6 +108,9 @@ def test_loss_is_equation_2_spelled_out():
         {"attention_projections": False, "item_bias": False, "lambda_n": 1.0},
         {"entropy_reduction": "sum", "negative_entropy": "mean", "lambda_p": 0.1},
         {"lambda_p": 0.0, "lambda_n": 0.0},
+        {"similarity": "elu", "lambda_p": 0.5},
+        {"similarity": "gelu", "attention_projections": False, "lambda_n": 0.3},
+        {"similarity": "gelu", "personas": 1},
     ],
     ids=str,
 )
@@ -100,8 +146,10 @@ def test_one_persona_is_matrix_factorisation():
     assert {name for name, _ in amp.named_parameters()} == {"personas", "items", "item_bias"}
 
 
-def test_all_items_score_as_they_do_as_candidates():
-    amp = model(personas=3, user_bias=True)
+@pytest.mark.parametrize("similarity", ["dot", "elu"])
+def test_all_items_score_as_they_do_as_candidates(similarity, monkeypatch):
+    monkeypatch.setattr("replication.papers.amp_cf.model._CATALOGUE_BLOCK", 7)
+    amp = model(personas=3, user_bias=True, similarity=similarity)
     users = torch.tensor([1, 4, 11])
     everything = torch.arange(20).expand(3, -1)
     torch.testing.assert_close(amp.score_all(users), amp.score_candidates(users, everything))
@@ -121,11 +169,23 @@ def test_catalogue_ranks_leave_out_what_the_user_consumed(tiny):
 LEARN = AMPConfig(dimension=16, attention_dimension=16, learning_rate=0.01, batch_size=32)
 
 
-@pytest.mark.parametrize("personas", [1, 2, 4])
-def test_learns_what_an_untrained_model_does_not_know(make_tiny, personas):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"personas": 1},
+        {"personas": 2},
+        {"personas": 4},
+        {"attention_projections": False},
+        {"item_bias": False},
+        {"similarity": "elu"},
+        {"similarity": "gelu"},
+    ],
+    ids=str,
+)
+def test_learns_what_an_untrained_model_does_not_know(make_tiny, changes):
     data = make_tiny(n_users=90, n_items=150, per_user=20)
     split = make_split(data, "loo-random")
-    config = dataclasses.replace(LEARN, personas=personas)
+    config = dataclasses.replace(LEARN, **changes)
     held = held_out(split, "test", CPU)
     untrained = AMP(split.n_users, split.n_items, config)
     trained = fit(

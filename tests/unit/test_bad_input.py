@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from replication.papers.amp_cf import experiments as amp_cf
 from replication.papers.amp_cf.model import AMPConfig
 from replication.protocols import read_ncf_split
 from replication.records import Store, source_hash
+from replication.training import described
 
 TABLE = amp_cf.TABLE2
 SMALL = AMPConfig(dimension=8, attention_dimension=4, batch_size=64, patience=99)
@@ -41,7 +42,7 @@ def tune_small(root=None):
         "protocol": amp_cf.TUNING_PROTOCOL,
         "variant": "",
         "select": "validation",
-        "config": asdict(SMALL),
+        "config": described(SMALL),
         "seed": 0,
         "trial": 0,
         "metrics": {"HR@10": 0.5, "NDCG@10": 0.5},

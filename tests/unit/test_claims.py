@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,26 @@ from replication.claims import (
     VERDICTS,
     Claim,
     Comparison,
+    Contrast,
     Evidence,
+    InPrint,
     NoEvidence,
     Verdict,
     judge,
+    judge_all,
+    judge_competitive,
+    judge_gain,
+    judge_longer,
+    judge_no_gain,
     judge_number,
     tally,
     verdict_table,
     weakest,
 )
-from replication.compare import Cell, load_published
+from replication.compare import Cell, load_published, paired_test
 from replication.papers.amp_cf import claims as amp
 from replication.papers.amp_cf.claims import CLAIMS
+from replication.papers.amp_cf.experiments import Variant
 
 Planted = tuple[list[dict[str, Any]], dict[str, Any]]
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -165,8 +174,8 @@ def test_a_number_that_is_not_printed_is_untestable(published: pd.DataFrame) -> 
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("personas/AMP-4/ml-1m/loo-ncf/HR@10", "MF (r=1)"),
-        ("popularity/AMP-8/ml-1m/loo-ncf/NDCG@10", "MostPop"),
+        ("personas/AMP-4/MF (r=1)/ml-1m/loo-ncf/HR@10", "MF (r=1)"),
+        ("popularity/AMP-8/MostPop/ml-1m/loo-ncf/NDCG@10", "MostPop"),
     ],
 )
 @pytest.mark.parametrize(
@@ -201,7 +210,7 @@ def test_a_gain_that_is_not_established_but_no_loss_is_direction_only(
 ) -> None:
     """Ahead by 0.006, interval about ± 0.01: a loss of 0.01 is excluded, no gain is shown."""
     planted = plant({"AMP-2": 0.606, "MF (r=1)": 0.6}, 6000, seeds=5, noise=0.2)
-    verdict = judged("personas/AMP-2/ml-1m/loo-ncf/HR@10", planted)
+    verdict = judged("personas/AMP-2/MF (r=1)/ml-1m/loo-ncf/HR@10", planted)
     assert verdict.interval is not None and -0.01 < verdict.interval[0] < 0 < verdict.interval[1]
     assert (verdict.verdict, verdict.interval[1] > 0.01) == ("direction only", True)
     assert "no gain is established, a loss of 0.01 is excluded" in verdict.sentence
@@ -211,7 +220,7 @@ def test_the_correction_counts_all_comparisons_of_the_table(
     judged: Callable[..., Verdict],
 ) -> None:
     """A difference that stands alone falls among many that are nothing."""
-    name = "personas/AMP-2/ml-1m/loo-ncf/HR@10"
+    name = "personas/AMP-2/MF (r=1)/ml-1m/loo-ncf/HR@10"
     alone = plant({"AMP-2": 0.63, "MF (r=1)": 0.6}, 200)  # six users: p about 0.014
     first = judged(name, alone)
     assert first.verdict == "replicated" and "(Holm, 2 comparisons)" in first.sentence
@@ -278,46 +287,41 @@ def test_best_needs_every_rival(judged: Callable[..., Verdict]) -> None:
 def test_baselines_without_records_are_untestable(judged: Callable[..., Verdict]) -> None:
     planted = plant({"AMP-2": 0.7, "MF (r=1)": 0.6, "MostPop": 0.4})
     for baseline in ("DeepICF+a", "NCF", "ConvNCF", "DiRec", "AISP-2", "AISP-3", "AISP-4"):
-        verdict = judged(f"baselines/{baseline}", planted)
+        verdict = judged(f"outperforms/AMP-2/{baseline}/ml-1m/loo-ncf/HR@10", planted)
         assert (verdict.verdict, verdict.statistic, verdict.interval) == ("untestable", None, None)
         assert verdict.sentence == f"{baseline}: the model has no records yet."
 
 
 @pytest.mark.parametrize(
-    ("rates", "users", "noise", "expected"),
+    ("rates", "users", "noise", "expected", "same"),
     [
-        ((0.75, 0.70), 4000, 0.2, "replicated"),
-        ((0.703, 0.70), 1000, 0.02, "direction only"),
-        ((0.70, 0.75), 4000, 0.2, "not replicated"),
-        ((0.70, 0.70), 150, 0.6, "untestable"),
+        ((0.75, 0.70), 4000, 0.2, "replicated", False),
+        ((0.606, 0.60), 6000, 0.2, "direction only", False),
+        ((0.70, 0.75), 4000, 0.2, "not replicated", False),
+        ((0.70, 0.70), 6000, 0.02, "not replicated", True),  # no difference
+        ((0.70, 0.70), 150, 0.6, "untestable", False),  # too little data
     ],
 )
-def test_a_baseline_with_records_is_judged(
+def test_no_difference_is_not_too_little_data(
     rates: tuple[float, float],
     users: int,
     noise: float,
     expected: str,
+    same: bool,
     judged: Callable[..., Verdict],
 ) -> None:
     planted = plant({"AMP-2": rates[0], "NCF": rates[1]}, users, noise=noise)
-    verdict = judged("baselines/NCF", planted)
-    assert verdict.verdict == expected
-    assert "of 2 parts" in verdict.sentence  # HR and NDCG on the one data set that has records
-
-
-def test_only_printed_leads_are_claimed(published: pd.DataFrame) -> None:
-    evidence = Evidence("amp_cf/table2", [], {}, published)
-    places = {(c.dataset, c.metric) for c in amp._against(evidence, "AISP-2")}
-    assert ("amazon-video-games", "HR@10") not in places  # 0.5752 against 0.5751
-    assert ("yahoo-music", "NDCG@10") not in places  # 0.7001 against 0.6988
-    assert ("amazon-video-games", "NDCG@10") in places
+    verdict = judged("outperforms/AMP-2/NCF/ml-1m/loo-ncf/HR@10", planted)
+    assert (verdict.verdict, verdict.no_difference) == (expected, same)
+    assert ("no difference" in verdict.reason) is same
+    assert ("too little data" in verdict.reason) is (expected == "untestable")
 
 
 # ---------------------------------------------------------------------------------------------
 # Evidence
 # ---------------------------------------------------------------------------------------------
 
-GAIN = "personas/AMP-2/ml-1m/loo-ncf/HR@10"
+GAIN = "personas/AMP-2/MF (r=1)/ml-1m/loo-ncf/HR@10"
 PAIR = {"AMP-2": 0.7, "MF (r=1)": 0.6}
 
 
@@ -401,28 +405,35 @@ def test_holm_is_taken_over_what_has_records(published: pd.DataFrame) -> None:
 
 def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.DataFrame) -> None:
     assert len(BY_ID) == len(CLAIMS)
-    assert {claim.family for claim in CLAIMS} == {
-        "number",
-        "personas",
-        "popularity",
-        "best",
-        "baselines",
-        "simple",
-    }
-    verdicts = judge(CLAIMS, Evidence("amp_cf/table2", [], {}, published))
-    assert {v.verdict for v in verdicts} == {"untestable"}
-    counts = tally(verdicts)
+    nothing = [
+        Evidence(table, [], {}, published) for table in (amp.TABLE, amp.TASTES, amp.EXPLANATIONS)
+    ]
+    found = judge_all(CLAIMS, nothing)
+    assert [j.claim for j in found] == list(CLAIMS)
+    # Only the two claims about the printed values themselves need no records.
+    decided = {j.claim.family for j in found if j.main.verdict != "untestable"}
+    assert decided == {"formula"}
+    counts = tally([j.main for j in found])
     assert list(counts.columns) == list(VERDICTS)
-    # 3 rows x 7 places x 2 metrics; 4 rows x 6 places x 2; the same; 4 places x 2;
-    # 7 models; 3 models x 8 places x 2
-    assert counts["untestable"].to_dict() == {
-        "number": 42,
-        "personas": 48,
-        "popularity": 48,
-        "best": 8,
-        "baselines": 7,
-        "simple": 48,
-    }
+    sizes = counts.sum(axis=1).to_dict()
+    # rows x opponents x places x metrics
+    assert sizes == {
+        "number": 3 * 7 * 2,
+        "outperforms": 5 * 7 * 9 * 2,
+        "competitive": 7 * 9 * 2,
+        "personas": 4 * 8 * 2,
+        "best": 7 * 2,
+        "tastes": 5 * 7 * 6 * 2,
+        "aisp": 6,
+        "domain": 4 * 2,
+        "minority": 4 * 5,
+        "explain": 4 * 3 * 3,
+        "formula": 2,
+        "popularity": 4 * 8 * 2,
+        "simple": 5 * 3 * 8 * 2,
+        "tastes-single": 5 * 5 * 2,
+        "tastes-simple": 5 * 3 * 5 * 2,
+    } | {name: sizes.get(name, 0) for name in ("negatives", "similarity") if name in sizes}
 
 
 @pytest.mark.parametrize(
@@ -438,7 +449,7 @@ def test_the_best_on_validation_meets_a_simple_model(
         plant({"AMP-2": 0.6}, **curve), plant({"AMP-4": 0.9}, **worse), plant({"EASE^R": rate})
     )
     found = judge(
-        [BY_ID[f"simple/EASE^R/{PLACE[0]}/{PLACE[1]}/HR@10"]],
+        [BY_ID[f"simple/The best AMP/EASE^R/{PLACE[0]}/{PLACE[1]}/HR@10"]],
         Evidence("amp_cf/table2", records, ranks, published, draws=300),
     )[0]
     assert found.verdict == verdict
@@ -447,7 +458,7 @@ def test_the_best_on_validation_meets_a_simple_model(
 
 def test_verdict_table(published: pd.DataFrame) -> None:
     evidence = Evidence("amp_cf/table2", *plant(PAIR, 6040), published, draws=300)
-    verdicts = judge([BY_ID[GAIN], BY_ID["baselines/NCF"]], evidence)
+    verdicts = judge([BY_ID[GAIN], BY_ID["outperforms/AMP-2/NCF/ml-1m/loo-ncf/HR@10"]], evidence)
     table = verdict_table(verdicts)
     assert table["verdict"].tolist() == ["replicated", "untestable"]
     assert table["difference"].tolist() == ["+0.1000", "–"]
@@ -477,3 +488,480 @@ def test_the_weakest_part_decides() -> None:
 def test_a_verdict_is_one_of_four() -> None:
     with pytest.raises(ValueError, match="not 'maybe'"):
         Verdict(CLAIMS[0], "maybe", None, None, "")
+
+
+# ---------------------------------------------------------------------------------------------
+# Competitive, no gain, longer
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rates", "users", "noise", "expected"),
+    [
+        ((0.75, 0.70), 4000, 0.2, "replicated"),
+        ((0.70, 0.70), 6000, 0.02, "replicated"),  # no better, but no worse
+        ((0.692, 0.70), 6000, 0.05, "direction only"),  # worse by less than the margin
+        ((0.65, 0.70), 4000, 0.2, "not replicated"),
+        ((0.70, 0.70), 150, 0.6, "untestable"),
+    ],
+)
+def test_competitive(
+    rates: tuple[float, float],
+    users: int,
+    noise: float,
+    expected: str,
+    judged: Callable[..., Verdict],
+) -> None:
+    curve = {"curve": {"epoch": [1], "NDCG@10": [0.5]}}
+    planted = plant({"AMP-2": rates[0], "NCF": rates[1]}, users, noise=noise, **curve)
+    verdict = judged("competitive/The best AMP/NCF/ml-1m/loo-ncf/HR@10", planted)
+    assert verdict.verdict == expected
+
+
+def compared(
+    rule: Callable[..., Verdict], rates: tuple[float, float], users: int, noise: float
+) -> Verdict:
+    """A rule of judgement on two planted models; margin 0.01."""
+    evidence = Evidence(
+        "amp_cf/table2",
+        *plant({"A": rates[0], "B": rates[1]}, users, noise=noise),
+        load_published("amp_cf"),
+        draws=300,
+    )
+    question = Comparison("A", "B", *PLACE, "HR@10")
+    claim = Claim("x/y", "x", "y", lambda c, e: rule(c, e, question, (question,), 0.01))
+    return claim.judge(evidence)
+
+
+@pytest.mark.parametrize(
+    ("rates", "users", "noise", "expected"),
+    [
+        ((0.60, 0.60), 6000, 0.02, "replicated"),
+        ((0.50, 0.60), 4000, 0.2, "replicated"),  # worse is no gain, either
+        ((0.65, 0.60), 4000, 0.2, "not replicated"),
+        ((0.608, 0.60), 6000, 0.05, "direction only"),
+        ((0.60, 0.60), 100, 0.8, "untestable"),
+    ],
+)
+def test_no_gain(rates: tuple[float, float], users: int, noise: float, expected: str) -> None:
+    assert compared(judge_no_gain, rates, users, noise).verdict == expected
+
+
+def test_competitive_is_less_than_better() -> None:
+    """The same records: not better by what matters, and not worse either."""
+    same = ((0.70, 0.70), 6000, 0.02)
+    assert compared(judge_gain, *same).verdict == "not replicated"
+    assert compared(judge_competitive, *same).verdict == "replicated"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([2.0, 2.1, 1.9, 2.0, 2.05], "replicated"),
+        ([0.5, 0.51, 0.49, 0.5, 0.52], "not replicated"),
+        ([1.0, 3.0, 0.5, 2.0, 0.9], "direction only"),
+        ([0.9, 1.2, 0.5, 1.3, 0.7], "untestable"),
+    ],
+)
+def test_longer_epochs(seconds: list[float], expected: str, published: pd.DataFrame) -> None:
+    records, ranks = both(
+        plant({"A": 0.6}, machine="m", device="cpu", seconds_per_epoch=1.0),
+        plant({"B": 0.6}, machine="m", device="cpu", seconds_per_epoch=1.0),
+    )
+    for record in records[:5]:
+        record["seconds_per_epoch"] = seconds[record["seed"]]
+    question = Comparison("A", "B", *PLACE, "seconds")
+    claim = Claim("x/y", "x", "y", lambda c, e: judge_longer(c, e, question))
+    assert claim.judge(Evidence("amp_cf/table2", records, ranks, published)).verdict == expected
+    records[0]["machine"] = "another"
+    verdict = claim.judge(Evidence("amp_cf/table2", records, ranks, published))
+    assert verdict.verdict == "untestable" and "on the same machine" in verdict.sentence
+
+
+# ---------------------------------------------------------------------------------------------
+# Intervals, full ranking, the paper's own numbers
+# ---------------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_that_of_a_paired_test(published: pd.DataFrame) -> None:
+    """Models are resampled once each; the differences must be those of pairs resampled together,
+    also where seeds are missing or a model has none."""
+    records, ranks = plant({"A": 0.6, "B": 0.58, "MostPop": 0.5}, 500, noise=0.4)
+    records = [r for r in records if (r["row"], r["seed"]) not in (("A", 1), ("B", 3))]
+    evidence = Evidence("amp_cf/table2", records, ranks, published, draws=200)
+    for other, seeds in (("B", 3), ("MostPop", 4)):
+        question = Comparison("A", other, *PLACE, "NDCG@10")
+        test = evidence.test(question)
+        assert test.n_seeds == seeds
+        expected = paired_test(*evidence.pair(question), draws=200)
+        assert astuple(test) == pytest.approx(astuple(expected))
+
+
+def test_full_ranking_can_turn_a_verdict_round(published: pd.DataFrame) -> None:
+    planted = plant({"AMP-2": 0.7, "MF (r=1)": 0.6})
+    turned = plant({"AMP-2": 0.1, "MF (r=1)": 0.2})[1]
+    ranks = {key: (array, turned[key][0]) for key, (array, _) in planted[1].items()}
+    evidence = Evidence("amp_cf/table2", planted[0], ranks, published, draws=300)
+    (found,) = judge_all([BY_ID[GAIN]], [evidence])
+    assert (found.main.verdict, found.full and found.full.verdict) == (
+        "replicated",
+        "not replicated",
+    )
+    assert found.full and found.full.statistic == pytest.approx(-0.1)
+    assert "HR@10/full" in found.full.sentence
+    # The margin is a twentieth of the opponent's value there: 0.01 of 0.2.
+    question = Comparison("AMP-2", "MF (r=1)", *PLACE, "HR@10")
+    assert amp.margin(evidence, question) == amp.GAIN_MARGIN
+    assert amp.margin(evidence.full_ranking(), question) == pytest.approx(0.01)
+    assert found.in_print.verdict == "untestable"  # the paper prints no MF (r=1)
+
+
+def test_without_full_ranks_only_the_sampled_verdict_stands(published: pd.DataFrame) -> None:
+    evidence = Evidence("amp_cf/table2", *plant(PAIR), published, draws=300)
+    (found,) = judge_all([BY_ID[GAIN]], [evidence])
+    assert found.main.verdict == "replicated"
+    assert found.full and found.full.verdict == "untestable"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # AISP-4's 0.4058 is above every AMP
+        ("outperforms/The best AMP/AISP-4/amazon-video-games/loo-random/NDCG@10", "not replicated"),
+        ("competitive/The best AMP/AISP-4/amazon-video-games/loo-random/NDCG@10", "not replicated"),
+        ("outperforms/The best AMP/AISP-2/amazon-video-games/loo-random/NDCG@10", "direction only"),
+        # 0.0243 against 0.0265
+        ("tastes/AMP-2/DeepICF+a/ml-latest-small/loo-random/Hellinger", "not replicated"),
+        ("tastes/The best AMP/DeepICF+a/ml-latest-small/loo-random/Hellinger", "replicated"),
+        ("tastes/AMP-2/DeepICF+a/ml-latest-small/loo-random/JS", "direction only"),
+        ("aisp/pinterest", "replicated"),
+        ("aisp/amazon-video-games", "direction only"),  # by less than a twentieth
+        ("domain/pinterest/JS", "replicated"),
+        ("domain/yahoo-music/Hellinger", "not replicated"),
+        ("best/ml-1m/loo-ncf/HR@10", "replicated"),
+        ("formula/JS", "not replicated"),
+        ("formula/ratio", "not replicated"),
+        ("personas/AMP-2/MF (r=1)/ml-1m/loo-ncf/HR@10", "untestable"),
+        ("number/AMP-2/ml-1m/loo-ncf/HR@10", "untestable"),
+    ],
+)
+def test_the_paper_judged_by_its_own_numbers(
+    name: str, expected: str, published: pd.DataFrame
+) -> None:
+    verdict = BY_ID[name].judge(InPrint(BY_ID[name].table, published))
+    assert verdict.verdict == expected, verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        (
+            "outperforms/The best AMP/AISP-4/amazon-video-games/loo-random/NDCG@10",
+            ("table2", "AMP-3", "amazon-video-games", "NDCG@10", 0.45),
+            "replicated",
+        ),
+        (
+            "tastes/AMP-2/DeepICF+a/ml-latest-small/loo-random/Hellinger",
+            ("table3", "AMP-2", "ml-latest-small", "Hellinger", 0.02),
+            "replicated",
+        ),
+        (
+            "aisp/pinterest",
+            ("table3", "AISP-3", "pinterest", "JS", 1.0),
+            "not replicated",
+        ),
+        (
+            "domain/pinterest/JS",
+            ("table3", "AMP-3", "amazon-video-games", "JS", 1.0),
+            "not replicated",
+        ),
+    ],
+)
+def test_other_printed_numbers_give_another_verdict(
+    name: str, change: tuple[str, str, str, str, float], expected: str, published: pd.DataFrame
+) -> None:
+    other = published.copy()
+    table, row, dataset, metric, value = change
+    place = other[["table", "row", "dataset", "metric"]] == [table, row, dataset, metric]
+    here = place.all(axis=1)
+    assert here.sum() == 1
+    other.loc[here, "value"] = value
+    verdict = BY_ID[name].judge(InPrint(BY_ID[name].table, other))
+    assert verdict.verdict == expected, verdict.sentence
+
+
+def test_printed_values_that_can_occur_follow_the_formula(published: pd.DataFrame) -> None:
+    other = published.copy()
+    other.loc[(other["table"] == "table3") & (other["metric"] == "JS"), "value"] = 0.0185
+    for name in ("formula/JS", "formula/ratio"):
+        assert BY_ID[name].judge(InPrint(amp.TASTES, other)).verdict == "replicated"
+
+
+def test_opponents_and_margin_are_those_of_table_3(published: pd.DataFrame) -> None:
+    """The best other model of each column; and the spread of the AMP rows, about a twentieth."""
+    proof = InPrint(amp.TASTES, published)
+    spreads = []
+    for (metric, dataset), row in amp.OPPONENT.items():
+        assert proof.best(amp.BASELINES, dataset, "loo-random", metric) == row
+        own = [proof.printed(name, dataset, metric) for name in amp.PRINTED_ROWS]
+        spreads.append(max(own) / min(own) - 1)
+    assert len(spreads) == 10
+    assert float(np.median(spreads)) == pytest.approx(0.055, abs=0.001)
+
+
+# ---------------------------------------------------------------------------------------------
+# Taste distance
+# ---------------------------------------------------------------------------------------------
+
+
+def distances(
+    rates: dict[tuple[str, str], float],
+    users: int = 800,
+    noise: float = 0.1,
+    by_seed: bool = True,
+) -> Evidence:
+    """Table 3 with planted distances of (model, data set); AMP-2 is best on validation.
+
+    Unless `by_seed`, all seeds of a model have the same values.
+    """
+    rng = np.random.default_rng(7)
+    records, ranks, curves = [], {}, []
+    for (row, dataset), mean in rates.items():
+        values = mean * (1 + noise * rng.standard_normal(users))
+        for seed in range(5):
+            if by_seed:
+                values = mean * (1 + noise * rng.standard_normal(users))
+            record = {
+                "key": f"{row}/{dataset}/{seed}",
+                "table": amp.TASTES,
+                "row": row,
+                "dataset": dataset,
+                "protocol": "loo-random",
+                "variant": "",
+                "select": "validation",
+                "seed": seed,
+                "config": {},
+                "data_hash": "d",
+                "metrics": {},
+                "time": "2026-01-01T00:00:00Z",
+            }
+            records.append(record)
+            ranks[record["key"]] = {"JS": values, "Hellinger": 1.05 * values}
+            best = {"AMP-2": 0.6}.get(row, 0.5)
+            if row.startswith("AMP"):
+                curves.append(record | {"table": amp.TABLE, "curve": {"NDCG@10": [best]}})
+    printed = load_published("amp_cf")
+    accuracy = Evidence(amp.TABLE, curves, {}, printed)
+    return Evidence(amp.TASTES, records, ranks, printed, draws=300, validation=accuracy)
+
+
+SMALL = "ml-latest-small"
+CLOSER = f"tastes/The best AMP/NCF/{SMALL}/loo-random/JS"
+
+
+@pytest.mark.parametrize(
+    ("amp_2", "ncf", "noise", "expected"),
+    [
+        (0.04, 0.05, 0.1, "replicated"),  # lower is closer
+        (0.049, 0.05, 0.1, "direction only"),  # by less than a twentieth
+        (0.05, 0.04, 0.1, "not replicated"),
+        (0.05, 0.05, 0.1, "not replicated"),
+        (0.05, 0.05, 8.0, "untestable"),
+    ],
+)
+def test_closer_to_the_tastes(amp_2: float, ncf: float, noise: float, expected: str) -> None:
+    evidence = distances(
+        {("AMP-2", SMALL): amp_2, ("AMP-4", SMALL): 0.01, ("NCF", SMALL): ncf}, noise=noise
+    )
+    verdict = BY_ID[CLOSER].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    assert verdict.sentence.startswith("AMP-2 minus NCF")  # not AMP-4, the best on the test items
+
+
+@pytest.mark.parametrize(("closest", "expected"), [(0.06, "replicated"), (0.03, "not replicated")])
+def test_every_clustering_must_fall_behind(closest: float, expected: str) -> None:
+    rates = {("AMP-2", SMALL): 0.04, ("AISP-2", SMALL): 0.07, ("AISP-3", SMALL): closest}
+    claim = BY_ID[f"aisp/{SMALL}"]
+    assert claim.judge(distances(rates)).verdict == "untestable"  # AISP-4 is missing
+    verdict = claim.judge(distances(rates | {("AISP-4", SMALL): 0.07}))
+    assert verdict.verdict == expected, verdict.sentence
+    assert f"({expected} in {6 if expected == 'replicated' else 2} of 6 parts)" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("there", "amazon", "noise", "expected"),
+    [
+        (0.03, 0.038, 0.1, "replicated"),  # a gain of 25 % against one of 5 %
+        (0.037, 0.038, 0.1, "direction only"),
+        (0.038, 0.03, 0.1, "not replicated"),
+        (0.038, 0.038, 0.1, "not replicated"),
+        (0.038, 0.038, 9.0, "untestable"),
+    ],
+)
+def test_gains_by_domain(there: float, amazon: float, noise: float, expected: str) -> None:
+    rates = {
+        ("AMP-2", "pinterest"): there,
+        ("DeepICF+a", "pinterest"): 0.04,
+        ("AMP-2", "amazon-video-games"): amazon,
+        ("AISP-2", "amazon-video-games"): 0.04,
+    }
+    verdict = BY_ID["domain/pinterest/JS"].judge(distances(rates, noise=noise))
+    assert verdict.verdict == expected, verdict.sentence
+    if noise < 1:
+        assert verdict.statistic == pytest.approx((amazon - there) / 0.04, abs=0.01)
+        assert verdict.interval and verdict.interval[0] < verdict.statistic < verdict.interval[1]
+
+
+def test_a_contrast_has_the_interval_of_its_two_gains() -> None:
+    """Independent data sets: the variance of the difference is the sum of the two variances."""
+    rates = {("A", "x"): 0.03, ("B", "x"): 0.04, ("A", "y"): 0.03, ("B", "y"): 0.04}
+    evidence = distances(rates, users=300, noise=0.5, by_seed=False)
+    evidence.draws = 4000
+    first, second = (Comparison("A", "B", where, "loo-random", "JS") for where in "xy")
+    reach = []
+    for question in (first, second):
+        a, b = (values.mean(0) for values in evidence.pair(question))
+        # Delta method over users, of 1 - a / b
+        linear = (a - a.mean() / b.mean() * b) / b.mean()
+        reach.append(linear.std(ddof=1) / len(linear) ** 0.5)
+    test = evidence.test(Contrast(first, second))
+    assert test.ci_high - test.ci_low == pytest.approx(2 * 1.96 * np.hypot(*reach), rel=0.15)
+
+
+# ---------------------------------------------------------------------------------------------
+# Choices that the paper tried and dropped
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def choices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Claim]:
+    """The claims about two made-up variants."""
+    cells = (PLACE,)
+    monkeypatch.setattr(
+        amp,
+        "VARIANTS",
+        {
+            "negatives-20": Variant("20", cells, ("amp-2",), changes=(("n_negatives", 20),)),
+            "similarity-mlp": Variant("mlp", cells, ("amp-2",)),
+            "printed-negatives-20": Variant(
+                "20", cells, ("amp-2",), changes=(("n_negatives", 20),), from_start=True
+            ),
+            "printed-loss": Variant("other", cells, ("amp-2",)),
+        },
+    )
+    found = {claim.id: claim for claim in amp._variants()}
+    monkeypatch.setattr(amp, "CLAIMS", tuple(found.values()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "rate", "expected"),
+    [
+        ("negatives-20", "negatives/AMP-2/negatives-20", 0.6, "replicated"),
+        ("negatives-20", "negatives/AMP-2/negatives-20", 0.8, "not replicated"),
+        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.6, "replicated"),
+        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.7, "replicated"),
+        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.8, "not replicated"),
+    ],
+)
+def test_dropped_choices(
+    choices: dict[str, Claim],
+    published: pd.DataFrame,
+    variant: str,
+    name: str,
+    rate: float,
+    expected: str,
+) -> None:
+    assert {claim.family for claim in choices.values()} == {"negatives", "similarity"}
+    assert len(choices) == 2 + 2 + 3
+    # What starts from the printed values is compared with what starts there.
+    start = choices[
+        "/".join(("negatives/AMP-2 (printed-start)/printed-negatives-20", *PLACE, "HR@10"))
+    ]
+    (question,) = start.asks(Evidence("amp_cf/table2", [], {}, published))
+    assert question[:2] == ("AMP-2 (printed-start)", "AMP-2 (printed-negatives-20)")
+    claim = choices["/".join((name, *PLACE, "HR@10"))]
+    main = plant({"AMP-2": 0.7})
+    evidence = Evidence("amp_cf/table2", *main, published)
+    assert claim.judge(evidence).verdict == "untestable"
+    records, ranks = plant({"AMP-2": rate}, variant=variant)
+    for record in records:
+        record["key"] = variant + record["key"]
+    planted = both(main, (records, {variant + key: value for key, value in ranks.items()}))
+    verdict = claim.judge(Evidence("amp_cf/table2", *planted, published, draws=300))
+    assert verdict.verdict == expected, verdict.sentence
+
+
+# ---------------------------------------------------------------------------------------------
+# Explanations and minority tastes
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "first", "second", "noise", "expected"),
+    [
+        ("score lost", 0.5, 0.2, 0.2, "replicated"),
+        ("score lost", 0.22, 0.2, 0.1, "direction only"),
+        ("score lost", 0.2, 0.5, 0.2, "not replicated"),
+        ("score lost", 0.2, 0.2, 0.2, "not replicated"),  # the control: no more than random
+        ("score lost", 0.2, 0.2, 9.0, "untestable"),
+        ("agreement with genres", 0.3, 0.0, 0.2, "replicated"),
+        ("agreement with genres", 0.0, 0.0, 0.2, "not replicated"),
+        ("overlap of lists", 0.1, 0.3, 0.2, "replicated"),
+        ("overlap of lists", 0.3, 0.3, 0.2, "replicated"),
+        ("overlap of lists", 0.5, 0.3, 0.2, "not replicated"),  # more alike than strangers
+    ],
+)
+def test_personas_explain(
+    metric: str,
+    first: float,
+    second: float,
+    noise: float,
+    expected: str,
+    published: pd.DataFrame,
+) -> None:
+    rng = np.random.default_rng(3)
+    records, values = [], {}
+    for seed in range(5):
+        key = str(seed)
+        records.append(
+            {
+                "key": key,
+                "table": amp.EXPLANATIONS,
+                "row": "AMP-4",
+                "dataset": SMALL,
+                "protocol": "loo-random",
+                "variant": "",
+                "select": "validation",
+                "seed": seed,
+                "config": {},
+                "data_hash": "d",
+                "metrics": {},
+                "time": "",
+            }
+        )
+        names = amp.ARMS[metric].values()
+        values[key] = {
+            name: mean + noise * rng.standard_normal(400)
+            for name, mean in zip(names, (first, second), strict=True)
+        }
+        for array in values[key].values():
+            array[300:] = np.nan  # users outside the sample
+    evidence = Evidence(amp.EXPLANATIONS, *amp.arms(records, values), published, draws=300)
+    verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    others = {BY_ID[f"explain/AMP-4/{m}/{SMALL}"].judge(evidence).verdict for m in amp.ARMS}
+    assert "untestable" in others  # the arms that are not in the records
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.12, "replicated"), (0.10, "not replicated"), (0.08, "not replicated")],
+)
+def test_minority_tastes(share: float, expected: str) -> None:
+    evidence = distances({("AMP-2", SMALL): share, ("MF (r=1)", SMALL): 0.1})
+    for key, values in list(evidence._ranks.items()):
+        evidence._ranks[key] = {"cluster/minority": values["JS"]}  # more is better here
+    claim = BY_ID[f"minority/AMP-2/MF (r=1)/{SMALL}/loo-random/cluster/minority"]
+    verdict = claim.judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence

@@ -7,7 +7,7 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from replication import cli, data, paths, training
 from replication.papers.amp_cf import experiments as amp_cf
 from replication.papers.amp_cf.model import AMPConfig
 from replication.records import Store, record_key
+from replication.training import described
 
 TABLE = amp_cf.TABLE2
 # The contract of `table --format json`, word for word.
@@ -48,7 +49,7 @@ def study(tmp_path, monkeypatch, make_tiny):
                 "protocol": amp_cf.TUNING_PROTOCOL,
                 "variant": "",
                 "select": "validation",
-                "config": asdict(replace(SMALL, personas=personas)),
+                "config": described(replace(SMALL, personas=personas)),
                 "seed": 0,
                 "trial": 0,
                 "metrics": {"HR@10": 0.5, "NDCG@10": 0.5},
@@ -132,7 +133,7 @@ def test_a_record_has_what_makes_it_evidence(study, good):
     assert [r["select"] for r in records] == ["validation-no-refit", "validation"]
     for record in records:
         assert record["key"] == record_key(record)
-        assert record["config"] == asdict(replace(SMALL, max_epochs=25))
+        assert record["config"] == described(replace(SMALL, max_epochs=25))
         assert set(record["metrics"]) == {"HR@10", "NDCG@10", "HR@10/full", "NDCG@10/full"}
         assert {"data_source", "parameters", "seconds", "epochs", "device"} <= set(record)
         assert {"versions", "machine", "source", "time"} <= set(record)

@@ -81,3 +81,18 @@ def test_miscalibration_is_zero_for_the_same_mixture_and_as_by_hand_else():
     # History half and half, list all of the first genre.
     assert found[1] == pytest.approx(entropy([0.5, 0.5], [0.995, 0.005]))
     assert np.isnan(found[3])
+
+
+def test_a_user_with_nothing_left_has_an_empty_list_and_no_value():
+    """Not one that counts as a perfect or a worst list; and the other users keep theirs."""
+    consumed = [[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
+    split = split_of(consumed)
+    found = lists.top_lists(Fixed(np.ones((3, 4))), split, 30, CPU)
+    assert (found[0] == ABSENT).all() and (found[2, 1:] == ABSENT).all()
+    assert lists.coverage(found, 4) == 0.75 and lists.coverage(found[:1], 4) == 0
+    vectors, genres = np.eye(4), np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
+    histories = membership(np.array([[0, 1, 2, 3]] * 3), 4)
+    diversity = lists.intra_list_diversity(vectors, found)
+    calibration = lists.miscalibration(genres, histories, membership(found, 4))
+    assert np.isnan(diversity).tolist() == [True, False, True]  # one item is no pair
+    assert np.isnan(calibration).tolist() == [True, False, False]

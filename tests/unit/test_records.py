@@ -287,6 +287,14 @@ def test_values_of_single_users_come_back_to_three_digits(store, tmp_path):
 # --- records from elsewhere ----------------------------------------------------------------------
 
 
+def test_ranks_files_without_a_row_take_the_next_one(store):
+    """What is left where the records of a table were taken out: parquet knows no type of empty."""
+    store.append(made(0), *ranks_of(0))
+    pq.write_table(pq.read_table(store.ranks_path).slice(0, 0), store.ranks_path)
+    assert store.append(made(1), *ranks_of(1))
+    assert list(store.ranks(store.keys())) == [record_key(made(1))]
+
+
 def test_merging_adds_what_is_not_here_with_its_ranks(store, tmp_path):
     other = Store(TABLE, tmp_path / "elsewhere")
     store.append(made(0), *ranks_of(0))

@@ -1,15 +1,20 @@
 """Table 3: lists of kept and retrained models are the same, and the record says what was done."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from replication import cli, data, paths
-from replication.papers.amp_cf import experiments, lists
+from replication.compare import load_published, published_values
+from replication.metrics import taste_distance as tdd
+from replication.page import Study
+from replication.papers.amp_cf import experiments, lists, readings
 from replication.papers.amp_cf.model import AMPConfig
+from replication.papers.amp_cf.pages import table3
 from replication.records import Store
+from replication.training import described
 
 CPU = torch.device("cpu")
 JOB = experiments.Run("ml-100k", "loo-random", "amp-2", 0)
@@ -30,7 +35,7 @@ def study(tmp_path, monkeypatch, make_tiny):
     forget()
     trial = JOB.address() | {
         "table": experiments.TUNING,
-        "config": asdict(SMALL),
+        "config": described(SMALL),
         "trial": 0,
         "metrics": {"HR@10": 0.5, "NDCG@10": 0.5},
     }
@@ -84,3 +89,125 @@ def test_the_command_line_runs_and_prints_it(study, capsys):
 def test_only_the_main_cells_under_loo_random_are_in_it():
     assert {cell.protocol for cell in lists.grid()} == {"loo-random"}
     assert {cell.table for cell in lists.grid()} == {lists.TABLE3}
+
+
+# --- readings ----------------------------------------------------------------------------------
+
+
+def test_a_record_holds_every_reading_and_the_measures_without_centring(study):
+    record, _ = measured(study)
+    found = record["metrics"]
+    for column, own in readings.READINGS.items():
+        # As printed, in the space of the table, is the table's own number.
+        plain = found[readings.metric(column, "as printed", "centred")]
+        assert plain == pytest.approx(found[column], rel=1e-9)
+        other = found[readings.metric(column, "as printed", "uncentred")]
+        assert other == found[f"{column}/uncentred"] != plain
+        for name in own:
+            for space in readings.SPACES.values():
+                assert found[readings.metric(column, name, space)] > 0
+
+
+def test_readings_against_numbers_worked_out_by_hand():
+    """p = (3/4, 1/4) and q = (1/4, 3/4): each divergence from the middle is
+    0.75 ln 1.5 + 0.25 ln 0.5 with signs, 0.75 ln 1.5 + 0.25 ln 2 without."""
+    p, q = np.array([[0.75, 0.25]]), np.array([[0.25, 0.75]])
+    found = readings.measured(np.log(p) + 5, np.log(q) + 5, "centred")
+    signed = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    absolute = 0.75 * np.log(1.5) + 0.25 * np.log(2.0)
+    hellinger = np.sqrt(1 - np.sqrt(0.75))
+
+    def of(column, name):
+        return found[readings.metric(column, name, "centred")]
+
+    assert of("JS", "as printed") == pytest.approx(np.sqrt(signed))
+    assert of("JS", "logarithm of base 2") == pytest.approx(np.sqrt(signed / np.log(2)))
+    assert of("JS", "without the root") == pytest.approx(signed)
+    assert of("JS", "absolute terms") == pytest.approx(np.sqrt(absolute))
+    assert of("JS", "similarities") == pytest.approx(np.sqrt(signed))  # mirrored, here the same
+    assert of("Hellinger", "as printed") == pytest.approx(hellinger)
+    assert of("Hellinger", "squared, in percent") == pytest.approx(100 * hellinger**2)
+    # Distances of rounding size below zero have no root and no logarithm.
+    edge = readings.measured(np.array([[-1e-16, 0.5]]), np.array([[0.2, 0.4]]), "centred")
+    assert all(np.isfinite(value) for value in edge.values())
+
+
+def test_a_space_without_centring_keeps_an_item_that_nobody_consumed_at_zero(make_tiny):
+    """Two ways to the same components: exact for a small matrix, ARPACK for a large one."""
+    for users, items in ((40, 60), (150, 140)):
+        data_ = make_tiny(n_users=users, n_items=items, per_user=6)
+        split = experiments.make_split(data_, "loo-random", 0).refit()
+        dense = np.zeros((split.n_items, split.n_users))
+        dense[split.train_items, split.train_users] = 1
+        plain = tdd.principal_components(split, 100, centred=False)
+        centred = tdd.principal_components(split, 100)
+        silent = np.bincount(split.train_items, minlength=split.n_items) == 0
+        assert np.abs(plain[silent]).max(initial=0) < 1e-5
+        size = np.linalg.svd(dense, compute_uv=False)[: plain.shape[1]]
+        assert np.linalg.norm(plain, axis=0) == pytest.approx(size, abs=1e-3)
+        assert np.abs(centred.mean(0)).max() < 1e-5 < np.abs(plain.mean(0)).max()
+
+
+def planted(reading: str, factor: float, other: str = "as printed") -> Study:
+    """Records on which one reading of JS, times a factor, gives exactly what is printed."""
+    rows = ("NCF", "AMP-2", "AMP-4", "AISP-2")
+    published = load_published("amp_cf")
+    values = published_values(published)
+    records = []
+    for row in rows:
+        printed = {name: values["table3", row, "pinterest", name] for name in lists.METRICS}
+        metrics = {}
+        for space in readings.SPACES.values():
+            for column, own in readings.READINGS.items():
+                for place, name in enumerate(own):
+                    noise = 1 + 0.4 * np.sin(7 * place + len(row) * len(space))
+                    metrics[readings.metric(column, name, space)] = 0.05 * noise
+        metrics[readings.metric("JS", reading, "uncentred")] = printed["JS"] / factor
+        metrics[readings.metric("Hellinger", other, "uncentred")] = printed["Hellinger"]
+        metrics |= {name: metrics[readings.metric(name, "as printed", "centred")]
+                    for name in lists.METRICS}  # fmt: skip
+        metrics |= {f"{name}/uncentred": metrics[name] / 2 for name in lists.METRICS}
+        records.append(
+            {"key": row, "table": lists.TABLE3, "row": row, "dataset": "pinterest",
+             "protocol": "loo-random", "variant": "", "select": "validation", "seed": 0,
+             "config": {}, "data_hash": "d", "metrics": metrics, "time": ""}
+        )  # fmt: skip
+    return Study(lists.TABLE3, "stored", "validation", records, {}, published, lists.grid())
+
+
+@pytest.mark.parametrize("factor", [1.0, 30.0])
+def test_the_reading_that_made_the_printed_numbers_is_found(factor):
+    """Planted: root by cluster without centring. Its line has the factor, no spread and slope 1;
+    where the factor is 1 its size fits, and with it the pair comes first."""
+    study = planted("root by cluster, then summed", factor)
+    frame = table3.readings_table(study, "JS")
+    line = frame.loc[("root by cluster, then summed", "uncentred")]
+    assert line.tolist() == [f"{factor:.3g}", "1.00", "+1.00"]
+    others = frame["largest over smallest"].drop(line.name).astype(float)
+    assert others.min() > 1.05
+    text = table3.established(study)
+    assert ("root by cluster, then summed (uncentred)" in text.split("None leaves")[0]) is (
+        factor == 1.0
+    )
+    first = table3.pairs_table(study).reset_index().iloc[0]
+    found = (first["JS"], first["Hellinger"], first["PCA"])
+    assert (found == ("root by cluster, then summed", "as printed", "uncentred")) is (factor == 1.0)
+
+
+def test_without_centring_is_said_with_the_order_of_the_models():
+    study = planted("as printed", 1.0)
+    frame = table3.uncentred(study)
+    assert set(frame["ratio"]) == {"0.50"}
+    assert set(frame["rank correlation of the models"]) == {"+1.00"}
+    assert table3.effect_uncentred(study).startswith("JS without centring: 0.50 times on pinterest")
+
+
+def test_records_from_before_the_readings_are_pending_not_wrong():
+    study = planted("as printed", 1.0)
+    old = {k: v for k, v in study.records[0]["metrics"].items() if "/" not in k}
+    mixed = [study.records[0] | {"key": "old", "seed": 1, "metrics": old}, *study.records]
+    frame = table3.uncentred(replace(study, records=mixed))
+    assert set(frame["models"]) == {"3"}
+    none = replace(study, records=[r | {"metrics": old} for r in study.records])
+    assert "Pending" in table3.established(none)
+    assert table3.effect_uncentred(none) == "pending"

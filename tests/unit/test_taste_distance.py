@@ -187,3 +187,39 @@ def test_fit_finds_the_factor_and_the_power():
     assert found["spread"] == pytest.approx(8**0.5)
     right = readings.fit(measured, {row: 3 * value for row, value in measured.items()})
     assert right == pytest.approx({"factor": 3, "spread": 1, "slope": 1})
+
+
+def test_every_user_and_item_at_the_edge_has_a_defined_distance():
+    """A history of one item, none at all, a list that is short or empty, an item of nobody.
+
+    Goes red if one of them makes another user's value, or a defined one of its own, NaN.
+    """
+    histories = [[0], [0, 1, 2], [], [3, 4], [5]]
+    users = np.repeat(np.arange(5), [len(own) for own in histories])
+    split = split_of(users, np.concatenate(histories).astype(np.int64), 5, 8)  # 6 and 7: nobody's
+    space = tdd.taste_space(split, clusters=4)
+    lists = np.full((5, 30), ABSENT)
+    lists[0, :2], lists[1, :7], lists[2, :3], lists[3, :1] = [6, 7], range(1, 8), range(3), [7]
+    both = [
+        tdd.taste_distributions(space, items)
+        for items in (tdd.membership(lists, split.n_items), tdd.history(split))
+    ]
+    np.testing.assert_allclose(both[1][0], softmax(space.distances[0]))  # the one item
+    for distance, most in ((tdd.jensen_shannon_printed, LIMIT), (tdd.hellinger_printed, 1)):
+        found = distance(*both)
+        assert np.isnan(found).tolist() == [False, False, True, False, True]
+        assert ((found[[0, 1, 3]] >= 0) & (found[[0, 1, 3]] <= most)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_clusters_that_stay_empty_leave_a_space():
+    """Twelve items of two kinds make two different vectors, which cannot fill five clusters."""
+    users, items = np.nonzero(np.kron(np.eye(2), np.ones((4, 6))))  # 8 users, 12 items
+    split = split_of(users, items, 8, 12)
+    space = tdd.taste_space(split, clusters=5)
+    assert len(np.unique(space.labels)) == 2 and space.distances.shape == (12, 5)
+    assert np.isfinite(space.distances).all()
+    consumed = tdd.taste_distributions(space, tdd.history(split))
+    np.testing.assert_allclose(consumed.sum(1), 1)
+    across = tdd.jensen_shannon_printed(consumed[:1], consumed[-1:])
+    assert across > 0.01 > tdd.jensen_shannon_printed(consumed[:1], consumed[1:2])

@@ -22,6 +22,7 @@ from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
 from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
 from replication.metrics.ranking import summary
+from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
@@ -79,6 +80,12 @@ def trial_config(model: str, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
+def _restored(start: Any, values: Record) -> Any:
+    """A configuration of the kind of ``start`` from what ``described`` left in a record."""
+    known = {f.name: values[f.name] for f in fields(start) if f.name in values}
+    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
 def _limited(config: Any, of_model: int | None, of_data: int | None) -> Any:
     """A configuration that trains, and pretrains, no longer than is allowed."""
     limits = [n for n in (config.max_epochs, of_model, of_data) if n is not None]
@@ -99,7 +106,12 @@ def tuned_config(model: str, dataset: str) -> Any:
     config = known.start
     if known.draw is not None and trials:
         best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
-        config = trial_config(model, best["trial"])
+        # A trial may have had fewer epochs than the configuration that it tried.
+        full = trial_config(model, best["trial"])
+        epochs = {
+            n: getattr(full, n) for n in ("max_epochs", "pretrain_epochs") if hasattr(full, n)
+        }
+        config = replace(_restored(config, best["config"]), **epochs)
     if known.trained:
         config = _limited(config, known.max_epochs, MAX_EPOCHS.get(dataset))
     return config
@@ -120,6 +132,7 @@ class Variant:
         rides_along: measured in the same run as the main cell, from the same training.
         ties: who wins a tie with the held-out item: the other ("against" the model), the
             held-out item ("for" it), or the larger item index ("index").
+        seeds: how many runs a cell needs; None: as many as the model's main cells.
     """
 
     text: str
@@ -131,6 +144,7 @@ class Variant:
     split: tuple[tuple[str, Any], ...] = ()
     rides_along: bool = False
     ties: str = "against"
+    seeds: int | None = None
 
 
 _SMALL = (("ml-latest-small", "loo-random"),)
@@ -192,6 +206,16 @@ VARIANTS = {
         rides_along=True,
         ties="index",
     ),
+} | {
+    name: Variant(
+        level.text,
+        tuple((dataset, ablations.PROTOCOL) for dataset in level.datasets),
+        level.models,
+        changes=level.changes,
+        from_start=level.from_start,
+        seeds=level.seeds,
+    )
+    for name, level in ablations.LEVELS.items()
 }
 # MostPop on the NCF authors' split as Rendle et al. (RecSys 2020) publish it: the oracle.
 ORACLE = {"HR@10": 0.4535, "NDCG@10": 0.2543}
@@ -220,7 +244,8 @@ def grid(select: str = "validation", variant: str = "") -> list[Cell]:
         for dataset, protocol in spec.cells:
             for model in spec.models:
                 chosen = "none" if row(model).deterministic else spec.select
-                needed = 1 if row(model).deterministic and variant != "redraw" else row(model).seeds
+                seeds = spec.seeds or row(model).seeds
+                needed = 1 if row(model).deterministic and variant != "redraw" else seeds
                 cells.append(
                     Cell(TABLE2, row_name(model), dataset, protocol, chosen, variant, needed)
                 )
@@ -383,15 +408,16 @@ def run(
 
     if job.select == "test":
         chosen = phase("selection", refit, select_on="test")
-        extra = extras(chosen, chosen.curve.best, chosen.seconds)
+        extra = extras(chosen, chosen.curve.best, chosen.seconds + chosen.preparation)
         best = {"HR@10/best": max(chosen.curve.hr), "NDCG@10/best": max(chosen.curve.ndcg)}
         results = [finished(chosen.model, extra | {"metrics": best})]
     else:
         chosen = phase("selection", split, select_on="validation")
         epochs = chosen.curve.best
-        without = extras(chosen, epochs, chosen.seconds)
+        without = extras(chosen, epochs, chosen.seconds + chosen.preparation)
         final = phase("refit", refit, select_on=None, epochs=epochs)
-        extra = without | {"seconds": round(chosen.seconds + final.seconds, 2)}
+        more = final.seconds + final.preparation
+        extra = without | {"seconds": round(without["seconds"] + more, 2)}
         results = [
             finished(final.model, extra),
             finished(chosen.model, without, select=VALIDATION_NO_REFIT),
@@ -439,7 +465,7 @@ def config_of(record: Record) -> Any:
     start, values = row(job.model).start, dict(record["config"])
     if (values.pop("base", None) or {}) != job.base_config().get("base", {}):
         raise ReplicationError(f"the record {record['key']} re-ranks a base that is not tuned so")
-    return type(start)(**{f.name: values[f.name] for f in fields(start) if f.name in values})
+    return _restored(start, values)
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
@@ -525,7 +551,8 @@ def plan(
     for dataset, protocol in chosen:
         for model in models or MODELS:
             one_is_enough = row(model).deterministic and variant != "redraw"
-            needed = 1 if one_is_enough else (seeds or row(model).seeds)
+            wanted = (spec.seeds if spec else None) or row(model).seeds
+            needed = 1 if one_is_enough else (seeds or wanted)
             jobs += [Run(dataset, protocol, model, seed, select, variant) for seed in range(needed)]
     return jobs
 
@@ -634,7 +661,7 @@ def tune(
                 "metrics": {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]},
                 "epochs": result.curve.best,
                 "epochs_run": len(result.curve.epoch),
-                "seconds": round(result.seconds, 2),
+                "seconds": round(result.seconds + result.preparation, 2),
             }
         else:
             started = time.perf_counter()

@@ -17,7 +17,7 @@ import torch
 from replication.compare import Cell
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
-from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf import experiments, readings, tastes
 from replication.papers.amp_cf.experiments import Run, data_for, trained
 from replication.records import Record, Store, provenance, record_key
 from replication.training import resolve_device
@@ -29,9 +29,10 @@ SPACE_SEEDS = 5  # of PCA and K-means: the first is Table 3's, all give its spre
 
 
 @lru_cache(maxsize=2 * SPACE_SEEDS)
-def space_for(dataset: str, protocol: str, seed: int) -> tdd.TasteSpace:
+def space_for(dataset: str, protocol: str, seed: int, centred: bool = True) -> tdd.TasteSpace:
     """The taste space of all interactions but the test items."""
-    return tdd.taste_space(experiments.split_for(dataset, protocol).refit(), seed)
+    split = experiments.split_for(dataset, protocol).refit()
+    return tdd.taste_space(split, seed, centred=centred)
 
 
 def address(job: Run) -> Record:
@@ -64,6 +65,12 @@ def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[st
     for name in METRICS:
         means = [np.nanmean(space[name]) for space in spaces]
         metrics[f"{name}/sd over spaces"] = float(np.std(means, ddof=1))
+    for centred in (True, False):
+        space = space_for(job.dataset, job.protocol, 0, centred)
+        mean_of = [tdd.mean_over_items(items, space.distances) for items in (recommended, consumed)]
+        metrics |= readings.measured(mean_of[0], mean_of[1], readings.SPACES[centred])
+    for name in METRICS:
+        metrics[f"{name}/uncentred"] = metrics[readings.metric(name, "as printed", "uncentred")]
     metrics["coverage"] = list_metrics.coverage(lists, split.n_items)
     values["diversity"] = list_metrics.intra_list_diversity(
         space_for(job.dataset, job.protocol, 0).vectors, lists
@@ -71,9 +78,12 @@ def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[st
     if "genres" in data.item_features:
         genres = list_metrics.genre_shares(data.item_features["genres"])  # [I, G]
         values["miscalibration"] = list_metrics.miscalibration(genres, consumed, recommended)
-    for name in ("diversity", "miscalibration"):
-        if name in values:
-            metrics[name] = float(np.nanmean(values[name]))
+    for kind, label in tastes.labels(data, space_for(job.dataset, job.protocol, 0)).items():
+        shares = tastes.shares(consumed, label), tastes.shares(recommended, label)
+        listed = tastes.parts(*shares, tastes.MINORITY[kind])
+        values |= {f"{kind}/{part}": value for part, value in listed.items()}
+    for name in sorted(values.keys() - set(METRICS)):
+        metrics[name] = float(np.nanmean(values[name]))
     return address(job) | {"metrics": metrics, "device": device.type} | provenance(), values
 
 

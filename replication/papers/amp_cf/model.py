@@ -8,6 +8,7 @@ Shapes: B users in a batch, C candidate items a user, r personas, d dimensions, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from replication.errors import ReplicationError
-from replication.training import RankingConfig
+from replication.training import RankingConfig, later
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "gelu": F.gelu}
+_CATALOGUE_BLOCK = 512  # items that a network scores at once: 34 MB for 128 users, 2 personas
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,17 @@ class AMPConfig(RankingConfig):
     # likelihood and the batch sum of the entropies.
     entropy_reduction: str = "mean"  # or "sum"
     negative_entropy: str = "sum"  # over the negatives, as printed; released: "mean"
+    # s and s_a, Section 3: dot products, or "small neural networks with non-linear activations";
+    # the two references there are those of ELU and GELU, and both similarities are replaced.
+    similarity: str = later("dot")  # or "elu", "gelu"
+    similarity_hidden: int = later(64)  # hidden units of each network; ours (= d), none is printed
 
     def __post_init__(self) -> None:
         for name, known in (
             ("likelihood", ("softmax", "printed")),
             ("entropy_reduction", ("mean", "sum")),
             ("negative_entropy", ("sum", "mean")),
+            ("similarity", ("dot", *ACTIVATIONS)),
         ):
             if getattr(self, name) not in known:
                 raise ReplicationError(
@@ -63,7 +72,7 @@ class Scores(NamedTuple):
     score: Tensor  # [B, C], y of Eq. 1
     attention: Tensor  # [B, C, r], a: one row sums to 1
     log_attention: Tensor  # [B, C, r]
-    similarity: Tensor  # [B, C, r], dot product of each persona with the item
+    similarity: Tensor  # [B, C, r], s of each persona and the item
 
 
 class Explanation(NamedTuple):
@@ -74,8 +83,31 @@ class Explanation(NamedTuple):
     claimed: Tensor  # [h'] those history items that the same persona claims, strongest first
 
 
+class SimilarityNetwork(nn.Module):
+    """A network with one hidden layer on two vectors side by side: w . f(W [left; right] + b) + c.
+
+    The paper prints nothing but the activations f; the rest is NCF's tower (He et al. 2017,
+    Section 3.3) at its smallest.
+    """
+
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.left = nn.Linear(width, hidden)  # W is taken apart: the layer is linear
+        self.right = nn.Linear(width, hidden, bias=False)
+        self.out = nn.Linear(hidden, 1)
+        for layer in (self.left, self.right, self.out):
+            nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(self.left.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """[...] similarities of left [..., n] and right [..., n], whose other sizes broadcast."""
+        return self.out(self.activation(self.left(left) + self.right(right))).squeeze(-1)
+
+
 class AMP(nn.Module):
-    """AMP-CF with dot products for both similarities, as in the paper's implementation."""
+    """AMP-CF; both similarities are dot products unless the configuration says otherwise."""
 
     def __init__(self, n_users: int, n_items: int, config: AMPConfig) -> None:
         super().__init__()
@@ -94,19 +126,28 @@ class AMP(nn.Module):
             self.item_bias = nn.Parameter(torch.zeros(n_items))  # b
         if config.user_bias:
             self.user_bias = nn.Parameter(torch.zeros(n_users))
+        if config.similarity != "dot":
+            shape = config.similarity_hidden, config.similarity
+            self.similarity_network = SimilarityNetwork(d, *shape)  # s
+            if r > 1:
+                inside = config.attention_dimension if self.has_projections else d
+                self.affinity_network = SimilarityNetwork(inside, *shape)  # s_a
 
     @property
     def has_projections(self) -> bool:
         """One persona gets all the attention, so that projections would do nothing."""
         return self.config.attention_projections and self.config.personas > 1
 
-    def attend(self, personas: Tensor, items: Tensor) -> Scores:
+    def attend(self, personas: Tensor, items: Tensor, by_persona: bool = True) -> Scores:
         """Score items without biases.
 
         Args:
             personas: [B, r, d].
             items: [B, C, d], or [I, d] shared by all users.
+            by_persona: whether ``similarity`` is needed; networks leave it empty if not.
         """
+        if self.config.similarity != "dot":
+            return self._attend_by_network(personas, items, by_persona)
         queries = personas
         if self.has_projections:
             # psi . phi = (u A^u) . (v A^v) = (u A^u A^v^T) . v: projecting the r personas rather
@@ -121,10 +162,27 @@ class AMP(nn.Module):
         score = (attention * similarity).sum(-1)  # [B, C]
         return Scores(score, attention, log_attention, similarity)
 
-    def forward(self, users: Tensor, items: Tensor) -> Scores:
+    def _attend_by_network(self, personas: Tensor, items: Tensor, by_persona: bool) -> Scores:
+        """``attend`` with networks for s and s_a."""
+        each, item = personas[:, None], items[..., None, :]  # [B, 1, r, d], [B or none, C, 1, d]
+        if self.config.personas > 1:
+            psi, phi = each, item
+            if self.has_projections:
+                psi, phi = each @ self.attention_user, item @ self.attention_item
+            affinity = self.affinity_network(psi, phi)  # [B, C, r], s_a
+        else:
+            affinity = each.new_zeros(len(personas), items.shape[-2], 1)
+        log_attention = F.log_softmax(affinity, dim=-1)
+        attention = log_attention.exp()  # [B, C, r], a
+        mixture = attention @ personas  # [B, C, d], x: a network is not linear in it
+        score = self.similarity_network(mixture, items)  # [B, C]
+        similarity = self.similarity_network(each, item) if by_persona else score.new_empty(0)
+        return Scores(score, attention, log_attention, similarity)
+
+    def forward(self, users: Tensor, items: Tensor, by_persona: bool = True) -> Scores:
         """Eq. 1 for users [B] and their candidate items [B, C]."""
         personas = self.personas[users].unflatten(1, (self.config.personas, -1))  # [B, r, d]
-        scores = self.attend(personas, self.items[items])
+        scores = self.attend(personas, self.items[items], by_persona)
         return scores._replace(score=scores.score + self._bias(users, items))  # Eq. 1
 
     def _bias(self, users: Tensor, items: Tensor | None) -> Tensor | float:
@@ -139,13 +197,16 @@ class AMP(nn.Module):
     @torch.no_grad()
     def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores [B, C] of candidate items [B, C] for users [B]."""
-        return self(users, items).score
+        return self(users, items, by_persona=False).score
 
     @torch.no_grad()
     def score_all(self, users: Tensor) -> Tensor:
         """Scores [B, I] of the whole catalogue for users [B]."""
         personas = self.personas[users].unflatten(1, (self.config.personas, -1))
-        return self.attend(personas, self.items).score + self._bias(users, None)
+        # A network's hidden units are [B, I, r, hidden]: too much for all items at once.
+        block = len(self.items) if self.config.similarity == "dot" else _CATALOGUE_BLOCK
+        scores = [self.attend(personas, some, False).score for some in self.items.split(block)]
+        return torch.cat(scores, dim=1) + self._bias(users, None)
 
     def loss(self, users: Tensor, items: Tensor) -> Tensor:
         """Eq. 2, averaged over the batch.
@@ -155,7 +216,7 @@ class AMP(nn.Module):
             items: [B, 1 + |N|], the positive first.
         """
         c = self.config
-        scores = self(users, items)
+        scores = self(users, items, by_persona=False)
         y = scores.score
         if c.likelihood == "softmax":
             negative_log_likelihood = -F.log_softmax(y, dim=1)[:, 0]  # [B]
@@ -181,9 +242,14 @@ class AMP(nn.Module):
 
         The same derivative that autograd would take, written out: it touches only the batch's
         rows of the tables in place of allocating dense gradients, and takes half as many kernels.
-        ``tests/models/test_amp.py`` holds the two equal.
+        ``tests/models/test_amp.py`` holds the two equal. Networks are left to autograd.
         """
         c = self.config
+        if c.similarity != "dot":
+            with torch.enable_grad():
+                mean = self.loss(users, items)
+            mean.backward()
+            return mean.detach()
         r, batch, width = c.personas, *items.shape
         flat = items.reshape(-1)
         personas = self.personas.index_select(0, users).unflatten(1, (r, -1))  # [B, r, d]

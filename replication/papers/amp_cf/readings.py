@@ -13,7 +13,8 @@ Every reading takes the mean distances of the list and of the history, both [U, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from scipy import special
@@ -21,6 +22,7 @@ from scipy import special
 from replication.metrics.taste_distance import hellinger_printed, jensen_shannon_printed
 
 Reading = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Place = TypeVar("Place", bound=Hashable)  # a row of a table, or a row and a data set
 
 
 def _softmax(mean: np.ndarray, sharper: float = 1.0) -> np.ndarray:
@@ -96,12 +98,37 @@ READINGS: dict[str, dict[str, Reading]] = {
 }
 
 
+SPACES = {True: "centred", False: "uncentred"}  # the PCA behind the distances
+
+
+def metric(column: str, name: str, space: str) -> str:
+    """What a record of Table 3 calls the mean of a reading over users."""
+    return f"reading/{space}/{column}/{name}"
+
+
+def measured(recommended: np.ndarray, consumed: np.ndarray, space: str) -> dict[str, float]:
+    """The mean over users of every reading, by its name in a record.
+
+    Args:
+        recommended, consumed: [U, K] mean cosine distances of each user's list and history from
+            the means of the clusters, NaN for a user without either.
+        space: of ``SPACES``.
+    """
+    # A single item at the mean of its cluster can be at -1e-16, which has no root.
+    d, t = np.maximum(recommended, 0.0), np.maximum(consumed, 0.0)
+    return {
+        metric(column, name, space): float(np.nanmean(reading(d, t)))
+        for column, own in READINGS.items()
+        for name, reading in own.items()
+    }
+
+
 def ratio_bounds() -> tuple[float, float]:
     """The least and the largest JS / Hellinger, both as printed, of any two distributions."""
     return float(np.sqrt(np.log(2))), 1.0
 
 
-def fit(measured: Mapping[str, float], printed: Mapping[str, float]) -> dict[str, float]:
+def fit(measured: Mapping[Place, float], printed: Mapping[Place, float]) -> dict[str, float]:
     """How the values of a reading relate to the printed ones, over the rows that both have.
 
     Returns:

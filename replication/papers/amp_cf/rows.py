@@ -93,11 +93,11 @@ def draw_amp(rng: np.random.Generator) -> dict[str, Any]:
     return changes | {"alpha": alpha, "lambda_p": lambda_p, "lambda_n": lambda_n}
 
 
-def _amp(personas: int, name: str) -> Row:
+def _amp(personas: int, name: str, dimension: int = AMPConfig.dimension) -> Row:
     # One persona (matrix factorisation) has no attention: the weights in Eq. 2 do nothing.
     return Row(
         name,
-        AMPConfig(personas=personas),
+        AMPConfig(personas=personas, dimension=dimension),
         lambda split, config, seed, device: AMP(split.n_users, split.n_items, config),
         draw_amp if personas > 1 else draw_training,
     )
@@ -240,16 +240,22 @@ ROWS: dict[str, Row] = {
 
 
 def row(model: str) -> Row:
-    """The row of a model name; ``amp-N`` is known for every N.
+    """The row of a model name; ``amp-N`` is known for every N personas.
+
+    So is ``mf-N``, matrix factorisation with vectors of N dimensions.
 
     Raises:
         ReplicationError: unknown name.
     """
     if model in ROWS:
         return ROWS[model]
-    found = re.fullmatch(r"amp-([1-9]\d?)", model)
+    found = re.fullmatch(r"amp-([1-9]\d?)|mf-([1-9]\d{0,3})", model)
     if not found:
         raise ReplicationError(
-            f"unknown model {model!r}; known are {', '.join(ROWS)} and amp-N for N personas"
+            f"unknown model {model!r}; known are {', '.join(ROWS)}, amp-N for N personas and mf-N "
+            "for N dimensions"
         )
-    return _amp(int(found[1]), model.upper())
+    personas, dimension = found.groups()
+    if dimension:
+        return _amp(1, model.upper(), int(dimension))
+    return _amp(int(personas), model.upper())

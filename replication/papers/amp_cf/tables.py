@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from replication.compare import METRICS
 from replication.errors import ReplicationError
-from replication.papers.amp_cf import experiments, lists
+from replication.papers.amp_cf import (
+    experiments,
+    explanations,
+    figure2,
+    lists,
+    planted,
+    users,
+)
 from replication.papers.common import Table
 from replication.records import Record, Store
 
@@ -30,6 +37,31 @@ TABLES = {
     lists.TABLE3: Table(
         lambda select, variant: lists.grid(), lambda variant: lists.METRICS, lists.rerun
     ),
+    explanations.TABLE: Table(
+        lambda select, variant: explanations.grid(variant),
+        lambda variant: explanations.METRICS,
+        explanations.rerun,
+        explanations.run,
+    ),
+    planted.TABLE: Table(
+        lambda select, variant: planted.grid(),
+        lambda variant: planted.METRICS,
+        planted.rerun,
+        planted.run,
+        lambda dataset, protocol: planted.planted(dataset)[0],
+    ),
+    figure2.TABLE: Table(
+        lambda select, variant: figure2.grid(),
+        lambda variant: figure2.METRICS,
+        figure2.rerun,
+        figure2.run,
+    ),
+    users.TABLE: Table(
+        lambda select, variant: users.grid(),
+        lambda variant: users.METRICS,
+        users.rerun,
+        users.run,
+    ),
 }
 
 
@@ -44,6 +76,12 @@ def run(
     device: str,
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
+    own = TABLES[table].run
+    if own is not None:
+        if protocols or variant or select != "validation":
+            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
+        yield from own(datasets, models, seeds, device)
+        return
     if table == experiments.TABLE1:
         given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
         for name, value in given.items():

@@ -19,7 +19,7 @@ TABLES = {
         partial(experiments.grid, name),
         lambda variant: METRICS,
         experiments.rerun,
-        experiments.derived,
+        derive=experiments.derived,
     )
     for name in (experiments.TABLE1, experiments.TABLE2)
 } | {

@@ -79,8 +79,12 @@ def headline(study: Study) -> str:
 
 def _against_simple(proof: Evidence) -> str:
     """The best AMP beside the simple models, in one sentence; empty where none was run."""
-    adjusted = {p: v for p, v in proof.adjusted(claims.comparisons(proof)).items()
-                if p.b in claims.SIMPLE}  # fmt: skip
+    adjusted = {
+        p: v
+        for p, v in proof.adjusted(claims.comparisons(proof)).items()
+        if p.b in claims.SIMPLE
+        and p == claims.pair(proof, claims.BEST, p.b, p.dataset, p.protocol, p.metric)
+    }
     if not adjusted:
         return ""
     won: list[float] = []

@@ -12,9 +12,11 @@ from replication.claims import Comparison, Evidence
 from replication.compare import PairedTest, cells, interval, number, published_values
 from replication.page import Study
 from replication.papers.amp_cf import claims, lists
-from replication.papers.amp_cf.readings import ratio_bounds
+from replication.papers.amp_cf import readings as read
+from replication.papers.amp_cf.readings import READINGS, SPACES, fit, ratio_bounds
 
 PENDING = "Pending: no lists are measured yet."
+READINGS_PENDING = "Pending: the readings are not measured on these lists yet."
 JS_LIMIT = float(np.sqrt(np.log(2)))  # of the root of a mean of two KL divergences from the middle
 
 
@@ -33,7 +35,12 @@ def _means(study: Study) -> dict[tuple[str, str], dict[str, float]]:
     found = {}
     for cell, runs in cells(study.grid, study.records):
         if runs:
-            names = list(dict.fromkeys(name for run in runs.values() for name in run["metrics"]))
+            # What was measured in every run: older records may lack what was added later.
+            names = [
+                n
+                for n in runs[min(runs)]["metrics"]
+                if all(n in r["metrics"] for r in runs.values())
+            ]
             found[cell.row, cell.dataset] = {
                 name: float(np.mean([run["metrics"][name] for run in runs.values()]))
                 for name in names
@@ -44,12 +51,11 @@ def _means(study: Study) -> dict[tuple[str, str], dict[str, float]]:
 def _against_single(study: Study) -> dict[Comparison, tuple[PairedTest, float]]:
     """Each AMP-r against one vector, on the Hellinger distance: the test and Holm's p-value."""
     proof = Evidence(study.table, study.records, study.ranks, study.published, study.grid)
-    family = [
-        Comparison(row, claims.SINGLE, dataset, "loo-random", "Hellinger")
-        for dataset in datasets(study)
-        for row in claims.PERSONAS
-    ]
-    return {pair: (proof.test(pair), p) for pair, p in proof.adjusted(family).items()}
+    return {
+        pair: (proof.test(pair), p)
+        for pair, p in proof.adjusted(claims.comparisons(proof)).items()
+        if isinstance(pair, Comparison) and (pair.b, pair.metric) == (claims.SINGLE, "Hellinger")
+    }
 
 
 def headline(study: Study) -> str:
@@ -143,6 +149,159 @@ def scales(study: Study) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
     return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
+def _read(study: Study) -> dict[tuple[str, str, str], dict[tuple[str, str], float]]:
+    """(space, column, reading) -> the measured mean of each model and data set that is printed."""
+    printed = set(_printed(study).index)
+    found: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
+    for place, values in _means(study).items():
+        for space in SPACES.values():
+            for column, own in READINGS.items():
+                for name in own:
+                    value = values.get(read.metric(column, name, space))
+                    if value is not None and place in printed:
+                        found.setdefault((space, column, name), {})[place] = value
+    return found
+
+
+def readings_table(study: Study, column: str) -> pd.DataFrame:
+    """How each reading of one column of Table 3 relates to the printed values."""
+    printed = _printed(study)[column].to_dict()
+    lines = []
+    for (space, of, name), values in _read(study).items():
+        if of == column:
+            found = fit(values, printed)
+            lines.append((name, space, found["factor"], found["spread"], found["slope"]))
+    if not lines:
+        return pd.DataFrame({"reading": [READINGS_PENDING]}).set_index("reading")
+    lines.sort(key=lambda line: abs(np.log(line[2])))
+    frame = pd.DataFrame(
+        [(name, space, f"{f:.3g}", f"{s:.2f}", f"{k:+.2f}") for name, space, f, s, k in lines],
+        columns=["reading", "PCA", "printed / measured", "largest over smallest", "slope"],
+    )
+    return frame.set_index(["reading", "PCA"])
+
+
+def _pairs(study: Study) -> list[tuple[float, float, str, str, str]]:
+    """(spread, factor, space, reading of JS, of Hellinger) of printed over measured JS / Hellinger.
+
+    The ratio of the two columns of one list depends little on the list, and so says most about
+    the formulas. Sorted: the pair that leaves the smallest spread comes first.
+    """
+    printed = _printed(study)
+    ratio = (printed["JS"] / printed["Hellinger"]).to_dict()
+    found, values = [], _read(study)
+    for space, column, name in values:
+        if column != "JS":
+            continue
+        for other in READINGS["Hellinger"]:
+            above, below = values[space, "JS", name], values[space, "Hellinger", other]
+            result = fit({place: above[place] / below[place] for place in above}, ratio)
+            found.append((result["spread"], result["factor"], space, name, other))
+    return sorted(found)
+
+
+def pairs_table(study: Study, count: int = 10) -> pd.DataFrame:
+    """The pairs of readings nearest to the printed JS / Hellinger, and the pair as printed."""
+    pairs = _pairs(study)
+    if not pairs:
+        return pd.DataFrame({"JS": [READINGS_PENDING]}).set_index("JS")
+    near = [pair for pair in pairs if 0.5 <= pair[1] <= 2][:count]
+    near += [pair for pair in pairs if pair[3:] == ("as printed", "as printed")]
+    frame = pd.DataFrame(
+        [(js, other, space, f"{f:.3g}", f"{spread:.2f}") for spread, f, space, js, other in near],
+        columns=["JS", "Hellinger", "PCA", "printed / measured ratio", "largest over smallest"],
+    )
+    return frame.set_index(["JS", "Hellinger"])
+
+
+def established(study: Study) -> str:
+    """What the readings settle and what they leave open, in words."""
+    printed, values = _printed(study), _read(study)
+    if not values:
+        return READINGS_PENDING
+    n = len(next(iter(values.values())))
+    texts = []
+    for column in lists.METRICS:
+        fits = {
+            (name, space): fit(own, printed[column].to_dict())
+            for (space, of, name), own in values.items()
+            if of == column
+        }
+        sized = [key for key, found in fits.items() if 0.5 <= found["factor"] <= 2]
+        plain = fits["as printed", "centred"]
+        best = min(fits, key=lambda key: fits[key]["spread"])
+        names = "; ".join(f"{name} ({space})" for name, space in sized) or "none"
+        texts.append(
+            f"The printed {column} is {plain['factor']:.3g} times what the printed formula gives "
+            f"on the lists measured here (geometric mean over {n} pairs of model and data "
+            f"set); of "
+            f"{len(fits)} readings, {len(sized)} come within a factor of two on average: {names}. "
+            f"None leaves less than a factor of {fits[best]['spread']:.2f} between the cell that "
+            f"is farthest above and the one farthest below ({best[0]}, {best[1]})."
+        )
+    pairs = _pairs(study)
+    sized_pairs = [pair for pair in pairs if 0.5 <= pair[1] <= 2]
+    as_printed = next(p for p in pairs if p[2:] == ("centred", "as printed", "as printed"))
+    texts.append(
+        f"Of {len(pairs)} pairs of readings, {len(sized_pairs)} give the printed ratio of the two "
+        f"columns within a factor of two on average; the formulas as printed leave a factor of "
+        f"{as_printed[1]:.3g} and a spread of {as_printed[0]:.2f} in it."
+    )
+    if sized_pairs:
+        spread, factor, space, js, other = sized_pairs[0]
+        texts.append(
+            f"The closest of them (JS {js}, Hellinger {other}, PCA {space}) leaves a factor of "
+            f"{factor:.3g} and a spread of {spread:.2f}."
+        )
+    texts.append(
+        "Established is that the printed formula of JS did not make the printed JS, and that no "
+        "factor on either column reconciles the two; a reading that fits is a possibility and no "
+        "more, since the lists, the space and the clusters behind the printed values are not known."
+    )
+    return " ".join(texts)
+
+
+def uncentred(study: Study) -> pd.DataFrame:
+    """JS and Hellinger with and without centring before the PCA, and the order of the models."""
+    frame = pd.DataFrame.from_dict(_means(study), orient="index")
+    lines = []
+    for dataset in datasets(study):
+        own = frame.xs(dataset, level=1)
+        for metric in lists.METRICS:
+            name = f"{metric}/uncentred"
+            if name in own and own[name].notna().sum() > 2:
+                both = own[[metric, name]].dropna()
+                order = stats.spearmanr(both[metric], both[name]).statistic
+                lines.append(
+                    {
+                        "data set": dataset,
+                        "measure": metric,
+                        "models": str(len(both)),
+                        "centred": number(both[metric].mean()),
+                        "not centred": number(both[name].mean()),
+                        "ratio": f"{(both[name] / both[metric]).mean():.2f}",
+                        "rank correlation of the models": f"{order:+.2f}",
+                    }
+                )
+    if not lines:
+        return pd.DataFrame({"data set": [READINGS_PENDING]}).set_index("data set")
+    return pd.DataFrame(lines).set_index(["data set", "measure"])
+
+
+def effect_uncentred(study: Study) -> str:
+    """What centring does to JS, in one sentence for another page; "pending" without records."""
+    frame = uncentred(study).reset_index()
+    if "ratio" not in frame:
+        return "pending"
+    own = frame[frame["measure"] == "JS"]
+    parts = [
+        f"{line['ratio']} times on {line['data set']} "
+        f"(rank correlation of the models {line['rank correlation of the models']})"
+        for _, line in own.iterrows()
+    ]
+    return f"JS without centring: {'; '.join(parts)}"
 
 
 def beyond(study: Study, dataset: str) -> pd.DataFrame:

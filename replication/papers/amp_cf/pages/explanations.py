@@ -1,0 +1,381 @@
+"""Attention and explanations beyond the paper: sentences, tables and figures from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from replication.claims import ALPHA
+from replication.compare import (
+    Cell,
+    PairedTest,
+    Record,
+    bootstrap_interval,
+    cells,
+    holm,
+    interval,
+    number,
+    paired_test,
+)
+from replication.figures import Interval, intervals
+from replication.page import Study
+from replication.papers.amp_cf import explanations as measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLLAPSED = 0.99  # mean cosine of a user's personas above which they are one vector
+PENDING = "Pending: no attention is measured yet."
+PLANTED_PENDING = "Pending: nothing is planted yet."
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two values of each user whose difference, first minus second, is asked for.
+
+    Attributes:
+        first, second: metrics of a record.
+        text: what the difference is called.
+    """
+
+    first: str
+    second: str
+    text: str
+
+
+# Every comparison of the page; Holm's correction runs over each group and all models and data.
+ENTROPY = (
+    Question("entropy/negatives", "entropy/test", "negatives minus test positives"),
+    Question("entropy/candidates", "entropy/test", "test candidates minus test positives"),
+    Question("entropy/negatives", "entropy/training", "negatives minus training positives"),
+)
+CONDITIONAL = tuple(
+    Question(metric, f"{metric}/{arm}", f"{metric}: own minus {arm}")
+    for metric in ("HR@10", "NDCG@10", "HR@10/full", "NDCG@10/full")
+    for arm in ("shuffled", "mean", "uniform")
+)
+GENRES = (
+    Question("genres/AMI", "genres/AMI shuffled", "genres: minus shuffled"),
+    Question("genres/AMI", "genres/AMI K-means", "genres: minus K-means of item vectors"),
+)
+SEEDS = (Question("seeds/AMI", "seeds/AMI shuffled", "next seed: minus shuffled"),)
+FAITHFUL = (
+    Question("lost/claimed", "lost/random", "score: claimed minus random"),
+    Question("rank/claimed", "rank/random", "log2 rank: claimed minus random"),
+    Question("lost/shuffled", "lost/random", "control: shuffled minus random"),
+    Question("lost/claimed", "lost/nearest", "score: claimed minus nearest"),
+)
+OVERLAP = (Question("overlap/lists", "overlap/other users", "own minus different users'"),)
+
+
+GROUPS = {
+    "entropy": ENTROPY,
+    "conditional": CONDITIONAL,
+    "genres": GENRES,
+    "seeds": SEEDS,
+    "faithful": FAITHFUL,
+    "overlap": OVERLAP,
+}
+
+
+class Answer(NamedTuple):
+    """One question on one cell."""
+
+    cell: Cell
+    question: Question
+    first: float
+    second: float
+    test: PairedTest
+    pvalue: float  # after Holm
+
+    @property
+    def direction(self) -> int:
+        """+1 or -1 where a difference is established, else 0."""
+        if self.pvalue >= ALPHA or self.test.ci_low <= 0 <= self.test.ci_high:
+            return 0
+        return 1 if self.test.difference > 0 else -1
+
+
+def _cells(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
+    """The cells of the page and of the variants, each with its runs; a variant has its own row."""
+    variants = [cell for name in measured.VARIANTS for cell in measured.grid(name)]
+    found = cells([*study.grid, *variants], study.records)
+    return [
+        (replace(cell, row=f"{cell.row}, {cell.variant}") if cell.variant else cell, runs)
+        for cell, runs in found
+    ]
+
+
+def _values(study: Study, runs: Mapping[int, Record], metric: str) -> np.ndarray | None:
+    """[S, U] the values of single users in the runs of a cell."""
+    found = [study.ranks.get(r["key"]) for r in runs.values()]
+    values = [v[metric] for v in found if isinstance(v, Mapping) and metric in v]
+    return np.stack(values).astype(np.float64) if values and len(values) == len(runs) else None
+
+
+def answers(study: Study, questions: Sequence[Question]) -> list[Answer]:
+    """Each question on each measured cell, paired over users and seeds, Holm over all of them."""
+    found = []
+    for cell, runs in _cells(study):
+        for question in questions:
+            first, second = (_values(study, runs, m) for m in (question.first, question.second))
+            if first is None or second is None:
+                continue
+            both = np.isfinite(first).all(0) & np.isfinite(second).all(0)  # [U]
+            test = paired_test(first[:, both], second[:, both])
+            means = float(first[:, both].mean()), float(second[:, both].mean())
+            found.append((cell, question, *means, test))
+    adjusted = holm([entry[-1].pvalue for entry in found])
+    return [Answer(*entry, float(p)) for entry, p in zip(found, adjusted, strict=True)]
+
+
+def _tally(some: Sequence[Answer], question: Question) -> tuple[int, int, int]:
+    """Established above, established below, and all answers of one question."""
+    own = [a.direction for a in some if a.question == question]
+    return own.count(1), own.count(-1), len(own)
+
+
+def answer_all(study: Study) -> dict[str, list[Answer]]:
+    """The answers of each group of questions."""
+    return {name: answers(study, questions) for name, questions in GROUPS.items()}
+
+
+def table(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
+    """Differences with intervals, one line a data set and model and one column a question.
+
+    A star says that the difference is established. ``only``: the metrics whose questions are shown.
+    """
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for a in some:
+        if not only or a.question.first in only:
+            text = f"{number(a.test.difference, signed=True)} "
+            text += interval(a.test.ci_low, a.test.ci_high, signed=True)
+            line = lines.setdefault((a.cell.dataset, a.cell.row), {})
+            line[a.question.text] = text + (" *" if a.direction else "")
+    if not lines:
+        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
+    index = pd.MultiIndex.from_tuples(list(lines), names=["data set", "model"])
+    return pd.DataFrame(list(lines.values()), index=index).fillna("–")
+
+
+def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study) -> str:
+    """What was asked of the explanations and what was found, in two sentences."""
+    asked = (
+        "Does AMP's attention do what the paper says of it, and do its explanations pass tests "
+        "that a shuffled assignment fails?"
+    )
+    entropy, conditional, genres, seeds, faithful, _ = (found[name] for name in GROUPS)
+    if not entropy:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    n = sum(a.question == ENTROPY[0] for a in entropy)
+
+    def count(some: Sequence[Answer], question: Question) -> str:
+        above, below, total = _tally(some, question)
+        return f"{above} of {total}" + (f" (and the reverse in {below})" if below else "")
+
+    def span(some: Sequence[Answer], question: Question) -> str:
+        values = [a.test.difference for a in some if a.question == question]
+        ends = f"{number(min(values), signed=True)} to {number(max(values), signed=True)}"
+        return f"{ends}, median {number(float(np.median(values)), signed=True)}"
+
+    recovered = recovery(planted)
+    one, _ = collapsed(study)
+    return (
+        f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas are "
+        f"one vector (mean cosine above {COLLAPSED}) in {len(one)}, and entropy is "
+        f"established to be higher on negatives than on test positives in "
+        f"{count(entropy, ENTROPY[0])}; HR@10 falls when the candidates' attention is shuffled in "
+        f"{count(conditional, CONDITIONAL[0])} (own minus shuffled "
+        f"{span(conditional, CONDITIONAL[0])}) and when every candidate gets the user's mean "
+        f"attention in {count(conditional, CONDITIONAL[1])} ({span(conditional, CONDITIONAL[1])}); "
+        f"assignments agree with genres beyond chance in {count(genres, GENRES[0])} "
+        f"({span(genres, GENRES[0])} in AMI), more than K-means of the item vectors does in "
+        f"{count(genres, GENRES[1])}, and with another seed's in {count(seeds, SEEDS[0])} "
+        f"({span(seeds, SEEDS[0])}); without the history items that the responsible persona claims "
+        f"the recommended item loses more than without as many random ones in "
+        f"{count(faithful, FAITHFUL[0])}, and in the control with shuffled claims in "
+        f"{count(faithful, FAITHFUL[2])}{recovered}."
+    )
+
+
+def collapsed(study: Study) -> tuple[list[str], int]:
+    """Models whose users have one vector for all personas, and how many models there are."""
+    cosine = {
+        f"{cell.row} on `{cell.dataset}`": float(
+            np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()])
+        )
+        for cell, runs in _cells(study)
+        if runs
+    }
+    return [name for name, value in cosine.items() if value > COLLAPSED], len(cosine)
+
+
+def collapse(study: Study) -> str:
+    """What it means that personas are one vector, and where they are."""
+    same, every = collapsed(study)
+    if not every:
+        return PENDING
+    which = f": {', '.join(same)}" if same else ""
+    return (
+        f"In {len(same)} of {every} models the personas of a user are one vector (mean cosine "
+        f"above {COLLAPSED}){which}. Such a model is matrix factorisation: its attention has no "
+        "effect on a score, and the persona with the highest attention is decided by differences "
+        "of no size."
+    )
+
+
+def recovery(planted: Study) -> str:
+    """A part of a sentence on planted personas; empty where nothing is measured."""
+    found = {
+        (cell.row, cell.dataset): float(np.mean([r["metrics"]["AMI"] for r in runs.values()]))
+        for cell, runs in cells(planted.grid, planted.records)
+        if runs
+    }
+    texts = [
+        f"{number(value)} by {row}" for (row, data), value in found.items() if data == "planted-3"
+    ]
+    return f"; planted tastes are recovered with an AMI of {', '.join(texts)}" if texts else ""
+
+
+def entropies(study: Study) -> pd.DataFrame:
+    """Mean entropy of attention by kind of item, one line a data set and model."""
+    kinds = {
+        "entropy/training": "training positives",
+        "entropy/test": "test positives",
+        "entropy/recommended": "recommended items",
+        "entropy/candidates": "test candidates",
+        "entropy/negatives": "training's negatives",
+        "personas used": "personas used by a history",
+        "overlap/cosine": "cosine of personas",
+    }
+    return _means(study, kinds)
+
+
+def accuracy(study: Study) -> pd.DataFrame:
+    """HR@10 and NDCG@10 with each attention, one line a data set and model."""
+    arms = {"": "own", "/shuffled": "shuffled", "/mean": "user's mean", "/uniform": "uniform"}
+    return _means(
+        study,
+        {f"{m}{arm}": f"{m}, {text}" for m in ("HR@10", "NDCG@10") for arm, text in arms.items()},
+    )
+
+
+def agreement(study: Study) -> pd.DataFrame:
+    """AMI with genres and with another seed, one line a data set and model."""
+    names = {
+        "genres/AMI": "genres",
+        "genres/AMI shuffled": "shuffled",
+        "genres/AMI commonest": "commonest genre",
+        "genres/AMI K-means": "K-means of item vectors",
+        "seeds/AMI": "next seed",
+        "seeds/AMI shuffled": "next seed, shuffled",
+    }
+    return _means(study, names)
+
+
+def losses(study: Study) -> pd.DataFrame:
+    """What the recommended item loses, one line a data set and model."""
+    names = {
+        "lost/claimed": "claimed",
+        "lost/random": "random",
+        "lost/shuffled": "shuffled claims",
+        "lost/nearest": "nearest",
+        "refit/share claimed": "share of the history dropped",
+        "refit/correlation": "refit's correlation",
+        "refit/still in the top 10": "refit keeps it in the top 10",
+    }
+    return _means(study, names)
+
+
+def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
+    lines = []
+    for cell, runs in _cells(study):
+        if runs:
+            seeds = "" if len(runs) >= cell.seeds_required else f" of {cell.seeds_required}"
+            lines.append(
+                {"data set": cell.dataset, "model": cell.row}
+                | {
+                    text: number(float(np.mean([r["metrics"][name] for r in runs.values()])))
+                    for name, text in names.items()
+                }
+                | {"seeds": f"{len(runs)}{seeds}"}
+            )
+    if not lines:
+        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
+    return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
+def gaps(study: Study) -> str:
+    """Which cells have no record, or not all seeds, in one sentence; empty if there are none."""
+    missing = [
+        f"{cell.row} on `{cell.dataset}` ({len(runs)} of {cell.seeds_required} seeds)"
+        for cell, runs in _cells(study)
+        if len(runs) < cell.seeds_required
+    ]
+    return f"Pending: {', '.join(missing)}." if missing else ""
+
+
+def planted_table(planted: Study) -> pd.DataFrame:
+    """Recovery of planted cells: AMI with the truth and shuffled, mean, sd and interval."""
+    lines = []
+    for cell, runs in cells(planted.grid, planted.records):
+        if not runs:
+            continue
+        line = {"data set": cell.dataset, "model": cell.row}
+        for name in ("AMI", "AMI shuffled"):
+            values = _values(planted, runs, name)
+            text = number(float(np.mean([r["metrics"][name] for r in runs.values()])))
+            if values is not None and len(values) > 1:
+                text += f" {interval(*bootstrap_interval(values))}"
+            line[name] = text
+        lines.append(line | {"seeds": str(len(runs))})
+    if not lines:
+        return pd.DataFrame({"data set": [PLANTED_PENDING]}).set_index("data set")
+    return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
+def dots(study: Study, kinds: Mapping[str, str], xlabel: str) -> Figure | None:
+    """Figure: means of some metrics with 95 % intervals, one panel a data set; None if empty."""
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    found = _cells(study)
+    for cell, runs in found:
+        for metric, text in kinds.items():
+            values = _values(study, runs, metric)
+            if values is None:
+                continue
+            values = values[:, np.isfinite(values).all(0)]
+            low, high = bootstrap_interval(values) if len(values) > 1 else (None, None)
+            series = panels.setdefault(cell.dataset, {}).setdefault(text, {})
+            series[cell.row] = Interval(float(values.mean()), low, high)
+    drawn = {row for series in panels.values() for points in series.values() for row in points}
+    labels = [row for row in dict.fromkeys(cell.row for cell, _ in found) if row in drawn]
+    return intervals(panels, {}, labels, xlabel, columns=3) if panels else None
+
+
+def entropy_figure(study: Study) -> Figure | None:
+    """Entropy of attention by kind of item."""
+    kinds = {
+        "entropy/test": "test positives",
+        "entropy/training": "training positives",
+        "entropy/negatives": "training's negatives",
+        "entropy/candidates": "test candidates",
+    }
+    figure = dots(study, kinds, "entropy of attention (units of log r)")
+    for axis in figure.axes if figure else ():
+        axis.set_xlim(-0.02, 1.02)  # its whole range: small differences should look small
+    return figure
+
+
+def loss_figure(study: Study) -> Figure | None:
+    """What the recommended item loses by which history items are dropped."""
+    kinds = {
+        "lost/claimed": "claimed",
+        "lost/random": "random",
+        "lost/shuffled": "shuffled claims",
+        "lost/nearest": "nearest",
+    }
+    return dots(study, kinds, "score lost (sd of the user's scores)")

@@ -1,0 +1,164 @@
+"""Drawn figures: what is read off the module is the module, and pages cope with no records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from replication import paths
+from replication.compare import load_published
+from replication.errors import ReplicationError
+from replication.page import Study
+from replication.papers.amp_cf import explanations as measured
+from replication.papers.amp_cf import figure2 as example
+from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.papers.amp_cf.pages import explanations, figure1, figure2
+
+
+def test_figure_1_has_the_tensors_and_dependences_of_section_3() -> None:
+    """Fails if the module gets another parameter, loses one, or uses one elsewhere."""
+    nodes = {node.name: node for node in figure1.read(4)}
+    assert {name: node.shape for name, node in nodes.items()} == {
+        "personas": "users × r·d",
+        "items": "items × d",
+        "attention_user": "d × d_a",
+        "attention_item": "d × d_a",
+        "item_bias": "items",
+        "attention": "B × C × r",
+        "similarity": "B × C × r",
+        "score": "B × C",
+    }
+    assert set(nodes["attention"].parents) == {
+        "personas", "items", "attention_user", "attention_item",
+    }  # fmt: skip
+    assert set(nodes["similarity"].parents) == {"personas", "items"}
+    assert nodes["score"].parents == ("attention", "similarity", "item_bias")
+    for personas in (2, 3, 8):  # the names of the sizes do not depend on their number
+        assert [n.shape for n in figure1.read(personas)] == [n.shape for n in nodes.values()]
+    with pytest.raises(ReplicationError, match="no attention to draw"):
+        figure1.read(1)
+
+
+def test_the_score_is_the_sum_that_figure_1_writes_into_its_box() -> None:
+    torch.manual_seed(0)
+    amp = AMP(5, 9, AMPConfig(personas=4, dimension=8))
+    items = torch.randint(9, (3, 6))
+    scores = amp(torch.arange(3), items)
+    mixed = (scores.attention * scores.similarity).sum(-1) + amp.item_bias[items]
+    torch.testing.assert_close(scores.score, mixed)
+
+
+def test_figure_1_draws_each_tensor_once() -> None:
+    nodes = figure1.read(2)
+    (axis,) = figure1.draw(nodes).axes
+    texts = [text.get_text() for text in axis.texts]
+    for node in nodes:
+        assert sum(text.startswith(f"{node.name}  [") for text in texts) == 1
+    arrows = [text for text in axis.texts if getattr(text, "arrow_patch", None)]
+    assert len(arrows) == sum(len(node.parents) for node in nodes)
+
+
+def items(count: int, persona: int) -> list[dict[str, Any]]:
+    return [
+        {"title": f"A Film with a Long Title, Number {k} (1999)", "genres": "Comedy|Drama|Horror",
+         "persona": persona, "attention": 0.9}
+        for k in range(count)
+    ]  # fmt: skip
+
+
+RECORD = {
+    "row": "AMP-4",
+    "dataset": "ml-1m",
+    "metrics": {"AMI": 0.25, "overlap": 0.1, "history": 55.0},
+    "figure": {
+        "user": 3,
+        "history": items(20, 1),
+        "claimed": [30, 20, 5, 0],
+        "final": items(5, 1) + items(5, 2),
+        "personas": [items(10, k) for k in (1, 2, 3, 4)],
+    },
+}
+
+
+def study(table: str, grid: list, records: Any = (), ranks: Any = None) -> Study:
+    printed = load_published("amp_cf")
+    return Study(table, "stored", "validation", list(records), ranks or {}, printed, grid)
+
+
+def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
+    empty = study(measured.TABLE, measured.grid())
+    text = figure2.headline(RECORD, empty)
+    assert "3 of 4 personas claim 30, 20 and 5 of the 55 items" in text
+    assert "2 are responsible for the ten" in text and "AMI of 0.2500" in text
+    drawn = figure2.draw(RECORD)
+    marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
+    assert len(marks) == 20 + 10 + 4 * 10 + 4
+    assert len(figure2.table(RECORD)) == 20 + 10 + 4 * 10
+
+
+def test_the_shown_user_is_the_one_in_the_middle() -> None:
+    agreement = np.array([0.9, 0.1, np.nan, 0.5, 0.3, 0.2])
+    history = np.array([50, 50, 50, 50, 50, 10])  # the last has too few
+    assert example.median_user(agreement, history) == 4  # of 0.1, 0.3, 0.5, 0.9 the lower middle
+
+
+def test_wrong_parameters_of_figure_2_are_one_sentence() -> None:
+    for change, words in (
+        ({"mode": "fast"}, "unknown mode"),
+        ({"dataset": "pinterest"}, "has no data set 'pinterest'"),
+        ({"user": "me"}, "whole number or None"),
+    ):
+        given: dict[str, Any] = {"mode": "stored", "dataset": "ml-1m", "user": None} | change
+        with pytest.raises(ReplicationError, match=words):
+            figure2.view(**given, device="cpu")
+
+
+def test_pages_without_records_say_so(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    empty = study(measured.TABLE, measured.grid())
+    assert figure2.view("stored", "ml-1m", None, "cpu") is None
+    assert "Pending" in figure2.headline(None, empty)
+    assert "Pending" in str(figure2.overlaps(empty).index[0])
+    found = explanations.answer_all(empty)
+    assert "Pending" in explanations.headline(empty, found, empty)
+    assert explanations.entropy_figure(empty) is None and explanations.loss_figure(empty) is None
+    for frame in (explanations.table([]), explanations.entropies(empty),
+                  explanations.planted_table(empty)):  # fmt: skip
+        assert "Pending" in str(frame.index[0])
+
+
+def planted_records(shift: float, seeds: int = 3, users: int = 300) -> Study:
+    """Two cells whose negatives have ``shift`` more entropy than the test positives."""
+    grid = [replace(cell, seeds_required=seeds) for cell in measured.grid()[:2]]
+    rng, records, ranks = np.random.default_rng(0), [], {}
+    names = {name for group in explanations.GROUPS.values() for q in group
+             for name in (q.first, q.second)} | {"overlap/cosine"}  # fmt: skip
+    for cell in grid:
+        for seed in range(seeds):
+            key = f"{cell.row}/{seed}"
+            values = {name: rng.normal(0.5, 0.1, users) for name in names}
+            values["entropy/negatives"] = values["entropy/test"] + rng.normal(shift, 0.05, users)
+            ranks[key] = values
+            records.append(
+                {"key": key, "table": cell.table, "row": cell.row, "dataset": cell.dataset,
+                 "protocol": cell.protocol, "select": cell.select, "variant": "", "seed": seed,
+                 "config": {}, "metrics": {n: float(v.mean()) for n, v in values.items()}}
+            )  # fmt: skip
+    return study(measured.TABLE, grid, records, ranks)
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"), [(0.1, "in 2 of 2;"), (0.0, "in 0 of 2;"), (-0.1, "the reverse in 2")]
+)
+def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, words: str) -> None:
+    made = planted_records(shift)
+    found = explanations.answer_all(made)
+    text = explanations.headline(made, found, study("amp_cf/planted", []))
+    assert words in text.split("HR@10 falls")[0], text
+    frame = explanations.table(found["entropy"])
+    stars = frame["negatives minus test positives"].str.endswith("*")
+    assert stars.all() if shift else not stars.any()

@@ -1,0 +1,230 @@
+"""Attention and explanations: what is taken away must change what depends on it, and only that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from replication import cli, data, paths
+from replication.metrics import explanation as measures
+from replication.metrics import lists as list_metrics
+from replication.papers.amp_cf import experiments, explanations, figure2, planted
+from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.protocols import make_split
+from replication.records import Store
+from replication.training import Sampler, fit
+
+CPU = torch.device("cpu")
+JOB = experiments.Run("ml-100k", "loo-random", "amp-2", 0)
+SMALL = AMPConfig(
+    dimension=8, attention_dimension=8, batch_size=64, learning_rate=0.02, max_epochs=6,
+    lambda_p=0.1, lambda_n=0.02,
+)  # fmt: skip
+
+
+def forget():
+    for cached in (experiments.data_for, experiments.split_for):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, make_tiny):
+    """ml-100k in small, with a genre a taste, and small settings."""
+    for name in ("results", "raw", "prepared", "checkpoints", "models"):
+        monkeypatch.setattr(paths, name.upper(), tmp_path / name)
+    tiny = replace(make_tiny(n_users=40, n_items=150, per_user=14), name="ml-100k")
+    taste = np.asarray(["A", "B", "C"])[tiny.item_ids % 3]
+    tiny.item_features["genres"] = taste
+    tiny.item_features["title"] = [f"film {i}" for i in tiny.item_ids]
+    monkeypatch.setitem(data.DATASETS, "ml-100k", lambda raw: tiny)
+    monkeypatch.setattr(experiments, "variant_config", lambda *arguments: SMALL)
+    monkeypatch.setattr(explanations, "REFIT_STEPS", 5)
+    monkeypatch.setattr(figure2, "SHOWN", 5)
+    forget()
+    yield tmp_path
+    forget()
+
+
+@pytest.fixture(scope="module")
+def amp():
+    torch.manual_seed(0)
+    made = AMP(12, 20, AMPConfig(personas=3, dimension=8, attention_dimension=8))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(0, 0.7)
+    return made
+
+
+def test_other_attention_is_equation_1_with_other_weights(amp):
+    users, items = torch.tensor([2, 5]), torch.tensor([[1, 4, 0, 9], [7, 8, 3, 2]])
+    with torch.no_grad():
+        y, a, _, similarity = amp(users, items)
+    bias = amp.item_bias[items]
+    uniform = explanations.Intervened(amp, "uniform", 0).score_candidates(users, items)
+    torch.testing.assert_close(uniform, similarity.mean(-1) + bias)
+    mean = explanations.Intervened(amp, "mean", 0).score_candidates(users, items)
+    torch.testing.assert_close(mean, (a.mean(1, True) * similarity).sum(-1) + bias)
+    shuffled = explanations.Intervened(amp, "shuffled", 0).score_candidates(users, items)
+    # Each candidate has the weights of some candidate of the same user.
+    options = torch.einsum("bck,bmk->bcm", similarity, a) + bias[..., None]
+    assert ((options - shuffled[..., None]).abs().amin(-1) < 1e-5).all()
+    assert not torch.allclose(shuffled, y)
+    everything = torch.arange(20).expand(2, -1)
+    torch.testing.assert_close(
+        explanations.Intervened(amp, "uniform", 0).score_all(users),
+        explanations.Intervened(amp, "uniform", 0).score_candidates(users, everything),
+    )
+
+
+def test_a_persona_alone_recommends_by_its_own_score(amp, tiny):
+    split = make_split(tiny, "loo-random").refit()
+    torch.manual_seed(0)
+    model = AMP(split.n_users, split.n_items, AMPConfig(personas=3, dimension=8))
+    with torch.no_grad():
+        model.item_bias.normal_()
+    for biased in (True, False):
+        lists = explanations.persona_lists(model, split, CPU, biased)
+        for user, persona in ((0, 0), (29, 2)):
+            own = model.items @ model.personas[user].view(3, -1)[persona]
+            own = (own + (model.item_bias if biased else 0)).detach().numpy()
+            own[split.train_items[split.train_users == user]] = -np.inf
+            np.testing.assert_array_equal(lists[user, persona], np.argsort(-own)[:10])
+
+
+def test_strongest_takes_as_many_as_asked():
+    users, strength = np.array([1, 0, 1, 1, 0]), np.array([0.1, 5, 0.3, 0.2, 6])
+    found = explanations.strongest(users, strength, np.array([1, 2]))
+    np.testing.assert_array_equal(found, [False, False, True, True, True])
+
+
+def test_a_refit_moves_no_other_user_and_no_item(study):
+    """Fails if the loss mixes users, if what was trained moves, or if arms draw differently."""
+    split = JOB.split().refit()
+    torch.manual_seed(0)
+    model = AMP(split.n_users, split.n_items, SMALL)
+    sampler = Sampler(split, SMALL, CPU)
+    sample = torch.tensor([3, 8])
+    mine = np.isin(split.train_users, sample.numpy())
+    rows = torch.from_numpy((split.train_users[mine] == 8).astype(int))
+    items = torch.from_numpy(split.train_items[mine])
+    kept = torch.ones(len(rows), dtype=torch.bool)
+    whole = explanations.refit(model, sampler, sample, rows, items, kept, 0)
+    again = explanations.refit(model, sampler, sample, rows, items, kept, 0)
+    torch.testing.assert_close(whole.personas, again.personas)
+    part = explanations.refit(model, sampler, sample, rows, items, rows == 0, 0)
+    torch.testing.assert_close(part.personas[0], whole.personas[0], atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(part.personas[1], whole.personas[1], atol=1e-2)
+    for name, before in model.named_parameters():
+        if name != "personas":
+            assert torch.equal(dict(part.named_parameters())[name], before)
+
+
+def test_what_carries_the_recommendation_loses_more_than_a_shuffle():
+    """On planted tastes the claimed items carry the score; the shuffled claims are the control."""
+    made, _ = planted.planted("planted-3")
+    few = made.users < 150
+    made = replace(
+        made, users=made.users[few], items=made.items[few], ratings=made.ratings[few],
+        timestamps=made.timestamps[few], user_ids=made.user_ids[:150],
+    )  # fmt: skip
+    split = make_split(made, "loo-random").refit()
+    config = replace(planted.MODELS["AMP-3"], dimension=16, attention_dimension=16, max_epochs=15)
+    model = fit(
+        lambda: AMP(split.n_users, split.n_items, config), split, config, 0, CPU, None,
+        progress=False,
+    ).model  # fmt: skip
+    top = list_metrics.top_lists(model, split, 10, CPU)
+    claims = explanations.assignments(model, split, CPU)
+    lost, checks = explanations.faithfulness(model, split, claims, top, JOB)
+    mean = {name: np.nanmean(value) for name, value in lost.items()}
+    gain = lost["lost/claimed"] - lost["lost/random"]
+    gain = gain[np.isfinite(gain)]
+    assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
+    assert abs(mean["lost/shuffled"] - mean["lost/random"]) < gain.mean() / 2
+    assert mean["rank/claimed"] > mean["rank/random"]
+    assert checks["refit/users"] == 150 and checks["refit/correlation"] > 0.5
+
+
+def test_a_record_is_the_mean_of_its_stored_values_and_is_not_measured_twice(study):
+    run = explanations.measure_and_store
+    (_, record, new), *_ = run([JOB], "cpu", progress=False)
+    assert new and not next(iter(run([JOB], "cpu", progress=False)))[2]
+    store = Store(explanations.TABLE)
+    (stored,) = store.load()
+    values = store.ranks([stored["key"]])[stored["key"]]
+    assert set(explanations.METRICS) <= set(values) <= set(record["metrics"])
+    for name, value in values.items():
+        assert record["metrics"][name] == pytest.approx(np.nanmean(value.astype(float)))
+    assert abs(record["metrics"]["genres/AMI shuffled, pooled"]) < 0.15
+
+
+def test_a_rerun_gives_the_record_again(study):
+    (_, record, _), *_ = explanations.measure_and_store([JOB], "cpu", progress=False)
+    stored = Store(explanations.TABLE).load()[0]
+    assert explanations.rerun(stored, CPU)[0]["metrics"] == record["metrics"]
+
+
+def test_the_command_line_runs_and_prints_the_tables(study, capsys, monkeypatch):
+    command = ["run", explanations.TABLE, "--dataset", "ml-100k", "--model", "amp-2"]
+    assert cli.main([*command, "--seeds", "1"]) == 0
+    assert "entropy/test 0." in capsys.readouterr().out
+    assert cli.main(["table", explanations.TABLE, "--format", "json"]) == 0
+    assert '"metric": "lost/claimed"' in capsys.readouterr().out
+    assert cli.main([*command, "--variant", "released"]) == 1
+    assert "takes no --protocol, --variant or --select" in capsys.readouterr().err
+    assert cli.main(["run", explanations.TABLE, "--model", "mf"]) == 1
+    assert "has no 'mf'" in capsys.readouterr().err
+
+    short = replace(planted.MODELS["AMP-3"], max_epochs=1)
+    monkeypatch.setitem(planted.MODELS, "AMP-3", short)
+    command = ["run", planted.TABLE, "--dataset", "planted-3", "--model", "AMP-3", "--seeds", "1"]
+    assert cli.main(command) == 0
+    assert "AMI shuffled" in capsys.readouterr().out
+    assert cli.main(["audit", planted.TABLE, "--n", "1"]) == 0
+    assert "same: AMP-3 on planted-3" in capsys.readouterr().out
+
+    assert cli.main(["run", figure2.TABLE, "--dataset", "ml-100k"]) == 0
+    (record,) = Store(figure2.TABLE).load()
+    assert sum(record["figure"]["claimed"]) == record["metrics"]["history"]
+    assert len(record["figure"]["history"]) == 5 and len(record["figure"]["final"]) == 10
+    assert cli.main(["run", figure2.TABLE, "--model", "amp-2"]) == 1
+    assert "shows amp-4" in capsys.readouterr().err
+
+
+def test_planted_cells_are_tastes_in_one_set_and_names_in_the_other():
+    """Fails if the two sets differ in more than which cells a user takes together."""
+    for dataset in planted.DATASETS:
+        made, cell = planted.planted(dataset)
+        assert len(made) == planted.USERS * planted.HISTORY
+        assert len(np.unique(made.users * made.n_items + made.items)) == len(made)
+        taken = np.zeros((made.n_users, planted.CELLS), dtype=bool)
+        taken[made.users, cell[made.items]] = True
+        sets = len(np.unique(taken, axis=0))
+        assert sets > 150 if dataset == "planted-3" else taken.sum(1).max() == 3 and sets < 12
+    again, _ = planted.planted(dataset)
+    assert again.content_hash == made.content_hash
+
+
+def test_the_measure_of_recovery_can_come_out_both_ways():
+    """Assignments equal to the truth give 1, shuffled ones 0."""
+    made, cell = planted.planted("planted-3")
+    found = cell[made.items]
+    users, n_users = made.users, made.n_users
+    full = measures.adjusted_mutual_information(users, found, cell[made.items], n_users)
+    assert full.pooled > 0.999
+    rng = np.random.default_rng(0)
+    none = measures.adjusted_mutual_information(
+        users, measures.shuffled_within(users, found, rng), cell[made.items], n_users
+    )
+    assert abs(none.pooled) < 0.01
+
+
+def test_the_released_variant_is_planned_where_table_2_has_it():
+    jobs = explanations.plan(["ml-latest-small", "ml-100k"], ["amp-3", "amp-4"], 2)
+    released = [job for job in jobs if job.variant]
+    assert {(j.dataset, j.model, j.variant) for j in released} == {
+        ("ml-latest-small", "amp-4", "released")
+    }
+    assert len(jobs) == 2 * 2 * 2 + 2
+    assert {cell.row for cell in explanations.grid("released")} == {"AMP-2", "AMP-4"}
