@@ -180,7 +180,7 @@ def _list(arguments: argparse.Namespace) -> int:
             print(f"  {variant}: {spec.text}")
         for table in paper.TUNED:
             records = Store(table).load()
-            names = ("dataset", "protocol", "variant", "select", "row")
+            names = ("dataset", "protocol", "variant", "row")
             stored = Counter(tuple(r[n] or "main" for n in names) for r in records)
             print(f"stored runs of {table}")
             for place, count in sorted(stored.items()):
