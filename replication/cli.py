@@ -17,11 +17,11 @@ import torch
 from replication import pack, paths
 from replication.compare import load_published, render, rows
 from replication.data import DATASETS as LOADERS
+from replication.data import Interactions
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.papers.amp_cf import experiments as amp_cf
-from replication.papers.amp_cf import lists
-from replication.papers.amp_cf.tables import TABLES
+from replication.papers.registry import PAPERS, TABLES, paper_of
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
 
@@ -91,13 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dataset", action="append", help="data set (default: all); repeatable")
     run.add_argument("--model", action="append", help="model, e.g. amp-2 (default: all)")
     run.add_argument("--protocol", action="append", help="protocol (default: all of the data set)")
-    run.add_argument("--select", default="validation", choices=amp_cf.SELECTS)
+    run.add_argument("--select", help="how the epoch is chosen (default: the table's own)")
     run.add_argument("--variant", default="", help="a named variant (see `list`)")
     run.add_argument("--seeds", type=_positive, help="how many, from seed 0 (default: the grid's)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
     tune = command("tune", _tune, "run the search trials of a model on a data set")
-    tune.add_argument("table", choices=[amp_cf.TABLE2])
+    tune.add_argument("table", choices=[name for paper in PAPERS.values() for name in paper.TUNED])
     tune.add_argument("--dataset", required=True)
     tune.add_argument("--model", required=True)
     tune.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -110,9 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.add_argument("table", help=f"one of {', '.join(TABLES)}")
     table.add_argument("--format", default="md", choices=FORMATS)
-    table.add_argument(
-        "--select", default="validation", choices=[*amp_cf.SELECTS, amp_cf.VALIDATION_NO_REFIT]
-    )
+    table.add_argument("--select", help="how the epoch is chosen (default: the table's own)")
     table.add_argument("--variant", default="", help="a named variant (see `list`)")
 
     audit = command("audit", _audit, "rerun stored records picked at random and compare")
@@ -169,20 +167,24 @@ def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> Sequence[
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    records = Store(amp_cf.TABLE2).load()
-    stored = Counter((r["dataset"], r["protocol"], r["variant"], r["row"]) for r in records)
     print(f"tables    {', '.join(TABLES)}")
-    print("data sets")
-    for name, protocols in amp_cf.PROTOCOLS.items():
-        print(f"  {name}: {', '.join(protocols)}")
-    print("models    " + ", ".join(f"{key} ({row})" for key, row in amp_cf.MODELS.items()))
-    print(f"selects   {', '.join(amp_cf.SELECTS)}")
-    print("variants")
-    for name, variant in amp_cf.VARIANTS.items():
-        print(f"  {name}: {variant.text}")
-    print(f"stored runs of {amp_cf.TABLE2}")
-    for (dataset, protocol, variant, row), count in sorted(stored.items()):
-        print(f"  {dataset} {protocol} {variant or 'main'} {row}: {count}")
+    for name, paper in PAPERS.items():
+        grid = paper.experiments
+        print(f"\n{name}\ndata sets")
+        for dataset, protocols in grid.PROTOCOLS.items():
+            print(f"  {dataset}: {', '.join(protocols)}")
+        print("models    " + ", ".join(f"{key} ({row})" for key, row in grid.MODELS.items()))
+        print(f"selects   {', '.join(grid.SELECTS)}")
+        print("variants")
+        for variant, spec in grid.VARIANTS.items():
+            print(f"  {variant}: {spec.text}")
+        for table in paper.TUNED:
+            records = Store(table).load()
+            names = ("dataset", "protocol", "variant", "row")
+            stored = Counter(tuple(r[n] or "main" for n in names) for r in records)
+            print(f"stored runs of {table}")
+            for place, count in sorted(stored.items()):
+                print(f"  {' '.join(place)}: {count}")
     return 0
 
 
@@ -231,40 +233,24 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
-    own = TABLES[table].run
-    if own is not None:
-        if arguments.protocol or arguments.variant or arguments.select != "validation":
-            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
-        for label, record, new in own(
-            arguments.dataset, arguments.model, arguments.seeds, arguments.device
-        ):
-            print(f"{label}: {_metrics(record, new)}", flush=True)
-        return 0
-    datasets = arguments.dataset or list(amp_cf.RUN_HERE)
-    _checked("data set", datasets, list(amp_cf.DATASETS))
+    paper = paper_of(table)
+    grid = paper.experiments
+    if TABLES[table].run is None:  # else the table has data sets of its own
+        _checked("data set", arguments.dataset or [], list(grid.DATASETS))
+    select = arguments.select or grid.SELECTS[0]
+    _checked("select", [select], grid.SELECTS)
     resolve_device(arguments.device)
-    if table == amp_cf.TABLE1:
-        for name in ("model", "protocol", "variant", "seeds"):
-            if getattr(arguments, name):
-                raise ReplicationError(f"{table} has statistics of data sets and takes no --{name}")
-        for dataset in datasets:
-            record = amp_cf.statistics(dataset)
-            new = Store(table).append(record)
-            print(f"{dataset}: {'stored' if new else 'already stored'}")
-        return 0
-    if table == lists.TABLE3 and (arguments.variant or arguments.select != "validation"):
-        raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")
-    jobs = amp_cf.plan(
+    for label, record, new in paper.run(
+        table,
         arguments.dataset,
         arguments.model,
-        arguments.protocol or (["loo-random"] if table == lists.TABLE3 else None),
-        arguments.select,
+        arguments.protocol,
+        select,
         arguments.variant,
         arguments.seeds,
-    )
-    execute = lists.measure_and_store if table == lists.TABLE3 else amp_cf.run_and_store
-    for job, record, new in execute(jobs, arguments.device):
-        print(f"{job.label}: {_metrics(record, new)}", flush=True)
+        arguments.device,
+    ):
+        print(f"{label}: {_metrics(record, new)}", flush=True)
     return 0
 
 
@@ -274,16 +260,19 @@ def _metrics(record: Record, new: bool) -> str:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    _checked("data set", [arguments.dataset], list(amp_cf.DATASETS))
-    best = (-1.0, -1)
-    for trial, record, new in amp_cf.tune(arguments.model, arguments.dataset, arguments.device):
-        value = record["metrics"]["NDCG@10"]
-        best = max(best, (value, -trial))
+    paper = paper_of(arguments.table)
+    grid, metric = paper.experiments, paper.TUNED[arguments.table]
+    _checked("data set", [arguments.dataset], list(grid.DATASETS))
+    found = {}
+    for trial, record, new in grid.tune(arguments.model, arguments.dataset, arguments.device):
+        value = found[trial] = record["metrics"][metric]
         print(
-            f"trial {trial}: validation NDCG@10 {value:.4f} ({'run' if new else 'stored'})",
+            f"trial {trial}: validation {metric} {value:.4f} ({'run' if new else 'stored'})",
             flush=True,
         )
-    print(f"best: trial {-best[1]}, validation NDCG@10 {best[0]:.4f}")
+    better = min if metric == "RMSE" else max  # of equals the first trial
+    best = better(found, key=lambda trial: found[trial])
+    print(f"best: trial {best}, validation {metric} {found[best]:.4f}")
     return 0
 
 
@@ -331,8 +320,12 @@ def _work(arguments: argparse.Namespace) -> int:
 
 def _table(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
-    _checked("variant", [arguments.variant] if arguments.variant else [], list(amp_cf.VARIANTS))
-    text = render(table_rows(table, arguments.select, arguments.variant), arguments.format)
+    paper = paper_of(table)
+    select = arguments.select or paper.SELECTS[0]
+    _checked("select", [select], paper.SELECTS)
+    variants = list(paper.experiments.VARIANTS)
+    _checked("variant", [arguments.variant] if arguments.variant else [], variants)
+    text = render(table_rows(table, select, arguments.variant), arguments.format)
     print(text.rstrip("\n"))
     return 0
 
@@ -340,7 +333,7 @@ def _table(arguments: argparse.Namespace) -> int:
 def table_rows(table: str, select: str = "validation", variant: str = "") -> list[Record]:
     """The rows of a table as the JSON contract has them, from the committed records."""
     store, known = Store(table), TABLES[table]
-    records = store.load()
+    records = known.derive(store.load())
     ranks = store.ranks([r["key"] for r in records])
     published = load_published(table.split("/")[0])
     grid, metrics = known.grid(select, variant), known.metrics(variant)
@@ -349,8 +342,9 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
 
 def _audit(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
-    datasets = _checked("data set", arguments.dataset or [], list(amp_cf.DATASETS))
-    models = [amp_cf.row_name(model) for model in arguments.model or []]
+    paper = paper_of(table).experiments
+    datasets = _checked("data set", arguments.dataset or [], list(paper.DATASETS))
+    models = [paper.row_name(model) for model in arguments.model or []]
     resolve_device(arguments.device)
     store = Store(table)
     wanted = [
@@ -364,7 +358,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     picker = random.Random(arguments.seed)
     mismatches = 0
     for record in picker.sample(wanted, min(arguments.n, len(wanted))):
-        here = TABLES[table].data(record["dataset"], record["protocol"])
+        here = _data_of(record)
         # Another copy of the data, such as ratings with all their times: no mismatch. The same
         # copy with other content is one.
         other_copy = here.source != record.get("data_source")
@@ -385,6 +379,13 @@ def _audit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _data_of(record: Record) -> Interactions:
+    """The data that a record was made from, as they are here."""
+    table = record["table"]
+    data = TABLES[table].data or paper_of(table).experiments.data_for
+    return data(record["dataset"], record["protocol"])
+
+
 def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[bool, str]:
     """Run a stored record again and say whether it comes out.
 
@@ -393,7 +394,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
-    here = TABLES[record["table"]].data(record["dataset"], record["protocol"])
+    here = _data_of(record)
     if here.content_hash != record["data_hash"]:
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
     again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))

@@ -72,6 +72,8 @@ class Cell:
         seeds_required: number of seeds (0 to seeds_required - 1) that make the cell complete.
         unavailable: why the cell can never be filled here (data that cannot be had), or None.
         pending: why it is not filled yet, or None.
+        repeats: what the numbers 0 to seeds_required - 1 count: "seeds", or "folds" of one
+            cross-validation, whose results depend on each other.
     """
 
     table: str
@@ -83,6 +85,7 @@ class Cell:
     seeds_required: int = 5
     unavailable: str | None = None
     pending: str | None = None
+    repeats: str = "seeds"
 
 
 @dataclass(frozen=True)
@@ -381,6 +384,43 @@ def _two_sided(difference: float, variance: float, free: float) -> float:
     return float(2.0 * stats.t.sf(abs(difference) / np.sqrt(variance), free))
 
 
+@dataclass(frozen=True)
+class FoldTest:
+    """Result of `fold_test`: mean difference over the folds, its 95 % interval, the p-value."""
+
+    difference: float
+    ci_low: float
+    ci_high: float
+    pvalue: float
+    n_folds: int
+
+
+def fold_test(differences: ArrayLike, level: float = 0.95) -> FoldTest:
+    """Compare two models over the folds of one cross-validation.
+
+    The training sets of the folds overlap, so that their results are not independent and the
+    plain paired t-test finds differences that are not there. Nadeau and Bengio (2003, Section 4)
+    put 1/J + n_test/n_train in the place of 1/J in the variance of the mean over J folds; in J-fold
+    cross-validation n_test/n_train is 1/(J - 1).
+
+    Args:
+        differences: [J] one a fold: a minus b.
+
+    Raises:
+        ReplicationError: fewer than two folds, or a value that is not finite.
+    """
+    delta = np.asarray(differences, dtype=np.float64)
+    if delta.ndim != 1 or delta.size < 2 or not np.isfinite(delta).all():
+        raise ReplicationError("a test over folds needs finite differences of two folds or more")
+    if not 0.0 < level < 1.0:
+        raise ReplicationError(f"the level of an interval lies between 0 and 1, found {level}")
+    n = delta.size
+    variance = float(delta.var(ddof=1)) * (1.0 / n + 1.0 / (n - 1))
+    mean, free = float(delta.mean()), n - 1.0
+    half = float(stats.t.ppf((1.0 + level) / 2.0, free) * np.sqrt(variance))
+    return FoldTest(mean, mean - half, mean + half, _two_sided(mean, variance, free), n)
+
+
 def holm(pvalues: ArrayLike) -> Floats:
     """Holm's (1979) step-down adjusted p-values, in the order given; controls false alarms.
 
@@ -459,7 +499,8 @@ def rows(
 
     Returns:
         Plain Python values. What is missing is None, never NaN: `sd` (ddof 1) and the interval
-        (95 %, users and seeds) for n < 2, the interval also where a run has no ranks.
+        (95 %, users and seeds) for n < 2, the interval also where a run has no ranks. Over folds
+        the interval is that of `fold_test`.
         `status` is "complete", "partial: 3 of 5 seeds", "pending: why" or "unavailable: why".
 
     Raises:
@@ -469,7 +510,10 @@ def rows(
     table = []
     for cell, runs in cells((c for c in grid if c.variant == variant), records):
         by_metric = {metric: _finite(runs, metric) for metric in metrics}
-        intervals = _intervals(cell, by_metric, ranks)
+        if cell.repeats == "folds":
+            intervals = _fold_intervals(by_metric)
+        else:
+            intervals = _intervals(cell, by_metric, ranks)
         for metric in metrics:
             values = [value for _, value in by_metric[metric]]
             n = len(values)
@@ -523,6 +567,14 @@ def _intervals(
     return found
 
 
+def _fold_intervals(
+    by_metric: Mapping[str, list[tuple[Record, float]]],
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the means over the folds, for two folds or more (see `fold_test`)."""
+    tests = {m: fold_test([v for _, v in pairs]) for m, pairs in by_metric.items() if pairs[1:]}
+    return {metric: (test.ci_low, test.ci_high) for metric, test in tests.items()}
+
+
 def ranks_of(record: Record, ranks: Ranks, metric: str) -> np.ndarray | None:
     """What lies behind one metric of one record: ranks or values [U]; None where there are none."""
     known = ranks.get(str(record.get("key")))
@@ -538,7 +590,7 @@ def _status(cell: Cell, n: int) -> str:
     if n >= cell.seeds_required:
         return "complete"
     if n:
-        return f"partial: {n} of {cell.seeds_required} seeds"
+        return f"partial: {n} of {cell.seeds_required} {cell.repeats}"
     if cell.unavailable:
         return f"unavailable: {cell.unavailable}"
     return f"pending: {cell.pending or 'no run of this cell is recorded yet'}"

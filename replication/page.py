@@ -36,7 +36,7 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
 from replication.papers.amp_cf import experiments as amp_cf
-from replication.papers.amp_cf.tables import TABLES
+from replication.papers.registry import TABLES, paper_of
 from replication.records import Store, source_hash
 from replication.training import resolve_device
 
@@ -257,13 +257,15 @@ def open_table(
     tables.use()  # data frames whole, and readable on a phone
     check_names(namespace, known)
     given = {name: namespace[name] for name in known}
-    mode, select = given.get("mode", "stored"), given.get("select", "validation")
+    grid_of = paper_of(table).experiments
+    mode, select = given.get("mode", "stored"), given.get("select", grid_of.SELECTS[0])
     if mode not in MODES:
         raise ReplicationError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
     if mode != "stored" and "device" not in known:
         raise ReplicationError(f"this page only shows stored records; mode {mode!r} is not for it")
-    if select not in amp_cf.SELECTS:
-        raise ReplicationError(f"unknown select {select!r}; use one of {', '.join(amp_cf.SELECTS)}")
+    if select not in grid_of.SELECTS:
+        known_selects = ", ".join(grid_of.SELECTS)
+        raise ReplicationError(f"unknown select {select!r}; use one of {known_selects}")
     resolve_device(given.get("device", "auto"))
     dataset, personas, protocol = (given.get(n) for n in ("dataset", "personas", "protocol"))
     seeds = given.get("seeds")
@@ -275,7 +277,7 @@ def open_table(
         protocol, seeds = protocol or "loo-random", seeds or 1
     model = None if personas is None else ("mf" if personas == 1 else f"amp-{personas}")
     models = (model,) if model else (QUICK_MODELS if mode == "quick" else None)
-    known_datasets = amp_cf.RUN_HERE if mode != "stored" else tuple(amp_cf.DATASETS)
+    known_datasets = grid_of.RUN_HERE if mode != "stored" else tuple(grid_of.DATASETS)
     if dataset is not None and dataset not in known_datasets:
         raise ReplicationError(
             f"unknown dataset {dataset!r}; this page can run {', '.join(known_datasets)}"
@@ -302,7 +304,7 @@ def open_table(
         if seeds is not None:
             grid = [c if c.select == "none" else replace(c, seeds_required=seeds) for c in grid]
         store = Store(table)
-        records = store.load()
+        records = TABLES[table].derive(store.load())
         return Study(
             table, mode, select, records, store.ranks(r["key"] for r in records), published, grid
         )

@@ -60,7 +60,8 @@ def source_hash() -> str:
     """12 hex digits over the code that computes numbers; comments and docstrings do not count."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    files = [package / f for f in ("protocols.py", "training.py", "evaluation.py")]
+    names = ("protocols", "folds", "training", "rating_training", "evaluation")
+    files = [package / f"{name}.py" for name in names]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
     # A paper's folder but for what judges and shows its records (claims.py, pages/).

@@ -277,21 +277,111 @@ def fit(
     sampler = Sampler(split, config, device)
     held = held_out(split, select_on, device) if select_on else None
     total = config.max_epochs if epochs is None else epochs
-    curve, best_state, seconds = Curve(), None, 0.0
+    run = Progress(model, optimizer, generator, Curve())
+    batches = -(-len(sampler.users) // config.batch_size)
 
+    def train_epoch(bar: Any) -> float:
+        return _train_epoch(model, optimizer, sampler, config.batch_size, generator, bar)
+
+    def measure(loss: float) -> bool:
+        metrics = _measure(model, held)
+        run.curve.epoch.append(len(run.curve.epoch) + 1)
+        run.curve.loss.append(loss)
+        run.curve.hr.append(metrics["HR@10"])
+        run.curve.ndcg.append(metrics["NDCG@10"])
+        return held is not None and run.curve.best == run.curve.epoch[-1]
+
+    run_epochs(
+        run,
+        total,
+        batches,
+        train_epoch,
+        measure,
+        lambda: held is not None and _done(run.curve, config),
+        config.learning_rate,
+        device,
+        checkpoint,
+        label,
+        progress,
+    )
+    return Fit(model, run.curve, run.seconds, preparation)
+
+
+@dataclass
+class Progress:
+    """A run under way: what its checkpoints hold.
+
+    Attributes:
+        model, optimizer, generator: what training changes.
+        curve: a dataclass of lists, one entry an epoch; its ``epoch`` counts them.
+        best_state: the model after the best epoch so far; None where none is chosen.
+        seconds: spent so far, also before an interruption.
+    """
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    curve: Any
+    best_state: dict[str, Tensor] | None = None
+    seconds: float = 0.0
+
+    def state(self, device: torch.device) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "device": device.type,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "curve": asdict(self.curve),
+            "best_state": self.best_state,
+            "seconds": self.seconds,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint holds."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.curve = type(self.curve)(**state["curve"])
+        self.best_state, self.seconds = state["best_state"], state["seconds"]
+
+
+def run_epochs(
+    run: Progress,
+    total: int,
+    batches: int,
+    train_epoch: Callable[[Any], float],
+    measure: Callable[[float], bool],
+    done: Callable[[], bool],
+    learning_rate: float,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    label: str = "",
+    progress: bool = True,
+) -> None:
+    """Train for a number of epochs, from a checkpoint where there is one; what all loops share.
+
+    Args:
+        run: begins as it is, ends with the best epoch's model where one was chosen.
+        total: epochs at most.
+        batches: steps an epoch, for the bar.
+        train_epoch: one epoch; gets the bar, gives the mean loss.
+        measure: notes an epoch with its loss in ``run.curve``; True if it is the best so far.
+        done: whether to stop before the next epoch.
+        learning_rate: for the message when the loss is no longer a number.
+        device, checkpoint, label, progress: as in ``fit``.
+
+    Raises:
+        ReplicationError: the loss is no longer a number.
+    """
     state = _read_checkpoint(checkpoint, device)
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
-        curve, best_state, seconds = Curve(**state["curve"]), state["best_state"], state["seconds"]
+        run.resume(state)
     started = saved = time.perf_counter()
-    before = seconds
-
-    batches = -(-len(sampler.users) // config.batch_size)
+    before = run.seconds
     bar = tqdm(
         total=total * batches,
-        initial=len(curve.epoch) * batches,
+        initial=len(run.curve.epoch) * batches,
         desc=label,
         unit="batch",
         disable=None if progress else True,  # None: silent where stderr is no terminal
@@ -299,38 +389,21 @@ def fit(
         leave=False,
     )
     with bar:
-        while len(curve.epoch) < total and not (held and _done(curve, config)):
-            loss = _train_epoch(model, optimizer, sampler, config.batch_size, generator, bar)
+        while len(run.curve.epoch) < total and not done():
+            loss = train_epoch(bar)
             if not np.isfinite(loss):
                 raise ReplicationError(
                     f"the loss of {label or 'the model'} became {loss} in epoch "
-                    f"{len(curve.epoch) + 1}; lower learning_rate (now {config.learning_rate:g})"
+                    f"{len(run.curve.epoch) + 1}; lower learning_rate (now {learning_rate:g})"
                 )
-            metrics = _measure(model, held)
-            curve.epoch.append(len(curve.epoch) + 1)
-            curve.loss.append(loss)
-            curve.hr.append(metrics["HR@10"])
-            curve.ndcg.append(metrics["NDCG@10"])
-            if held and curve.best == curve.epoch[-1]:
-                best_state = copy.deepcopy(model.state_dict())
-            seconds = before + time.perf_counter() - started
+            if measure(loss):
+                run.best_state = copy.deepcopy(run.model.state_dict())
+            run.seconds = before + time.perf_counter() - started
             if checkpoint and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 saved = time.perf_counter()
-                write_state(
-                    checkpoint,
-                    {
-                        "device": device.type,
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "generator": generator.get_state(),
-                        "curve": asdict(curve),
-                        "best_state": best_state,
-                        "seconds": seconds,
-                    },
-                )
-    if best_state is not None:
-        model.load_state_dict(best_state)
-    return Fit(model, curve, seconds, preparation)
+                write_state(checkpoint, run.state(device))
+    if run.best_state is not None:
+        run.model.load_state_dict(run.best_state)
 
 
 def _done(curve: Curve, config: RankingConfig) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from replication import paths
-from replication.data import amazon, movielens, pinterest, yahoo
+from replication.data import amazon, cil, movielens, pinterest, yahoo
 from replication.data.interactions import (
     UNKNOWN_TIME,
     Interactions,
@@ -29,6 +29,7 @@ DATASETS: dict[str, Callable[[Path], Interactions]] = {
     "pinterest": pinterest.load,
     "amazon-video-games": amazon.load,
     "yahoo-music": yahoo.load,
+    "cil": cil.load,
 }
 
 # What reading a file that is not what it should be can raise.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-import torch
-
-from replication.compare import METRICS, Cell
-from replication.data import Interactions
+from replication.compare import METRICS
+from replication.errors import ReplicationError
 from replication.papers.amp_cf import (
     experiments,
     explanations,
@@ -18,35 +14,11 @@ from replication.papers.amp_cf import (
     planted,
     users,
 )
-from replication.records import Record
+from replication.papers.common import Table
+from replication.records import Record, Store
 
-Run = Callable[
-    [Sequence[str] | None, Sequence[str] | None, int | None, str],
-    Iterator[tuple[str, Record, bool]],
-]
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a page and the command line need to know of a table.
-
-    Attributes:
-        grid: its cells, for a way to select and a variant ("" for the main cells).
-        metrics: what is reported, for a variant.
-        rerun: runs a stored record again: the new record, and its ranks where it has any.
-        run: for a table whose records are not runs of Table 2 or 3: runs a part of it (data sets,
-            models, seeds, device; None: all) and yields what it was, the record, and whether it
-            is new.
-        data: the interactions of a data set under a protocol.
-    """
-
-    grid: Callable[[str, str], list[Cell]]
-    metrics: Callable[[str], Sequence[str]]
-    rerun: Callable[[Record, torch.device], tuple[Record, np.ndarray | None]]
-    run: Run | None = None
-    data: Callable[[str, str], Interactions] = lambda dataset, protocol: experiments.data_for(
-        dataset, protocol
-    )
+SELECTS = (*experiments.SELECTS, experiments.VALIDATION_NO_REFIT)
+TUNED = {experiments.TABLE2: "NDCG@10"}
 
 
 def _ranking_metrics(variant: str) -> Sequence[str]:
@@ -91,3 +63,39 @@ TABLES = {
         users.run,
     ),
 }
+
+
+def run(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    variant: str,
+    seeds: int | None,
+    device: str,
+) -> Iterator[tuple[str, Record, bool]]:
+    """Run what is not stored yet; a label, the record and whether it is new, one by one."""
+    own = TABLES[table].run
+    if own is not None:
+        if protocols or variant or select != "validation":
+            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
+        yield from own(datasets, models, seeds, device)
+        return
+    if table == experiments.TABLE1:
+        given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
+        for name, value in given.items():
+            if value:
+                raise ReplicationError(f"{table} has statistics of data sets and takes no --{name}")
+        for dataset in datasets or experiments.RUN_HERE:
+            record = experiments.statistics(dataset)
+            yield dataset, record, Store(table).append(record)
+        return
+    if table == lists.TABLE3 and (variant or select != "validation"):
+        raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")
+    if table == lists.TABLE3:
+        protocols = protocols or ["loo-random"]
+    jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
+    execute = lists.measure_and_store if table == lists.TABLE3 else experiments.run_and_store
+    for job, record, new in execute(jobs, device):
+        yield job.label, record, new

@@ -1,0 +1,96 @@
+"""Seconds of an epoch of each of Attentive NCF's combinations, and against a loop over users.
+
+    python benchmarks/attentive_context.py            # on cil, one core
+    python benchmarks/attentive_context.py --steps 40
+
+Some steps of training are timed as CPU time of the process and scaled to an epoch of one fold.
+The loop does the same work pair by pair, as Equation 1 is printed: it gathers the other movies of
+one user, draws 64 of them and attends to them; predictor, loss and optimiser stay the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from replication.papers.attentive_ncf.experiments import COMBINATIONS, row_name, split_for
+from replication.papers.attentive_ncf.model import Attentive, AttentiveNCF
+from replication.papers.attentive_ncf.rows import row
+from replication.rating_training import DeviceRatings
+
+LOOP_PAIRS = 256  # what the loop is timed on
+
+
+class LoopAttentive(Attentive):
+    """The same embedding with a Python loop over the users of a batch."""
+
+    def forward(
+        self, users: Tensor, items: Tensor, width: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """User and movie vectors [B, E]."""
+        h, found = self.history, []
+        for user, item in zip(users.tolist(), items.tolist(), strict=True):
+            start, count = int(h.start[user]), int(h.count[user])
+            movies = h.keys[start : start + count] - user * h.n_items
+            others = (movies != item).nonzero()[:, 0]
+            chosen = others[torch.randperm(len(others), generator=generator)[:width]]
+            context, likings = movies[chosen], h.likings[start : start + count][chosen]
+            query = self.structure[item]
+            score = self.structure[context] @ query / query.shape[0] ** 0.5
+            found.append((score.softmax(0) * likings) @ self.tastes[context])  # Eq. 1
+        return torch.stack(found), F.embedding(items, self.structure)
+
+
+def seconds_of_epoch(model: AttentiveNCF, train: DeviceRatings, size: int, steps: int) -> float:
+    """CPU seconds of an epoch, from some steps of ``size`` ratings after one to warm up."""
+    generator = torch.Generator().manual_seed(0)
+    optimizer = model.config.optimizer(model.parameters())
+    batches = torch.randperm(len(train), generator=generator).split(size)
+
+    def step(rows: Tensor) -> None:
+        optimizer.zero_grad()
+        loss = model.loss(train.users[rows], train.items[rows], train.values[rows], generator)
+        loss.backward()
+        optimizer.step()
+
+    step(batches[0])
+    started = time.process_time()
+    for rows in batches[1 : 1 + steps]:
+        step(rows)
+    return (time.process_time() - started) / (steps * size) * len(train)
+
+
+def main() -> None:
+    """Print one line a combination."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=4096)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    split = split_for("cil", "kfold-10", 0)
+    train = DeviceRatings.of(split.train, torch.device("cpu"))
+    for name in COMBINATIONS:
+        config = row(name).start
+        tables = None
+        if config.embedding == "autoencoder":  # the values do not matter for the time
+            sizes = ((split.n_users, config.dimension), (split.n_items, config.dimension))
+            tables = (torch.rand(sizes[0]), torch.rand(sizes[1]))
+        build: Callable[[], AttentiveNCF] = lambda c=config, t=tables: AttentiveNCF(split, c, t)  # noqa: E731
+        fast = seconds_of_epoch(build(), train, arguments.batch, arguments.steps)
+        line = f"{row_name(name):<28} E={config.dimension:<4} {fast:7.1f} s an epoch"
+        if config.embedding == "attentive":
+            model = build()
+            model.embedding.__class__ = LoopAttentive
+            slow = seconds_of_epoch(model, train, LOOP_PAIRS, 2)
+            line += f"; with a loop over users {slow:7.0f} s, ratio {slow / fast:.0f}"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Attentive Neural Collaborative Filtering (Hutter, Sukthanker, Vasilakopoulos, Wiedemann; ETH)."""

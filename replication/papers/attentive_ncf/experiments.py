@@ -1,0 +1,749 @@
+"""Attentive NCF: the grid of its tables, and how a cell is run.
+
+Tables: ``attentive_ncf/table1`` (baselines), ``attentive_ncf/table2`` (the nine combinations),
+``attentive_ncf/ensemble`` (means over models of one fold) and, behind them,
+``attentive_ncf/tuning`` (the search trials, on an inner split of fold 0).
+
+A run is one fold; its number stands where other tables have the seed, and is the seed. What is
+stored of a trained model is two kinds of runs, each with its whole curve:
+
+``fold-minimum``         trained on all of the fold's training ratings; its metrics are those of
+                         the epoch that is best on this fold's test ratings.
+``validation-no-refit``  trained without an inner validation part, which chooses the epoch.
+
+From the curves follow, without another run (``derived``):
+
+``best-epoch``  what the paper reports: the one epoch at which the mean over the folds is lowest.
+``validation``  the run on all training ratings, at the epoch that the inner validation chose:
+                the same as training anew for so many epochs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from replication import paths
+from replication.compare import Cell, settings
+from replication.data import Interactions, load
+from replication.errors import ReplicationError
+from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
+from replication.metrics.rating import summary
+from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
+from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
+from replication.rating_training import (
+    METRICS,
+    DeviceRatings,
+    evaluation_generator,
+    fit_ratings,
+    predict_all,
+    unpack,
+)
+from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.training import described, resolve_device, write_state
+
+PAPER = "attentive_ncf"
+TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
+ENSEMBLE, TUNING = f"{PAPER}/ensemble", f"{PAPER}/tuning"
+
+DATASETS = {"cil": "CIL", "ml-100k": "MovieLens 100K", "ml-latest-small": "MovieLens latest-small"}
+PROTOCOLS = {
+    "cil": ("kfold-10", "kfold-10-plain"),
+    "ml-100k": ("kfold-10",),
+    "ml-latest-small": ("kfold-10",),
+}
+RUN_HERE = ("cil",)  # without --dataset; the companions are for explanations
+MODELS = {model: known.name for model, known in ROWS.items()}
+COMBINATIONS = tuple(model for model, known in ROWS.items() if known.table == "table2")
+STORED_SELECTS = ("fold-minimum", "validation-no-refit")
+SELECTS = ("best-epoch", "validation", *STORED_SELECTS)
+
+# --- configurations --------------------------------------------------------------------------
+
+N_TRIALS = 10
+TRIAL_EPOCHS = 8
+TRIAL_PATIENCE = 2
+TUNING_PROTOCOL = "kfold-10"
+
+
+def row_name(model: str) -> str:
+    """The printed name of a model: ``attentive-mlp2`` -> ``attentive + MLP2``."""
+    return row(model).name
+
+
+def trial_config(model: str, trial: int) -> Any:
+    """Trial 0 is the starting point; the others are drawn at random, alike for all models."""
+    known = row(model)
+    if trial == 0 or known.draw is None:
+        return known.start
+    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
+
+
+def tuned_config(model: str, dataset: str) -> Any:
+    """The trial with the lowest inner validation RMSE; the starting point where none was run.
+
+    A trained model gets twice as many epochs as were best in its trial, and two: later ones would
+    not be chosen, and cost as much.
+    """
+    known = row(model)
+    if known.draw is None:
+        return known.start
+    trials = [
+        record
+        for record in Store(TUNING).load()
+        if record["row"] == known.name and record["dataset"] == dataset
+    ]
+    if not trials:
+        return known.start
+    best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
+    config = trial_config(model, best["trial"])
+    if known.trained:
+        config = replace(config, max_epochs=min(config.max_epochs, 2 * best["epochs"] + 2))
+    return config
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named departure from the main cells of Table II, on fold 0 of ``cil``.
+
+    Attributes:
+        text: what differs, for the reader.
+        models: which models.
+        changes: configuration values that differ from the tuned ones.
+        runs: how many.
+        repeats: what the runs differ in: "fold" (as the main cells), "seed" (all on fold 0) or
+            "bag" (all on fold 0, each without another tenth of its training ratings).
+    """
+
+    text: str
+    models: tuple[str, ...]
+    changes: tuple[tuple[str, Any], ...] = ()
+    runs: int = 1
+    repeats: str = "fold"
+
+
+def _with(predictor: str) -> tuple[str, ...]:
+    return tuple(f"{embedding}-{predictor}" for embedding in EMBEDDINGS)
+
+
+_ATTENTIVE = tuple(f"attentive-{short}" for short in SHORT.values())
+_AUTOENCODER = tuple(f"autoencoder-{short}" for short in SHORT.values())
+_BEST = tuple(f"{embedding}-{SHORT[predictor]}" for embedding, predictor in BEST)
+VARIANTS = {
+    "other-size": Variant("the other embedding size: 128 for 64, 64 for 128", COMBINATIONS),
+    "seeds": Variant(
+        "fold 0 again with other seeds: the spread of seeds apart from that of folds",
+        _BEST,
+        runs=5,
+        repeats="seed",
+    ),
+    "user-scale-raw": Variant(
+        "the user autoencoder reads and writes ratings 1 to 5, not 0.2 to 1",
+        _AUTOENCODER,
+        changes=(("user_scale", "raw"),),
+    ),
+    "mlp2-narrow": Variant(
+        "MLP2 with hidden layers 200-100-50", _with("mlp2"), changes=(("hidden", (200, 100, 50)),)
+    ),
+    "mlp2-deep": Variant(
+        "MLP2 with hidden layers 512-256-128-64",
+        _with("mlp2"),
+        changes=(("hidden", (512, 256, 128, 64)),),
+    ),
+    "all-context": Variant(
+        "trained with all of a user's other movies as context, not with 64 of them",
+        _ATTENTIVE,
+        changes=(("context_train", ALL),),
+    ),
+    "default-user": Variant(
+        "one context in fifty is emptied while training, so that the default user is learned",
+        _ATTENTIVE,
+        changes=(("empty_share", 0.02),),
+    ),
+    "bagged": Variant(
+        "trained without one of ten inner folds of fold 0's training ratings",
+        ("attentive-mlp2",),
+        runs=10,
+        repeats="bag",
+    ),
+}
+
+
+def variant_config(model: str, dataset: str, variant: str) -> Any:
+    """The configuration of a model in the main cells (``variant=""``) or in a variant."""
+    base = tuned_config(model, dataset)
+    if not variant:
+        return base
+    if variant == "other-size":
+        return replace(base, dimension=192 - base.dimension)  # 64 <-> 128
+    return replace(base, **dict(VARIANTS[variant].changes))
+
+
+# --- the grid --------------------------------------------------------------------------------
+
+
+def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell]:
+    """The cells of Table I or II on ``cil``: every row that the paper prints, and ours.
+
+    The companions ``ml-100k`` and ``ml-latest-small`` carry explanations and no cells.
+    """
+    cells = []
+    for model, known in ROWS.items():
+        if f"{PAPER}/{known.table}" != table:
+            continue
+        chosen = select if known.trained else "none"
+        if variant:
+            spec = VARIANTS[variant]
+            if model in spec.models:
+                chosen = "validation-no-refit" if spec.repeats == "bag" else "fold-minimum"
+                cells.append(
+                    Cell(
+                        table,
+                        known.name,
+                        "cil",
+                        "kfold-10",
+                        chosen,
+                        variant,
+                        spec.runs,
+                        repeats=f"{spec.repeats}s",
+                    )
+                )
+            continue
+        inner = known.trained and select.startswith("validation")
+        needed = known.inner_folds if inner else known.folds
+        for protocol in PROTOCOLS["cil"]:
+            if protocol.endswith("-plain") and not model.startswith("surprise-"):
+                continue
+            cells.append(
+                Cell(table, known.name, "cil", protocol, chosen, "", needed, repeats="folds")
+            )
+    return cells
+
+
+def derived(records: Iterable[Record]) -> list[Record]:
+    """The stored records, and those that follow from their curves (see the module's text)."""
+    found = list(records)
+    outer, inner = defaultdict(list), {}
+    for record in found:
+        place = tuple(record[k] for k in ("table", "row", "dataset", "protocol", "variant"))
+        if record["select"] == "fold-minimum":
+            outer[place, settings(record)].append(record)
+        elif record["select"] == "validation-no-refit":
+            inner[place, settings(record), record["seed"]] = record
+    made = []
+    for group, runs in outer.items():
+        epochs = min(len(run["curve"]["epoch"]) for run in runs)
+        by_fold = np.array([run["curve"]["test RMSE"][:epochs] for run in runs])  # [folds, epochs]
+        common = 1 + int(by_fold.mean(0).argmin())
+        for run in runs:
+            made.append(_at_epoch(run, "best-epoch", common))
+            chosen = inner.get((*group, run["seed"]))
+            if chosen is not None:
+                made.append(_at_epoch(run, "validation", chosen["epochs"]))
+    return found + made
+
+
+def _at_epoch(run: Record, select: str, epoch: int) -> Record:
+    metrics = {metric: run["curve"][f"test {metric}"][epoch - 1] for metric in METRICS}
+    return {**run, "select": select, "epochs": epoch, "metrics": metrics}
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def data_for(dataset: str, protocol: str = "kfold-10") -> Interactions:
+    """The ratings of a data set, unfiltered, whatever the protocol."""
+    return load(dataset)
+
+
+@lru_cache(maxsize=2)
+def _folds_of(dataset: str, protocol: str) -> np.ndarray:
+    return make_folds(data_for(dataset), protocol)
+
+
+@lru_cache(maxsize=2)
+def split_for(dataset: str, protocol: str, fold: int, inner: bool = False) -> RatingSplit:
+    """A fold of a data set, kept in memory for the next model."""
+    return make_rating_split(
+        data_for(dataset), protocol, fold, inner, folds=_folds_of(dataset, protocol)
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one cell: ``number`` is the fold (or the seed, or the bag) and the seed."""
+
+    dataset: str
+    protocol: str
+    model: str
+    number: int
+    select: str = "fold-minimum"
+    variant: str = ""
+
+    @property
+    def repeats(self) -> str:
+        """What ``number`` counts."""
+        return VARIANTS[self.variant].repeats if self.variant else "fold"
+
+    @property
+    def fold(self) -> int:
+        """The fold that is tested on."""
+        return self.number if self.repeats == "fold" else 0
+
+    @property
+    def table(self) -> str:
+        """Id of the table."""
+        return f"{PAPER}/{row(self.model).table}"
+
+    @property
+    def label(self) -> str:
+        """Short text for progress bars and messages."""
+        name = f"{row_name(self.model)} on {self.dataset}, {self.protocol}"
+        kind = ", inner validation" if self.select == "validation-no-refit" else ""
+        variant = f", {self.variant}" if self.variant else ""
+        return f"{name}{variant}{kind}, {self.repeats} {self.number}"
+
+    def address(self) -> Record:
+        """What the record says of itself before anything was run."""
+        config = variant_config(self.model, self.dataset, self.variant)
+        data = data_for(self.dataset)
+        return {
+            "table": self.table,
+            "row": row_name(self.model),
+            "dataset": self.dataset,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": self.protocol,
+            "variant": self.variant,
+            "select": self.select if row(self.model).trained else "none",
+            "config": described(config),
+            "seed": self.number,
+        }
+
+    def split(self) -> RatingSplit:
+        """The split that this run trains and is tested on."""
+        if self.repeats == "bag":
+            return bagged(split_for(self.dataset, self.protocol, 0), self.number)
+        inner = self.select == "validation-no-refit"
+        return split_for(self.dataset, self.protocol, self.fold, inner)
+
+
+class Finished(NamedTuple):
+    """What a run leaves."""
+
+    record: Record
+    model: Any
+    predictions: Tensor | None = None  # [epochs, n] uint16, of the test ratings
+
+
+# Folds whose models and predictions are kept beside the data, for ensembles and explanations.
+KEPT_FOLDS = 3
+
+
+def run(
+    job: Run,
+    device: torch.device,
+    progress: bool = True,
+    config: Any = None,
+    resumable: bool = True,
+) -> Finished:
+    """Train and test one cell on one fold; nothing is stored.
+
+    ``config`` takes the place of the cell's own. Unless ``resumable``, no checkpoint of an
+    interrupted run is read or written.
+    """
+    known = row(job.model)
+    config = config or variant_config(job.model, job.dataset, job.variant)
+    address, split = job.address(), job.split()
+    address["config"] = described(config)
+    extra: Record = {
+        "fold": job.fold,
+        "ratings": {"train": len(split.train), "test": len(split.test)},
+        "device": device.type,
+    }
+    started = time.perf_counter()
+    if not known.trained:
+        model = known.build(split, config, job.number, device)
+        trained = time.perf_counter()
+        test = DeviceRatings.of(split.test, device)
+        drawn = evaluation_generator(job.number, 0, device)
+        metrics = summary(predict_all(model, test, _range(split), drawn), test.values)
+        extra |= {"epochs": 0, "seconds": round(trained - started, 2)}
+        extra |= {"seconds_test": round(time.perf_counter() - trained, 2)}
+        return Finished(address | {"metrics": metrics} | extra | provenance(), model)
+
+    # The code's hash is in the name: a run is not resumed by other code than began it.
+    file = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}.pt" if resumable else None
+    watch = ("validation", "test") if job.select == "validation-no-refit" else ("test",)
+    built: dict[str, float] = {}
+
+    def build() -> Any:
+        before = time.perf_counter()
+        model = known.build(split, config, job.number, device)
+        built["seconds"] = time.perf_counter() - before  # pretraining, where it was not kept
+        return model
+
+    result = fit_ratings(
+        build,
+        split,
+        config,
+        job.number,
+        device,
+        watch,
+        keep_predictions=_keeps(job),
+        checkpoint=file,
+        label=job.label,
+        progress=progress,
+    )
+    curve = result.curve
+    epoch = curve.best(watch[0])
+    metrics = {metric: curve.errors[f"test {metric}"][epoch - 1] for metric in METRICS}
+    metrics |= _contexts(job, result.model, split, device)
+    extra |= {
+        "curve": curve.as_dict(),
+        "epochs": epoch,
+        "parameters": sum(p.numel() for p in result.model.parameters()),
+        "seconds": round(result.seconds + built["seconds"], 2),
+        "seconds_pretraining": round(built["seconds"], 2),
+        "seconds_per_epoch": round(result.seconds / len(curve.epoch), 3),
+    }
+    record = address | {"metrics": metrics} | extra | provenance()
+    kept = torch.stack(curve.predictions) if curve.predictions else None
+    return Finished(record, result.model, kept)
+
+
+def _range(split: RatingSplit) -> tuple[float, float]:
+    return float(split.levels[0]), float(split.levels[-1])
+
+
+def _keeps(job: Run) -> bool:
+    main = not job.variant and job.select == "fold-minimum" and job.number < KEPT_FOLDS
+    return job.table == TABLE2 and (main or job.repeats == "bag")
+
+
+TEST_DRAWS = 5
+
+
+def _contexts(job: Run, model: Any, split: RatingSplit, device: torch.device) -> dict[str, float]:
+    """On fold 0, what the drawing of test contexts does to the RMSE of the epoch given back.
+
+    Five draws of contexts, contexts of another size, all context, and none (the default user).
+    """
+    if job.fold or not job.model.startswith("attentive-") or job.repeats != "fold":
+        return {}
+    test = DeviceRatings.of(split.test, device)
+    found = {}
+
+    def measure(name: str, draw: int) -> None:
+        drawn = evaluation_generator(job.number, 1_000 + draw, device)
+        predicted = predict_all(model, test, _range(split), drawn)
+        found[f"RMSE/{name}"] = summary(predicted, test.values)["RMSE"]
+
+    for draw in range(TEST_DRAWS):
+        measure(f"draw-{draw}", draw)
+    for width in (16, 64, ALL):
+        model.test_width = width
+        measure(f"context-{width or 'all'}", 0)
+    model.test_width = model.config.context_test
+    empty = model.embedding.default_user.expand(1, -1)
+    rated = torch.arange(split.n_items, device=device)
+    with torch.no_grad():  # without a context all users are one
+        by_item = model.predictor(empty.expand(split.n_items, -1), model.embedding.structure[rated])
+    found["RMSE/context-none"] = summary(by_item[test.items], test.values)["RMSE"]
+    return found
+
+
+def plan(
+    table: str,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    select: str = "best-epoch",
+    variant: str = "",
+    seeds: int | None = None,
+) -> list[Run]:
+    """The runs behind a part of Table I or II; None means all that the table has on ``cil``.
+
+    ``select`` best-epoch or fold-minimum: the runs on all training ratings. validation: those on
+    an inner split too, which choose the epoch. ``seeds``: how many folds, from fold 0.
+
+    Raises:
+        ReplicationError: a name that is not known, or a combination that the table has not.
+    """
+    for kind, names, allowed in (
+        ("data set", datasets, DATASETS),
+        ("variant", [variant] if variant else [], VARIANTS),
+        ("select", [select], SELECTS),
+    ):
+        for name in names or ():
+            if name not in allowed:
+                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(allowed)}")
+    for model in models or ():
+        row(model)
+    protocols = protocols or ["kfold-10"]
+    chosen = [
+        model
+        for model, known in ROWS.items()
+        if f"{PAPER}/{known.table}" == table
+        and (models is None or model in models)
+        and (not variant or model in VARIANTS[variant].models)
+    ]
+    places = [
+        (dataset, protocol)
+        for dataset in datasets or RUN_HERE
+        for protocol in protocols
+        if protocol in PROTOCOLS[dataset]
+    ]
+    if not chosen or not places:
+        wanted = [*(models or []), *(datasets or []), *protocols, *([variant] if variant else [])]
+        raise ReplicationError(f"{table} has no cell of {', '.join(wanted)}")
+    jobs = []
+    for dataset, protocol in places:
+        for model in chosen:
+            known = row(model)
+            if variant:
+                spec = VARIANTS[variant]
+                kind = "validation-no-refit" if spec.repeats == "bag" else "fold-minimum"
+                needed = min(seeds or spec.runs, spec.runs)
+                jobs += [Run(dataset, protocol, model, n, kind, variant) for n in range(needed)]
+                continue
+            inner = select.startswith("validation") and known.trained
+            needed = seeds or (known.inner_folds if inner else known.folds)
+            kinds = ["fold-minimum"]
+            if inner:
+                no_refit = select == "validation-no-refit"
+                kinds = ["validation-no-refit"] if no_refit else ["fold-minimum", STORED_SELECTS[1]]
+            jobs += [
+                Run(dataset, protocol, model, n, kind) for n in range(needed) for kind in kinds
+            ]
+    return sorted(jobs, key=lambda job: job.number)  # fold by fold: every row has its first soon
+
+
+def run_and_store(
+    jobs: Sequence[Run], device: str = "auto", store: Store | None = None, progress: bool = True
+) -> Iterator[tuple[Run, Record, bool]]:
+    """Run what is not stored yet, one record after the other.
+
+    Yields:
+        The job, its record, and whether it was run now (True) or was there (False).
+    """
+    where = resolve_device(device)
+    for job in jobs:
+        into = store or Store(job.table)
+        key = record_key(job.address())
+        stored = {record["key"]: record for record in into.load()}
+        if key in stored:
+            yield job, stored[key], False
+            continue
+        finished = run(job, where, progress)
+        keep(finished, key)
+        into.append(finished.record)
+        for file in paths.CHECKPOINTS.glob(f"{key}-*"):
+            file.unlink(missing_ok=True)  # another process may have finished it too
+        yield job, finished.record, True
+
+
+def keep(finished: Finished, key: str) -> None:
+    """Write the model and the predictions of a kept fold beside the data."""
+    if finished.predictions is None:
+        return
+    write_state(predictions_file(key), {"predictions": finished.predictions})
+    if isinstance(finished.model, nn.Module):
+        write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
+
+
+def predictions_file(key: str) -> Any:
+    """Where the test predictions of each epoch of a run are kept."""
+    return paths.DATA / "predictions" / f"{key}.pt"
+
+
+def job_of(record: Record) -> Run:
+    """The run behind a stored record of Table I or II."""
+    model = {name: model for model, name in MODELS.items()}[record["row"]]
+    select = record["select"] if record["select"] in STORED_SELECTS else "fold-minimum"
+    return Run(
+        record["dataset"], record["protocol"], model, record["seed"], select, record["variant"]
+    )
+
+
+def config_of(record: Record) -> Any:
+    """The configuration that a record of Table I or II holds."""
+    start, values = row(job_of(record).model).start, record["config"]
+    chosen = {f.name: values[f.name] for f in fields(start) if f.name in values}
+    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+
+
+def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
+    """Run a stored record of Table I or II again, with the configuration that it holds."""
+    config = config_of(record)
+    return run(job_of(record), device, config=config, resumable=False).record, None
+
+
+def tune(
+    model: str, dataset: str, device: str = "auto", progress: bool = True
+) -> Iterator[tuple[int, Record, bool]]:
+    """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
+    where, store = resolve_device(device), Store(TUNING)
+    known = row(model)
+    if known.draw is None:
+        raise ReplicationError(f"{known.name} has nothing to tune")
+    split, data = split_for(dataset, TUNING_PROTOCOL, 0, inner=True), data_for(dataset)
+    for trial in range(N_TRIALS):
+        config = trial_config(model, trial)
+        if known.trained:
+            config = replace(config, max_epochs=TRIAL_EPOCHS)
+        address = {
+            "table": TUNING,
+            "row": known.name,
+            "dataset": dataset,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": TUNING_PROTOCOL,
+            "variant": "",
+            "select": "validation",
+            "config": described(config),
+            "seed": 0,
+        }
+        stored = {record["key"]: record for record in store.load()}
+        key = record_key(address)
+        if key in stored:
+            yield trial, stored[key], False
+            continue
+        record = address | {"trial": trial, "device": where.type}
+        started = time.perf_counter()
+        if known.trained:
+            result = fit_ratings(
+                partial(known.build, split, config, 0, where),
+                split,
+                config,
+                0,
+                where,
+                ("validation",),
+                patience=TRIAL_PATIENCE,
+                label=f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}",
+                progress=progress,
+            )
+            best = result.curve.best("validation")
+            errors = result.curve.errors
+            record |= {
+                "metrics": {m: errors[f"validation {m}"][best - 1] for m in METRICS},
+                "epochs": best,
+                "epochs_run": len(result.curve.epoch),
+            }
+        else:
+            held = DeviceRatings.of(split.validation, where)
+            fitted = known.build(split, config, 0, where)
+            drawn = evaluation_generator(0, 0, where)
+            predicted = predict_all(fitted, held, _range(split), drawn)
+            record |= {"metrics": summary(predicted, held.values)}
+        record |= {"seconds": round(time.perf_counter() - started, 2)} | provenance()
+        store.append(record)
+        yield trial, record, True
+
+
+# --- ensembles -------------------------------------------------------------------------------
+
+MEMBERS = {
+    "mean of all nine": COMBINATIONS,
+    "mean of the best of each embedding": _BEST,
+    "mean of the three attentive": _ATTENTIVE,
+}
+BAGGED = "bagged attentive + MLP2"
+
+
+def ensemble_grid() -> list[Cell]:
+    """Means over models that were trained on the same fold; the bagged one on fold 0 alone."""
+    cells = [
+        Cell(ENSEMBLE, name, "cil", "kfold-10", "best-epoch", "", KEPT_FOLDS, repeats="folds")
+        for name in MEMBERS
+    ]
+    return [*cells, Cell(ENSEMBLE, BAGGED, "cil", "kfold-10", "validation-no-refit", "", 1)]
+
+
+def ensembles(dataset: str) -> Iterator[tuple[str, Record, bool]]:
+    """Average the kept predictions of stored runs, and store the records.
+
+    A member is taken at the epoch that the paper's selection gives it. The bagged models choose
+    their own epochs on their inner validation, and nobody trained on what they are scored on.
+
+    Yields:
+        A label, its record, and whether it is new; nothing for an ensemble of which a member was
+        not run yet, or whose predictions are not on this machine.
+    """
+    store, records = Store(ENSEMBLE), derived(Store(TABLE2).load())
+    for name, fold in [*((n, f) for n in MEMBERS for f in range(KEPT_FOLDS)), (BAGGED, 0)]:
+        record = _average(records, name, dataset, fold)
+        if record is not None:
+            yield f"{name} on {dataset}, fold {fold}", record, store.append(record)
+
+
+def rerun_ensemble(record: Record, device: torch.device) -> tuple[Record, None]:
+    """Average the kept predictions behind a stored record again."""
+    records = derived(Store(TABLE2).load())
+    again = _average(records, record["row"], record["dataset"], record["seed"])
+    if again is None or again["config"] != record["config"]:
+        raise ReplicationError(
+            f"the members of {record['key']} are not stored here as they were; run them again"
+        )
+    return again, None
+
+
+def _member(
+    records: Sequence[Record], model: str, dataset: str, number: int, select: str, variant: str
+) -> Record | None:
+    """The newest record of a run, if its predictions are kept here."""
+    wanted = (row_name(model), dataset, "kfold-10", select, variant, number)
+    names = ("row", "dataset", "protocol", "select", "variant", "seed")
+    found = [r for r in records if tuple(r[k] for k in names) == wanted]
+    newest = max(found, key=lambda r: str(r.get("time", "")), default=None)
+    return newest if newest and predictions_file(newest["key"]).exists() else None
+
+
+def _average(records: Sequence[Record], name: str, dataset: str, fold: int) -> Record | None:
+    """The record of one ensemble; None while a member is missing."""
+    if name == BAGGED:
+        select, bags = "validation-no-refit", range(VARIANTS["bagged"].runs)
+        found = [_member(records, "attentive-mlp2", dataset, b, select, "bagged") for b in bags]
+    else:
+        select = "best-epoch"
+        found = [_member(records, m, dataset, fold, select, "") for m in MEMBERS[name]]
+    members = [member for member in found if member is not None]
+    if len(members) < len(found):
+        return None
+    split = split_for(dataset, "kfold-10", fold)
+    predicted = []  # of each member, [n]
+    for member in members:
+        kept = torch.load(predictions_file(member["key"]), weights_only=True)["predictions"]
+        predicted.append(unpack(kept[member["epochs"] - 1], _range(split)))
+    alone = [member["metrics"]["RMSE"] for member in members]
+    metrics = summary(torch.stack(predicted).mean(0), split.test.values)
+    metrics |= {"RMSE/best member": min(alone), "RMSE/mean member": float(np.mean(alone))}
+    # Of a member its row, its epoch and its settings: the same for all folds.
+    listed = [
+        [m["row"], m["epochs"], hashlib.sha256(settings(m).encode()).hexdigest()[:12]]
+        for m in members
+    ]
+    return {
+        "table": ENSEMBLE,
+        "row": name,
+        "dataset": dataset,
+        "data_hash": members[0]["data_hash"],
+        "data_source": members[0]["data_source"],
+        "protocol": "kfold-10",
+        "variant": "",
+        "select": select,
+        "config": {"members": listed},
+        "seed": fold,
+        "metrics": metrics,
+        "device": "cpu",
+    } | provenance()

@@ -1,0 +1,56 @@
+"""Attentive NCF's tables by their ids, and how the command line runs a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from replication.errors import ReplicationError
+from replication.papers.attentive_ncf import experiments
+from replication.papers.common import Table
+from replication.rating_training import METRICS
+from replication.records import Record
+
+SELECTS = experiments.SELECTS
+TUNED = {experiments.TABLE1: "RMSE", experiments.TABLE2: "RMSE"}
+
+TABLES = {
+    name: Table(
+        partial(experiments.grid, name),
+        lambda variant: METRICS,
+        experiments.rerun,
+        derive=experiments.derived,
+    )
+    for name in (experiments.TABLE1, experiments.TABLE2)
+} | {
+    experiments.ENSEMBLE: Table(
+        lambda select, variant: experiments.ensemble_grid(),
+        lambda variant: METRICS,
+        experiments.rerun_ensemble,
+    )
+}
+
+
+def run(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    variant: str,
+    seeds: int | None,
+    device: str,
+) -> Iterator[tuple[str, Record, bool]]:
+    """Run what is not stored yet; a label, the record and whether it is new, one by one."""
+    if table == experiments.ENSEMBLE:
+        if models or protocols or variant or seeds:
+            raise ReplicationError(
+                f"{table} averages what other tables stored and takes no --model, --protocol, "
+                "--variant or --seeds"
+            )
+        for dataset in datasets or experiments.RUN_HERE:
+            yield from experiments.ensembles(dataset)
+        return
+    jobs = experiments.plan(table, datasets, models, protocols, select, variant, seeds)
+    for job, record, new in experiments.run_and_store(jobs, device):
+        yield job.label, record, new

@@ -1,0 +1,42 @@
+"""What the tables of all papers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from replication.compare import Cell
+from replication.data import Interactions
+from replication.records import Record
+
+Run = Callable[
+    [Sequence[str] | None, Sequence[str] | None, int | None, str],
+    Iterator[tuple[str, Record, bool]],
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a page and the command line need to know of a table.
+
+    Attributes:
+        grid: its cells, for a way to select and a variant ("" for the main cells).
+        metrics: what is reported, for a variant.
+        rerun: runs a stored record again: the new record, and its ranks where it has any.
+        run: for a table whose records are not runs of the paper's grid: runs a part of it (data
+            sets, models, seeds, device; None: all) and yields what it was, the record, and
+            whether it is new.
+        data: the interactions of a data set under a protocol, where the paper's ``data_for`` does
+            not give them.
+        derive: the stored records and those that follow from them without a run.
+    """
+
+    grid: Callable[[str, str], list[Cell]]
+    metrics: Callable[[str], Sequence[str]]
+    rerun: Callable[[Record, torch.device], tuple[Record, np.ndarray | None]]
+    run: Run | None = None
+    data: Callable[[str, str], Interactions] | None = None
+    derive: Callable[[Iterable[Record]], list[Record]] = list

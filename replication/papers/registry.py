@@ -1,0 +1,36 @@
+"""The papers of the study: a new one is a new folder and one line here.
+
+A paper's ``tables`` module has
+
+``TABLES``       its tables by their ids;
+``SELECTS``      the ways to select that a table can be printed for, the default first;
+``TUNED``        ids of the tables whose models can be tuned, and what a trial is judged by;
+``experiments``  its grid: DATASETS, RUN_HERE, PROTOCOLS, MODELS, SELECTS, VARIANTS, data_for,
+                 row_name, tune;
+``run``          runs and stores what is missing of a part of a table.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from replication.errors import ReplicationError
+from replication.papers.amp_cf import tables as amp_cf
+from replication.papers.attentive_ncf import tables as attentive_ncf
+from replication.papers.common import Table
+
+PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_ncf}
+TABLES: dict[str, Table] = {
+    name: table for paper in PAPERS.values() for name, table in paper.TABLES.items()
+}
+
+
+def paper_of(table: str) -> ModuleType:
+    """The ``tables`` module of the paper that a table belongs to.
+
+    Raises:
+        ReplicationError: no such table.
+    """
+    if table not in TABLES:
+        raise ReplicationError(f"unknown table {table!r}; known are {', '.join(TABLES)}")
+    return PAPERS[table.split("/")[0]]

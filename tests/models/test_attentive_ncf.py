@@ -1,0 +1,424 @@
+"""Attentive NCF: its equations by hand, its derivatives, its contexts, what it learns."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from replication import training
+from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.errors import ReplicationError
+from replication.folds import Ratings, make_rating_split
+from replication.papers.attentive_ncf.model import (
+    ALL,
+    EMBEDDINGS,
+    HIDDEN,
+    PREDICTORS,
+    Attend,
+    AttentiveNCF,
+    AttentiveNCFConfig,
+    AutoEncoder,
+    Context,
+    History,
+    autoencoder_tables,
+    draw_positions,
+    embedding_parameters,
+    reconstruction_loss,
+)
+from replication.papers.attentive_ncf.rows import ROWS, build
+from replication.rating_training import fit_ratings, pack, unpack
+
+CPU = torch.device("cpu")
+LEVELS = np.arange(1, 6, dtype=np.float32)
+SMALL = AttentiveNCFConfig(
+    dimension=8, batch_size=128, learning_rate=0.02, max_epochs=5, pretrain_epochs=8,
+    context_train=6, context_test=10,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_models(tmp_path, monkeypatch):
+    monkeypatch.setattr("replication.paths.MODELS", tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def data():
+    """60 users and 40 items in two groups: 5 or 4 for one's own, 1 or 2 for the other's."""
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((60, 40)) < 0.5)
+    own = users % 2 == items % 2
+    ratings = np.where(own, 4, 1) + rng.integers(2, size=len(users))
+    frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    return from_frame("two tastes", frame.assign(timestamp=UNKNOWN_TIME))
+
+
+@pytest.fixture(scope="module")
+def split(data):
+    return make_rating_split(data, "kfold-10", 0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def attend_by_hand(structure, tastes, items, context, likings, valid):
+    """Eq. 1 pair by pair, as it is printed."""
+    users = []
+    for b, i in enumerate(items.tolist()):
+        js = [c for c, ok in enumerate(valid[b].tolist()) if ok]
+        if not js:
+            users.append(torch.zeros_like(structure[0]))
+            continue
+        a = torch.stack([structure[i] @ structure[context[b, c]] for c in js])
+        weights = torch.softmax(a / structure.shape[1] ** 0.5, 0)
+        parts = [w * likings[b, c] * tastes[context[b, c]] for w, c in zip(weights, js)]  # noqa: B905
+        users.append(torch.stack(parts).sum(0))
+    return torch.stack(users)
+
+
+def random_batch(batch=7, width=5, n_items=12, dimension=3):
+    rng = generator(1)
+    tables = torch.randn(2, n_items, dimension, generator=rng, dtype=torch.float64)
+    items = torch.randint(n_items, (batch,), generator=rng)
+    context = torch.randint(n_items, (batch, width), generator=rng)  # an item twice is harmless
+    likings = torch.rand(batch, width, generator=rng, dtype=torch.float64) * 2 - 1
+    valid = torch.rand(batch, width, generator=rng) < 0.7
+    valid[0] = False
+    return tables[0], tables[1], items, context, likings * valid, valid
+
+
+# --- equations -----------------------------------------------------------------------------------
+
+
+def test_equation_1_by_hand():
+    batch = random_batch()
+    user, attention = Attend.apply(*batch)
+    torch.testing.assert_close(user, attend_by_hand(*batch))
+    valid = batch[-1]
+    assert (attention[~valid] == 0).all()
+    torch.testing.assert_close(attention.sum(1), valid.any(1).double())
+
+
+def test_the_derivative_of_equation_1():
+    structure, tastes, *rest = random_batch()
+    structure.requires_grad_(), tastes.requires_grad_()
+    grad = torch.randn(7, 3, generator=generator(2), dtype=torch.float64)
+    found = torch.autograd.grad((Attend.apply(structure, tastes, *rest)[0] * grad).sum(),
+                                (structure, tastes))  # fmt: skip
+    wanted = torch.autograd.grad((attend_by_hand(structure, tastes, *rest) * grad).sum(),
+                                 (structure, tastes))  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_derivative_is_the_same_in_chunks(monkeypatch):
+    structure, tastes, *rest = random_batch()
+    structure.requires_grad_(), tastes.requires_grad_()
+
+    def gradients():
+        user, _ = Attend.apply(structure, tastes, *rest)
+        return torch.autograd.grad((user**2).sum(), (structure, tastes))
+
+    whole = gradients()
+    monkeypatch.setattr("replication.papers.attentive_ncf.model.CHUNK", 2)
+    torch.testing.assert_close(gradients(), whole)
+
+
+def test_equations_3_and_4_by_hand(split):
+    config = dataclasses.replace(SMALL, embedding="simple", predictor="inner product")
+    model = AttentiveNCF(split, config)
+    users, items = torch.tensor([0, 5]), torch.tensor([3, 7])
+    dot = (model.embedding.users[users] * model.embedding.items[items]).sum(1)
+    expected = 4 / (1 + torch.exp(-dot)) + 1
+    torch.testing.assert_close(model.predict(users, items, generator()), expected.detach())
+
+
+def test_mlp2_predicts_the_expected_rating_and_learns_classes():
+    from replication.papers.attentive_ncf.model import MLP2
+
+    net = MLP2(LEVELS, 2, (3,))
+    net.logits = lambda user, item: torch.tensor([[1.0, 1.0, 1.0, 1.0, 4.0]]).log()
+    empty = torch.zeros(1, 2)
+    assert float(net(empty, empty)) == pytest.approx((1 + 2 + 3 + 4 + 4 * 5) / 8)
+    assert float(net.loss(empty, empty, torch.tensor([5.0]))) == pytest.approx(np.log(2.0))
+    assert float(net.loss(empty, empty, torch.tensor([1.0]))) == pytest.approx(np.log(8.0))
+
+
+def test_half_stars_are_classes_of_their_own(data):
+    halves = dataclasses.replace(data, ratings=data.ratings - (np.arange(len(data)) % 2) * 0.5)
+    split = make_rating_split(halves, "kfold-10", 0)
+    model = AttentiveNCF(split, SMALL)
+    assert model.predictor.network[-1].out_features == len(np.unique(halves.ratings)) == 8
+    history = model.embedding.history
+    assert float(history.likings.min()) == -1 and float(history.likings.max()) == 1
+
+
+def test_the_layers_of_the_paper():
+    mlp1 = AttentiveNCFConfig(predictor="MLP1")
+    assert HIDDEN["MLP1"] == (200, 100) and mlp1.dimension == 64
+    assert (mlp1.context_train, mlp1.context_test) == (64, 128)
+    sizes = {key: row.start.dimension for key, row in ROWS.items() if row.table == "table2"}
+    assert [k for k, size in sizes.items() if size == 128] == [
+        "simple-mlp1", "autoencoder-ip", "autoencoder-mlp1", "autoencoder-mlp2",
+    ]  # fmt: skip
+    # Section II-A1 counts 128,000 against 704,000.
+    simple = dataclasses.replace(mlp1, embedding="simple")
+    assert embedding_parameters(10_000, 1_000, mlp1) == 128_000
+    assert embedding_parameters(10_000, 1_000, simple) == 704_000
+
+
+def test_the_count_of_parameters_is_that_of_the_modules(split):
+    for embedding in ("simple", "attentive"):
+        config = dataclasses.replace(SMALL, embedding=embedding, predictor="inner product")
+        model = AttentiveNCF(split, config)
+        default = config.dimension if embedding == "attentive" else 0
+        counted = embedding_parameters(split.n_users, split.n_items, config) + default
+        assert sum(p.numel() for p in model.parameters()) == counted
+
+
+# --- contexts ------------------------------------------------------------------------------------
+
+
+def test_positions_are_drawn_without_replacement_and_evenly():
+    counts = torch.tensor([3, 7, 7, 20]).repeat_interleave(3_000)
+    drawn = draw_positions(counts, 7, generator())
+    for count in (3, 7, 20):
+        rows = drawn[counts == count][:, : min(count, 7)]
+        assert (rows.sort(1).values.diff(dim=1) > 0).all()  # all different
+        assert rows.min() >= 0 and rows.max() < count
+    often = torch.bincount(drawn[counts == 20].flatten(), minlength=20)
+    assert stats.chisquare(often.numpy()).pvalue > 1e-3
+    together = drawn[counts == 20]
+    first_two = ((together == 0).any(1) & (together == 1).any(1)).double().mean()
+    expected = 7 / 20 * 6 / 19  # 0 and 1 are not drawn together more often than by chance
+    assert abs(float(first_two) - expected) < 4 * np.sqrt(expected * (1 - expected) / 3_000)
+
+
+@pytest.mark.parametrize("width", [3, 6, 1_000, ALL])
+def test_a_context_is_of_the_users_other_training_items(split, width):
+    history = History(split.train, split.n_users, split.n_items, split.levels)
+    for part in (split.train, split.test):
+        users, items = torch.from_numpy(part.users), torch.from_numpy(part.items)
+        context = history.draw(users, items, width, generator())
+        known = {}
+        for user, item, rating in zip(
+            split.train.users, split.train.items, split.train.values, strict=True
+        ):
+            known.setdefault(user, {})[item] = (rating - 3) / 2
+        for b in range(len(users)):
+            others = dict(known.get(int(users[b]), {}))
+            others.pop(int(items[b]), None)
+            valid = context.valid[b]
+            found = context.items[b][valid].tolist()
+            assert len(set(found)) == len(found) and set(found) <= set(others)
+            assert len(found) == (len(others) if width == ALL else min(width, len(others)))
+            assert context.likings[b][valid].tolist() == [others[i] for i in found]
+            assert (context.likings[b][~valid] == 0).all()
+
+
+def test_contexts_are_drawn_afresh_for_each_pair_and_step(split):
+    history = History(split.train, split.n_users, split.n_items, split.levels)
+    rng = generator()
+    users, items = torch.zeros(50, dtype=torch.long), torch.full((50,), 39)
+    one, two = (history.draw(users, items, 3, rng).items.sort(1).values for _ in range(2))
+    assert (one != one[0]).any() and not torch.equal(one, two)
+
+
+def test_without_a_context_the_user_is_the_default(split):
+    model = AttentiveNCF(split, SMALL)
+    torch.nn.init.constant_(model.embedding.default_user, 0.7)
+    none = Context(*(torch.zeros(2, 1, dtype=d) for d in (torch.long, torch.float, torch.bool)))
+    user, _ = model.embedding.embed(torch.tensor([1, 2]), none)
+    assert (user == 0.7).all()
+
+
+def test_the_default_user_learns_only_where_contexts_are_emptied(split):
+    for share, moved in ((0.0, False), (0.3, True)):
+        config = dataclasses.replace(SMALL, empty_share=share, max_epochs=1)
+        model = fit(split, config).model
+        assert bool((model.embedding.default_user != 0).any()) == moved
+
+
+def test_emptied_contexts_are_for_training_only(split):
+    model = AttentiveNCF(split, dataclasses.replace(SMALL, empty_share=0.99)).eval()
+    user, _ = model.embedding(torch.arange(20), torch.zeros(20, dtype=torch.long), 5, generator())
+    assert (user != 0).any(1).all()
+
+
+def test_explain_lists_every_other_movie_with_its_attention(split):
+    model = AttentiveNCF(split, SMALL)
+    item = int(split.train.items[split.train.users == 3][0])
+    items, attention = model.explain(3, item)
+    mine = set(split.train.items[split.train.users == 3]) - {item}
+    assert set(items.tolist()) == mine and float(attention.sum()) == pytest.approx(1)
+
+
+# --- autoencoders --------------------------------------------------------------------------------
+
+
+def test_equation_2_by_hand():
+    output = torch.tensor([[1.0, 2.0, 9.0], [0.0, 0.0, 0.0], [5.0, 5.0, 5.0]])
+    target = torch.tensor([[2.0, 4.0, 0.0], [7.0, 7.0, 7.0], [1.0, 0.0, 0.0]])
+    observed = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 0]]).bool()
+    # rows: sqrt((1 + 4) / 2); none; 4. The row without ratings does not count.
+    expected = (np.sqrt(2.5) + 4) / 2
+    assert float(reconstruction_loss(output, target, observed)) == pytest.approx(expected)
+
+
+def test_equation_2_is_safe_at_zero_error():
+    output = torch.ones(2, 3, requires_grad=True)
+    loss = reconstruction_loss(output, torch.ones(2, 3), torch.ones(2, 3).bool())
+    loss.backward()
+    assert float(loss.detach()) == 0 and (output.grad == 0).all()
+
+
+def test_the_layers_of_the_autoencoders():
+    user = AutoEncoder((1000, 512, 128, 512, 1000), sigmoid=False)
+    kinds = [type(m).__name__ for m in (*user.encoder, *user.decoder)]
+    assert kinds == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    movie = AutoEncoder((30, 128, 128, 128, 30), sigmoid=True)
+    kinds = [type(m).__name__ for m in (*movie.encoder, *movie.decoder)]
+    assert kinds == ["Linear", "Sigmoid"] * 4
+
+
+def test_autoencoders_put_users_of_one_taste_together(data, split):
+    users, items = autoencoder_tables(
+        split,
+        dataclasses.replace(
+            SMALL,
+            pretrain_epochs=40,
+            pretrain_batch=16,
+            pretrain_learning_rate=0.01,
+            pretrain_patience=10,
+        ),
+        0,
+        CPU,
+    )
+    assert users.shape == (60, 8) and items.shape == (40, 8)
+    for table, ids in ((users, data.user_ids), (items, data.item_ids)):
+        rows = torch.nn.functional.normalize(table - table.mean(0), dim=1)
+        similar = rows @ rows.T
+        group = torch.from_numpy(ids % 2)
+        same = group[:, None] == group
+        assert similar[same].mean() > similar[~same].mean() + 0.5
+
+
+# --- learning, leaks, resuming -------------------------------------------------------------------
+
+
+def fit(split, config, seed=0, watch=("test",), **more):
+    return fit_ratings(
+        lambda: build(split, config, seed, CPU), split, config, seed, CPU, watch, **more
+    )
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_every_combination_learns(split, embedding, predictor):
+    config = dataclasses.replace(
+        SMALL,
+        embedding=embedding,
+        predictor=predictor,
+        batch_size=64,
+        learning_rate=0.01,
+        max_epochs=16,
+        initial_scale=0.5,  # who likes what is a product of two signs: near zero nothing shows it
+        pretrain_epochs=30,
+        pretrain_batch=16,
+        pretrain_learning_rate=0.01,
+    )
+    errors = fit(split, config).curve.errors["test RMSE"]
+    # The constant is off by 1.6; what remains when the taste is known is 0.5.
+    assert min(errors) < 0.9
+
+
+def test_a_seed_gives_the_same_bits_again(split):
+    one, two, other = (fit(split, SMALL, seed) for seed in (0, 0, 1))
+    assert one.curve == two.curve and one.curve.loss != other.curve.loss
+
+
+def test_looking_at_the_test_does_not_change_the_training(split):
+    watched, blind = fit(split, SMALL), fit(split, SMALL, watch=())
+    assert watched.curve.loss == blind.curve.loss
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_what_is_tested_reaches_no_model(split, embedding):
+    """Other ratings in the test part change no prediction: contexts and autoencoders included."""
+    config = dataclasses.replace(SMALL, embedding=embedding, max_epochs=2)
+    test = split.test
+    flipped = dataclasses.replace(split, test=Ratings(test.users, test.items, 6 - test.values))
+    models = [fit(s, config, watch=()).model.eval() for s in (split, flipped)]
+    pairs = torch.from_numpy(test.users), torch.from_numpy(test.items)
+    one, other = (model.predict(*pairs, generator(5)) for model in models)
+    assert torch.equal(one, other)
+    # The control: were the test ratings trained on, they would show.
+    leaked = Ratings(
+        *(np.concatenate([getattr(part, n) for part in (split.train, flipped.test)])
+          for n in ("users", "items", "values"))
+    )  # fmt: skip
+    planted = fit(dataclasses.replace(split, train=leaked), config, watch=()).model.eval()
+    assert not torch.equal(one, planted.predict(*pairs, generator(5)))
+
+
+def test_a_user_and_an_item_of_the_test_only_are_predicted(data):
+    split = make_rating_split(data, "kfold-10", 0)
+    known = (split.train.users != 0) & (split.train.items != 0)
+    without = dataclasses.replace(split, train=split.train.take(known))
+    for embedding in EMBEDDINGS:
+        config = dataclasses.replace(SMALL, embedding=embedding, max_epochs=1)
+        found = fit(without, config).model.predict(
+            torch.tensor([0, 0, 1]), torch.tensor([1, 0, 0]), generator()
+        )
+        assert torch.isfinite(found).all() and ((found >= 1) & (found <= 5)).all()
+
+
+def test_a_resumed_run_is_the_same_run(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    whole = fit(split, SMALL, keep_predictions=True)
+    file = tmp_path / "run.pt"
+    fit(split, SMALL, epochs=3, checkpoint=file, keep_predictions=True)
+    resumed = fit(split, SMALL, checkpoint=file, keep_predictions=True)
+    assert resumed.curve.as_dict() == whole.curve.as_dict()
+    states = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert all(map(torch.equal, whole.curve.predictions, resumed.curve.predictions))
+
+
+def test_the_model_of_the_best_epoch_is_given_back(split):
+    result = fit(split, dataclasses.replace(SMALL, max_epochs=12, learning_rate=0.05))
+    assert len(result.curve.epoch) == 12
+    best = result.curve.best("test")
+    assert result.curve.errors["test RMSE"][best - 1] == min(result.curve.errors["test RMSE"])
+    shorter = fit(split, dataclasses.replace(SMALL, learning_rate=0.05), epochs=best)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(result.model.parameters(), shorter.model.parameters(), strict=True)
+    )
+
+
+def test_patience_stops(split):
+    config = dataclasses.replace(SMALL, learning_rate=0.2, max_epochs=60)
+    curve = fit(split, config, patience=2).curve
+    assert len(curve.epoch) == curve.best("test") + 2 < 60
+
+
+def test_packed_predictions_are_exact_to_a_ten_thousandth():
+    values = torch.linspace(1, 5, 999)
+    assert float((unpack(pack(values, (1.0, 5.0)), (1.0, 5.0)) - values).abs().max()) < 4e-5
+
+
+def test_a_diverging_loss_is_one_sentence(split):
+    config = dataclasses.replace(SMALL, predictor="MLP2", learning_rate=1e30)
+    with pytest.raises(ReplicationError, match="lower learning_rate"):
+        fit(split, config)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"embedding": "x"}, {"predictor": "x"}, {"user_scale": "x"}, {"empty_share": 1.0}]
+)
+def test_bad_choices_are_one_sentence(changes):
+    with pytest.raises(ReplicationError):
+        AttentiveNCFConfig(**changes)

@@ -1,0 +1,153 @@
+"""The simple rating models: their equations against other ways to compute them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from replication.baselines import rating_packages as packages
+from replication.baselines.rating_simple import (
+    ALS,
+    ALSConfig,
+    Bias,
+    BiasConfig,
+    Constant,
+    ConstantConfig,
+    ImputedSVD,
+    ImputedSVDConfig,
+    ItemLinear,
+    ItemLinearConfig,
+    residuals,
+)
+from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.folds import make_rating_split
+from replication.metrics.rating import rmse
+from replication.rating_training import DeviceRatings, predict_all
+
+CPU = torch.device("cpu")
+NOTHING = torch.Generator()
+
+
+@pytest.fixture(scope="module")
+def split():
+    """80 users, 30 items: biases and one factor, and noise of a quarter star."""
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((80, 30)) < 0.5)
+    biases, factors = rng.normal(size=(2, 110)) * 0.4
+    ratings = 3 + biases[users] + biases[80 + items] + 4 * factors[users] * factors[80 + items]
+    ratings = np.clip(np.round(ratings + 0.25 * rng.normal(size=len(users))), 1, 5)
+    frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    return make_rating_split(from_frame("x", frame.assign(timestamp=UNKNOWN_TIME)), "kfold-10", 0)
+
+
+def error(model, split):
+    test = DeviceRatings.of(split.test, CPU)
+    return rmse(predict_all(model, test, (1.0, 5.0), NOTHING), test.values)
+
+
+def test_biases_are_those_of_a_ridge_regression(split):
+    train = split.train
+    model = Bias(split, BiasConfig(l2_users=3.0, l2_items=3.0), CPU)
+    features = np.zeros((len(train), split.n_users + split.n_items))
+    features[np.arange(len(train)), train.users] = 1
+    features[np.arange(len(train)), split.n_users + train.items] = 1
+    mean = train.values.mean(dtype=np.float64)
+    other = Ridge(alpha=3.0, fit_intercept=False).fit(features, train.values - mean)
+    both = torch.cat([model.users, model.items]).numpy()
+    np.testing.assert_allclose(both, other.coef_, atol=1e-9)
+
+
+def test_users_and_items_have_penalties_of_their_own(split):
+    heavy = Bias(split, BiasConfig(l2_users=1e9, l2_items=1.0), CPU)
+    assert float(heavy.users.abs().max()) < 1e-6 < 0.1 < float(heavy.items.abs().max())
+
+
+def test_what_was_not_trained_on_has_no_bias(split):
+    rest = dataclasses.replace(split, train=split.train.take(split.train.users != 5))
+    assert float(Bias(rest, BiasConfig(), CPU).users[5]) == 0
+
+
+def test_imputed_svd_by_numpy(split):
+    model = ImputedSVD(split, ImputedSVDConfig(rank=4), CPU)
+    train = split.train
+    full = np.full((split.n_users, split.n_items), np.nan)
+    full[train.users, train.items] = train.values
+    means = np.nanmean(full, axis=0)
+    full = np.where(np.isnan(full), means, full)
+    u, s, vt = np.linalg.svd(full)
+    low_rank = (u[:, :4] * s[:4]) @ vt[:4]
+    found = model.predict(*(torch.from_numpy(x) for x in np.indices(full.shape).reshape(2, -1)),
+                          NOTHING)  # fmt: skip
+    np.testing.assert_allclose(found.numpy(), low_rank.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_an_item_is_a_ridge_regression_on_the_others(split, few):
+    """few: fewer users than items rated it, so that the dual form is solved."""
+    counts = np.bincount(split.train.items, minlength=split.n_items)
+    if few:
+        keep = np.ones(len(split.train), dtype=bool)
+        keep[np.flatnonzero(split.train.items == 2)[10:]] = False
+        split = dataclasses.replace(split, train=split.train.take(keep))
+        counts = np.bincount(split.train.items, minlength=split.n_items)
+    assert (counts[2] < split.n_items) == few
+    config = ItemLinearConfig(l2=5.0)
+    model = ItemLinear(split, config, CPU)
+    left, rated = residuals(split, Bias(split, BiasConfig(), CPU), CPU)
+    who = rated[:, 2].bool()
+    others = [i for i in range(split.n_items) if i != 2]
+    ridge = Ridge(alpha=5.0, fit_intercept=False).fit(left[who][:, others], left[who, 2])
+    np.testing.assert_allclose(model.weights[2, others].numpy(), ridge.coef_, atol=1e-4)
+    assert float(model.weights[2, 2]) == 0
+
+
+def test_als_is_at_the_minimum_of_its_loss(split):
+    config = ALSConfig(rank=2, l2=1.0, sweeps=200)
+    model = ALS(split, config, CPU, 0)
+    train = DeviceRatings.of(split.train, CPU)
+    parts = [getattr(model, n).clone().double().requires_grad_()
+             for n in ("users", "items", "user_bias", "item_bias")]  # fmt: skip
+    p, q, b, c = parts
+    predicted = model.mean + b[train.users] + c[train.items]
+    predicted = predicted + (p[train.users] * q[train.items]).sum(1)
+    squares = sum((part**2).sum() for part in parts)
+    loss = ((predicted - train.values) ** 2).sum() + config.l2 * squares
+    for grad in torch.autograd.grad(loss, parts):
+        assert float(grad.abs().max()) < 0.05
+
+
+def test_more_care_is_better_where_there_is_a_factor(split):
+    constant = error(Constant(split, ConstantConfig(), CPU), split)
+    bias = error(Bias(split, BiasConfig(2.0, 2.0), CPU), split)
+    als = error(ALS(split, ALSConfig(rank=1, l2=1.0), CPU, 0), split)
+    assert als < bias - 0.03 < constant - 0.06
+
+
+def test_surprise_gets_our_fold_and_clips(split):
+    pytest.importorskip("surprise")
+    model = packages.Surprise(split, packages.SurpriseConfig("BaselineOnly"), 0)
+    known = model.algorithm.trainset
+    assert known.n_ratings == len(split.train)
+    assert known.global_mean == pytest.approx(split.train.values.mean(dtype=np.float64))
+    bias, found = error(Bias(split, BiasConfig(15.0, 10.0), CPU), split), error(model, split)
+    assert abs(bias - found) < 0.02  # the same model, fitted by ten sweeps
+    seeds = [error(packages.Surprise(split, packages.SurpriseConfig("SVD"), s), split)
+             for s in (0, 0, 1)]  # fmt: skip
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_without_the_package_there_is_one_sentence(split, monkeypatch):
+    import sys
+
+    from replication.errors import ReplicationError
+
+    for name, call in (
+        ("surprise", lambda: packages.Surprise(split, packages.SurpriseConfig(), 0)),
+        ("myfm", lambda: packages.MyFM(split, packages.MyFMConfig(), 0)),
+    ):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(ReplicationError, match="pip install"):
+            call()

@@ -1,0 +1,207 @@
+"""Attentive NCF's tables: what is stored, what follows from it, what is printed."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from replication import paths
+from replication.cli import main
+from replication.compare import load_published
+from replication.data import cil
+from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.errors import DataUnavailable, ReplicationError
+from replication.papers.attentive_ncf import experiments, rows
+from replication.papers.registry import TABLES
+from replication.records import Store
+
+
+def made_up():
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((30, 20)) < 0.6)
+    ratings = np.where(users % 2 == items % 2, 4, 2)
+    frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    frame.loc[:4, "rating"] = [1, 2, 3, 4, 5]
+    return from_frame("cil", frame.assign(timestamp=UNKNOWN_TIME), source="made up")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A tiny data set in the place of cil, small models, nothing stored."""
+    for name in ("DATA", "RESULTS"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    for name in ("CHECKPOINTS", "MODELS"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    monkeypatch.setattr(experiments, "load", lambda name: made_up())
+    small = {"dimension": 4, "batch_size": 64, "max_epochs": 3, "pretrain_epochs": 2}
+    for model, known in rows.ROWS.items():
+        if known.table == "table2":
+            start = dataclasses.replace(known.start, **small)
+            monkeypatch.setitem(rows.ROWS, model, dataclasses.replace(known, start=start))
+    for cached in (experiments.data_for, experiments._folds_of, experiments.split_for):
+        cached.cache_clear()
+    yield
+    for cached in (experiments.data_for, experiments._folds_of, experiments.split_for):
+        cached.cache_clear()
+
+
+def call(*arguments):
+    assert main([str(a) for a in arguments]) == 0
+
+
+def test_selections_follow_from_the_curves(study, capsys):
+    run = ("run", experiments.TABLE2, "--model", "attentive-ip", "--device", "cpu")
+    call(*run, "--seeds", 3)
+    call(*run, "--seeds", 2, "--select", "validation")
+    records = Store(experiments.TABLE2).load()
+    outer = [r for r in records if r["select"] == "fold-minimum"]
+    inner = {r["seed"]: r for r in records if r["select"] == "validation-no-refit"}
+    assert len(outer) == 3 and len(inner) == 2
+    curves = np.array([r["curve"]["test RMSE"] for r in outer])
+    assert [r["metrics"]["RMSE"] for r in outer] == pytest.approx(curves.min(1), abs=1e-6)
+    derived = experiments.derived(records)
+    common = [r["metrics"]["RMSE"] for r in derived if r["select"] == "best-epoch"]
+    assert common == pytest.approx(curves[:, curves.mean(0).argmin()])
+    assert np.mean(common) == pytest.approx(curves.mean(0).min())
+    chosen = {r["seed"]: r["metrics"]["RMSE"] for r in derived if r["select"] == "validation"}
+    assert chosen == {s: pytest.approx(curves[s, inner[s]["epochs"] - 1]) for s in (0, 1)}
+    for record in inner.values():  # the epoch is chosen without a look at the test
+        assert record["epochs"] == 1 + int(np.argmin(record["curve"]["validation RMSE"]))
+    capsys.readouterr()
+    call("table", experiments.TABLE2, "--format", "json")
+    (row,) = [
+        r for r in json.loads(capsys.readouterr().out)
+        if r["row"] == "attentive + inner product" and r["metric"] == "RMSE"
+    ]  # fmt: skip
+    assert row["mean"] == pytest.approx(np.mean(common)) and row["published"] == 0.9761
+    assert row["status"] == "partial: 3 of 10 folds" and row["ci_low"] < row["mean"]
+
+
+def test_the_inner_run_trains_on_less_and_the_outer_on_all(study):
+    for kind, share in (("fold-minimum", 1.0), ("validation-no-refit", 0.9)):
+        split = experiments.Run("cil", "kfold-10", "simple-ip", 1, kind).split()
+        whole = experiments.split_for("cil", "kfold-10", 1)
+        assert len(split.train) / len(whole.train) == pytest.approx(share, abs=0.04)
+        assert split.test is whole.test or np.array_equal(split.test.users, whole.test.users)
+
+
+def test_a_stored_run_is_not_repeated_and_comes_out_again(study, capsys):
+    for model in ("autoencoder-mlp1", "attentive-mlp2"):
+        call("run", experiments.TABLE2, "--model", model, "--seeds", 1, "--device", "cpu")
+    call("run", experiments.TABLE1, "--model", "bias", "--seeds", 2, "--device", "cpu")
+    capsys.readouterr()
+    call("run", experiments.TABLE1, "--model", "bias", "--seeds", 2, "--device", "cpu")
+    assert capsys.readouterr().out.count("(stored)") == 2
+    for table in (experiments.TABLE1, experiments.TABLE2):
+        call("audit", table, "--n", 9)
+    assert "DIFFERENT" not in capsys.readouterr().out
+
+
+def test_fold_0_says_what_the_drawn_contexts_do(study):
+    job = experiments.Run("cil", "kfold-10", "attentive-ip", 0)
+    metrics = experiments.run(job, torch.device("cpu"), False).record["metrics"]
+    assert {f"RMSE/draw-{d}" for d in range(5)} <= set(metrics)
+    # No user has more than 128 other movies, so that all draws are all context.
+    assert len({metrics[f"RMSE/draw-{d}"] for d in range(5)}) == 1
+    assert metrics["RMSE/draw-0"] == metrics["RMSE/context-all"] != metrics["RMSE/context-none"]
+
+
+@pytest.mark.parametrize("variant", ["other-size", "mlp2-deep", "default-user", "user-scale-raw"])
+def test_variants_change_what_they_say(study, variant):
+    spec = experiments.VARIANTS[variant]
+    model = spec.models[-1]
+    plain, changed = (experiments.variant_config(model, "cil", v) for v in ("", variant))
+    moved = {f.name for f in dataclasses.fields(plain)
+             if getattr(plain, f.name) != getattr(changed, f.name)}  # fmt: skip
+    assert moved == ({"dimension"} if variant == "other-size" else {n for n, _ in spec.changes})
+
+
+def test_ensembles_average_what_was_kept(study, capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "MEMBERS", {"two": ("simple-ip", "attentive-ip")})
+    for model in ("simple-ip", "attentive-ip"):
+        call("run", experiments.TABLE2, "--model", model, "--seeds", 2, "--device", "cpu")
+    call("run", experiments.TABLE2, "--variant", "bagged", "--device", "cpu")
+    call("run", experiments.ENSEMBLE)
+    records = Store(experiments.ENSEMBLE).load()
+    assert [(r["row"], r["seed"]) for r in records] == [
+        ("two", 0), ("two", 1), (experiments.BAGGED, 0)
+    ]  # fmt: skip
+    for record in records:  # an average is better than its members are on average
+        assert record["metrics"]["RMSE"] < record["metrics"]["RMSE/mean member"]
+    call("audit", experiments.ENSEMBLE)
+
+
+def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 3)
+    call("tune", experiments.TABLE1, "--model", "svd-imputed", "--dataset", "cil")
+    trials = Store(experiments.TUNING).load()
+    assert len(trials) == 3 and len({t["config"]["rank"] for t in trials}) > 1
+    best = min(trials, key=lambda t: t["metrics"]["RMSE"])
+    assert experiments.tuned_config("svd-imputed", "cil").rank == best["config"]["rank"]
+    call("tune", experiments.TABLE2, "--model", "simple-mlp1", "--dataset", "cil")
+    trials = [t for t in Store(experiments.TUNING).load() if t["row"] == "simple + MLP1"]
+    best = min(trials, key=lambda t: t["metrics"]["RMSE"])
+    tuned = experiments.tuned_config("simple-mlp1", "cil")
+    assert tuned.learning_rate == best["config"]["learning_rate"]
+    assert tuned.max_epochs == min(3, 2 * best["epochs"] + 2)
+
+
+def test_every_printed_row_has_a_cell_and_every_cell_of_ours_no_printed_number():
+    published = load_published("attentive_ncf")
+    for table, printed in (("table1", 12), ("table2", 9)):
+        part = published[published["table"] == table]
+        assert len(part) == printed and set(part["metric"]) == {"RMSE"}
+        cells = {c.row for c in TABLES[f"attentive_ncf/{table}"].grid("best-epoch", "")}
+        assert set(part["row"]) <= cells
+        ours = cells - set(part["row"])
+        assert len(ours) == (6 if table == "table1" else 0)
+
+
+# --- the data set --------------------------------------------------------------------------------
+
+
+def read(tmp_path, *lines, header="Id,Prediction"):
+    folder = tmp_path / "cil"
+    folder.mkdir()
+    (folder / "data_train.csv").write_text("\n".join([header, *lines]) + "\n")
+    return cil.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["r1_c1,4", "1_2,4"], "Ids such as r44_c1, but line 3 of data_train.csv has '1_2'"),
+        (["r1_c1,4", "r1_cx,4"], "line 3 of data_train.csv has 'r1_cx'"),
+        (["r1_c1,6"], "ratings 1 to 5, but line 2 of data_train.csv has '6'"),
+        (["r1_c1,0"], "has '0'"),
+        (["r1_c1,3.5"], "has '3.5'"),
+        (["r1_c1,"], "has ''"),
+        (["r1_c1,4", "r1_c1,5"], "each Id once, but line 3"),
+        (["r1_c1,4", "r2_c1,5"], "should hold 1176952 ratings"),
+    ],
+)
+def test_broken_files_are_one_sentence(tmp_path, lines, said):
+    with pytest.raises(ReplicationError, match=said):
+        read(tmp_path, *lines)
+
+
+def test_other_columns_are_one_sentence(tmp_path):
+    with pytest.raises(ReplicationError, match="columns Id and Prediction"):
+        read(tmp_path, "r1_c1,4", header="Id,Rating")
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(DataUnavailable, match="replication data cil"):
+        cil.load(tmp_path)
+
+
+@pytest.mark.needs_data("cil")
+def test_the_papers_data():
+    from replication.data import load
+
+    data = load("cil")
+    assert (data.n_users, data.n_items, len(data)) == (10_000, 1_000, 1_176_952)
+    assert tuple(np.bincount(data.ratings.astype(int))[1:]) == cil.HISTOGRAM
