@@ -118,7 +118,7 @@ class ImputedSVD:
 class ItemLinearConfig:
     """Bias weights as above; l2 is the penalty of the ridge regressions."""
 
-    l2: float = 100.0
+    l2: float = 1000.0
     l2_users: float = 10.0
     l2_items: float = 5.0
 

@@ -103,8 +103,8 @@ def draw_als(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def draw_linear(rng: np.random.Generator) -> dict[str, Any]:
-    """A decade and a half around the start."""
-    return {"l2": _log_uniform(rng, 30.0, 1000.0)}
+    """A decade either side of the start."""
+    return {"l2": _log_uniform(rng, 100.0, 10_000.0)}
 
 
 def _pretrained(
