@@ -27,8 +27,16 @@ from replication.errors import ReplicationError
 from replication.protocols import Split
 from replication.training import Differentiable, RankingConfig, fit
 
-# Numbers in the first layer of a block of pairs: more leave the core's cache between two layers.
-CELLS = {"cpu": 2**20, "cuda": 2**28}
+# Bytes of the first layer of a block of pairs: more leave the core's cache between two layers, and
+# less are done before a product has been set up.
+BLOCK = {"cpu": 6 * 2**20, "cuda": 2**29}
+# Numbers in a row of the interaction map: 16 pixels, a one that the bias is multiplied by, and
+# three more, with which the products take a tenth less time than without.
+ROW = 20
+# What a map holds; by default what the parameters hold.
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+# A number's bits as an integer have its sign, and are 0 where it is.
+BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,19 @@ class ConvNCFConfig(RankingConfig):
     # First epochs of the network without penalties and at a rate of their own; released code.
     warmup_epochs: int = 1
     warmup_learning_rate: float = 0.01
+    # Of the maps and of the filters that they are multiplied by; parameters, their gradients, their
+    # steps and the scores are float32 always. @@
+    precision: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        if self.dimension < 2 or self.dimension & (self.dimension - 1) or self.channels < 1:
+        if self.dimension < 4 or self.dimension & (self.dimension - 1) or self.channels < 1:
             raise ReplicationError(
-                "ConvNCF needs a dimension that is a power of two and at least one channel, not "
-                f"dimension={self.dimension} and channels={self.channels}"
+                "ConvNCF needs a dimension that is a power of two from 4 and at least one channel, "
+                f"not dimension={self.dimension} and channels={self.channels}"
+            )
+        if self.precision not in PRECISIONS:
+            raise ReplicationError(
+                f"unknown precision {self.precision!r}; use {' or '.join(PRECISIONS)}"
             )
         for name in ("pretrain_epochs", "warmup_epochs"):
             if getattr(self, name) < 0:
@@ -142,6 +157,49 @@ class BPRMatrixFactorization(Differentiable):
         return self.users[users] @ self.items.T
 
 
+class Workspace:
+    """Where the maps of a block of pairs are computed, and their gradients.
+
+    Every block uses it again: the system takes longer to hand out fresh memory than a layer takes.
+    """
+
+    def __init__(
+        self,
+        config: ConvNCFConfig,
+        pairs: int,
+        precision: torch.dtype,
+        parameters: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.key = (pairs, precision, parameters, device)
+        d, k = config.dimension, config.channels
+        self.outer = torch.empty(pairs, d, d, dtype=parameters, device=device)
+        self.ordered = torch.empty(pairs, d * d, dtype=parameters, device=device)
+        # Of the interaction map, and of what each convolution makes of it.
+        rows = [(d // 4) ** 2, *((d >> l) ** 2 for l in range(2, 1 + config.layers)), 1]
+        columns = [ROW, *[4 * k] * (config.layers - 1), k]
+        self.maps, self.d_maps = (
+            [
+                torch.ones(pairs, r, c, dtype=precision, device=device)
+                for r, c in zip(rows, columns, strict=True)
+            ]
+            for _ in range(2)
+        )
+
+    def first(self, n: int, gradients: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """What belongs to the first n pairs: of the maps, or of their gradients.
+
+        Returns:
+            The interaction map row by row [n, d, d], and in ``window_order`` [n, d^2], for the maps
+            and for the gradients in the same memory; and maps as ``ConvNCF.maps`` returns them.
+        """
+        maps = self.d_maps if gradients else self.maps
+        return self.outer[:n], self.ordered[:n], [m[:n].flatten(0, 1) for m in maps]
+
+
+Filters = tuple[list[Tensor], list[Tensor]]
+
+
 class ConvNCF(BPRMatrixFactorization):
     """The convolutional network in place of the dot product."""
 
@@ -161,6 +219,7 @@ class ConvNCF(BPRMatrixFactorization):
         order = window_order(config.dimension)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("place", order.argsort(), persistent=False)
+        self._workspace: Workspace | None = None
 
     @classmethod
     def pretrained(cls, start: BPRMatrixFactorization, config: ConvNCFConfig) -> ConvNCF:
@@ -169,26 +228,79 @@ class ConvNCF(BPRMatrixFactorization):
         model.load_state_dict(start.state_dict(), strict=False)
         return model
 
+    @torch.no_grad()
+    def loss(self, users: Tensor, items: Tensor) -> Tensor:
+        """The loss alone; ``accumulate_gradients`` has its derivative."""
+        return super().loss(users, items)
+
+    @torch.no_grad()
     def interaction(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores [B, C] of item vectors [B, C, d] for user vectors [B, d]."""
-        return (self.maps(users, items)[-1] @ self.output).view(items.shape[:2])  # w^T e
+        work = self._work(items.shape[0] * items.shape[1])
+        return self._scores(self.maps(users, items, self.filters(), work)).view(items.shape[:2])
 
-    def maps(self, users: Tensor, items: Tensor) -> list[Tensor]:
+    def _scores(self, maps: list[Tensor]) -> Tensor:
+        """y [n] of n pairs: w^T e, where e is all that the last convolution leaves."""
+        return maps[-1].to(self.output.dtype) @ self.output
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What the numbers of a map are."""
+        return PRECISIONS[self.config.precision] or self.users.dtype
+
+    def filters(self) -> Filters:
+        """Kernels and biases as ``maps`` multiplies by them, in the precision of the maps.
+
+        The first layer's windows have but four numbers, of which a product makes poor use: it takes
+        four windows, the 4 x 4 pixels of a window of the second layer, and gives the 4 k numbers
+        of that window.
+
+        Returns:
+            Matrices [4 k, ROW] for the first layer, with the bias in the column after the pixels,
+            and [k, 4 k] for each other one; and biases [k] for these others.
+        """
+        kernels = [p.to(self.precision) for p in self.kernels]
+        biases = [p.to(self.precision) for p in self.biases]
+        first = kernels[0].new_zeros(4 * self.config.channels, ROW)
+        first[:, :16] = torch.block_diag(*[kernels[0]] * 4)
+        first[:, 16] = biases[0].repeat(4)
+        return [first, *kernels[1:]], biases[1:]
+
+    def _add_first_gradient(self, d_first: Tensor) -> None:
+        """Add to kernel and bias what the four copies of each in ``filters`` get, [4 k, ROW]."""
+        d_windows = d_first[:, :16].view(4, -1, 4, 4)  # [4, k, 4, 4]
+        _grad(self.kernels[0]).add_(d_windows.diagonal(dim1=0, dim2=2).sum(-1))
+        _grad(self.biases[0]).add_(d_first[:, 16].view(4, -1).sum(0))
+
+    def maps(
+        self, users: Tensor, items: Tensor, filters: Filters, work: Workspace
+    ) -> list[Tensor]:
         """The pixels of every map, for user vectors [B, d] and item vectors [B, C, d].
 
         A window of a 2 x 2 convolution with stride 2 shares no pixel with another. With the
         pixels in ``window_order`` those of a window lie side by side, in every layer: then each
         convolution is one matrix product, and nothing is copied between two of them.
 
+        Args:
+            users, items: vectors of n = B * C pairs.
+            filters: of ``filters``.
+            work: of at least n pairs; the result is a part of it.
+
         Returns:
-            The interaction map, [B * C, d^2], and what each convolution l = 1, 2, ... makes of the
-            map before it, [B * C * (d / 2^l)^2, k]; the pixels of a pair in ``window_order``.
+            The interaction map, [n * (d / 4)^2, ROW], of which 16 are pixels; and what each
+            convolution l makes of the map before it, with the four pixels and all channels that
+            the next one multiplies in a row: [n * (d / 2^(l + 1))^2, 4 k], at last [n, k].
         """
-        interaction_map = users[:, None, :, None] * items[:, :, None, :]  # [B, C, d, d], p q^T
-        maps = [interaction_map.flatten(2).flatten(0, 1).index_select(1, self.order)]
-        for kernel, bias in zip(self.kernels, self.biases, strict=True):
-            windows = maps[-1].view(-1, kernel.shape[1])
-            maps.append(F.linear(windows, kernel, bias).relu_())
+        outer, ordered, maps = work.first(items.shape[0] * items.shape[1])
+        # [B, C, d, d], p q^T
+        torch.mul(users[:, None, :, None], items[:, :, None, :], out=outer.view(*items.shape, -1))
+        torch.index_select(outer.flatten(1), 1, self.order, out=ordered)
+        maps[0][:, :16] = ordered.view(-1, 16)
+        kernels, biases = filters
+        _relu_(torch.mm(maps[0], kernels[0].T, out=maps[1]))
+        for l, (kernel, bias) in enumerate(zip(kernels[1:], biases, strict=True), start=1):
+            y = maps[l + 1].view(-1, self.config.channels)
+            _relu_(torch.addmm(bias, maps[l], kernel.T, out=y))
         return maps
 
     def penalty(self) -> Tensor:
@@ -209,7 +321,7 @@ class ConvNCF(BPRMatrixFactorization):
 
         The same derivative that autograd would take, written out: it touches only the batch's rows
         of the tables, and goes through blocks of users so small that their layers are still in the
-        cache on the way back; for blocks of that size autograd takes longer than the arithmetic.
+        cache on the way back, and always in the same memory.
         ``tests/models/test_conv_ncf.py`` holds the two equal.
         """
         c, (batch, width) = self.config, items.shape
@@ -221,12 +333,15 @@ class ConvNCF(BPRMatrixFactorization):
         d_items = item_rows * (2 * c.l2_embeddings / batch)
         d_items[:, 1:] /= width - 1
 
+        kernels, biases = filters = self.filters()
+        d_kernels = [torch.zeros_like(kernel, dtype=loss.dtype) for kernel in kernels]
         size = max(1, self._pairs_at_once() // width)
+        work = self._work(size * width)
         for u, v, d_u, d_v in zip(
             *(rows.split(size) for rows in (user_rows, item_rows, d_users, d_items)), strict=True
         ):
-            maps = self.maps(u, v)
-            y = (maps[-1] @ self.output).view(-1, width)  # [b, 1 + |N|]
+            maps = self.maps(u, v, filters, work)
+            y = self._scores(maps).view(-1, width)  # [b, 1 + |N|]
             difference = y[:, 1:] - y[:, :1]  # [b, |N|]
             loss += F.softplus(difference).sum() / (batch * (width - 1))
             d_y = torch.empty_like(y)
@@ -234,22 +349,25 @@ class ConvNCF(BPRMatrixFactorization):
             d_y[:, 0] = -d_y[:, 1:].sum(1)
             d_y = d_y.view(-1, 1)
 
-            _grad(self.output).add_(maps[-1].T @ d_y[:, 0])
-            d = d_y * self.output  # [n, k], the gradient of the last layer
-            for layer in reversed(range(len(self.kernels))):
-                kernel = self.kernels[layer]
-                windows = maps[layer].view(-1, kernel.shape[1])
-                d = d.view(-1, c.channels)
-                # Through the ReLU, in place.
-                torch.ops.aten.threshold_backward(d, maps[layer + 1], 0, grad_input=d)
-                _grad(self.biases[layer]).add_(d.sum(0))
-                _grad(kernel).add_((windows.T @ d).T)
-                d = d @ kernel  # [.., 4 * channels], the gradient of the windows
-            d_map = d.view(-1, self.place.numel()).index_select(1, self.place)
-            d_map = d_map.view(-1, width, c.dimension, c.dimension)  # [b, 1 + |N|, d, d]
+            _grad(self.output).add_(maps[-1].to(loss.dtype).T @ d_y[:, 0])
+            d_outer, d_ordered, d_maps = work.first(len(d_y), gradients=True)
+            d_maps[-1].copy_(d_y * self.output)  # [n, k]
+            for l in reversed(range(c.layers)):
+                d = d_maps[l + 1].view(-1, len(kernels[l]))
+                _through_relu_(d, maps[l + 1].view_as(d))
+                d_kernels[l] += _product_of_columns(d, maps[l])
+                if l:
+                    _grad(self.biases[l]).add_(d.sum(0))
+                torch.mm(d, kernels[l], out=d_maps[l])
+            d_ordered.view(-1, 16).copy_(d_maps[0][:, :16])
+            torch.index_select(d_ordered, 1, self.place, out=d_outer.flatten(1))
+            d_map = d_outer.view(*v.shape, -1)  # [b, 1 + |N|, d, d]
             d_u += (d_map @ v.unsqueeze(-1)).squeeze(-1).sum(1)
             d_v += (u[:, None, None] @ d_map).squeeze(-2)
 
+        self._add_first_gradient(d_kernels[0])
+        for p, d_kernel in zip(self.kernels[1:], d_kernels[1:], strict=True):
+            _grad(p).add_(d_kernel)
         _grad(self.users).index_add_(0, users, d_users)
         _grad(self.items).index_add_(0, flat, d_items.flatten(0, 1))
         for p, weight in self._penalised():
@@ -258,7 +376,15 @@ class ConvNCF(BPRMatrixFactorization):
 
     def _pairs_at_once(self) -> int:
         first_layer = self.config.channels * (self.config.dimension // 2) ** 2
-        return max(1, CELLS[self.users.device.type] // first_layer)
+        return max(1, BLOCK[self.users.device.type] // (first_layer * self.precision.itemsize))
+
+    def _work(self, pairs: int) -> Workspace:
+        """The workspace for blocks of so many pairs."""
+        key = (pairs, self.precision, self.users.dtype, self.users.device)
+        if self._workspace is None or self._workspace.key != key:
+            self._workspace = None  # given back before more is taken
+            self._workspace = Workspace(self.config, *key)
+        return self._workspace
 
     @torch.no_grad()
     def score_candidates(self, users: Tensor, items: Tensor) -> Tensor:
@@ -273,12 +399,14 @@ class ConvNCF(BPRMatrixFactorization):
     def _score(self, users: Tensor, width: int, items: Tensor | None) -> Tensor:
         """Scores [B, width] of items [B * width], or of item 0, 1, ... for each user (None)."""
         scores = self.users.new_empty(len(users) * width)
-        size = self._pairs_at_once()
+        size, filters = self._pairs_at_once(), self.filters()
+        work = self._work(size)
         for start in range(0, len(scores), size):
             pair = torch.arange(start, min(start + size, len(scores)), device=scores.device)  # [n]
             user = self.users[users[pair.div(width, rounding_mode="floor")]]  # [n, d]
             item = self.items[pair % width if items is None else items[pair]]  # [n, d]
-            scores[start : start + size] = self.interaction(user, item[:, None])[:, 0]
+            maps = self.maps(user, item[:, None], filters, work)
+            scores[start : start + size] = self._scores(maps)
         return scores.view(len(users), width)
 
 
@@ -295,6 +423,22 @@ def window_order(size: int) -> Tensor:
         place = (corners[:, None] + place).flatten()
         width *= 2
     return place
+
+
+def _relu_(x: Tensor) -> None:
+    """max(x, 0), in place; on the bits, as torch is slower by far on bfloat16 than on integers."""
+    x.view(BITS[x.dtype]).clamp_min_(0)
+
+
+def _through_relu_(d: Tensor, y: Tensor) -> None:
+    """The gradient d of y = relu(x) becomes that of x, and y is lost."""
+    bits = BITS[d.dtype]
+    d.view(bits).mul_(y.view(bits).clamp_max_(1))  # the bits of a positive number are 1 or more
+
+
+def _product_of_columns(a: Tensor, b: Tensor) -> Tensor:
+    """a^T b: of two long matrices it is faster to transpose the one with fewer columns."""
+    return a.T @ b if a.shape[1] <= b.shape[1] else (b.T @ a).T
 
 
 def _grad(parameter: nn.Parameter) -> Tensor:

@@ -218,7 +218,15 @@ def test_every_entry_of_the_manifest_is_complete():
     assert {"yahoo-music", "douban-music", "douban-movie"} <= {
         s.name for s in SETS.values() if not s.available
     }
-    tables = ["ml-100k", "ml-latest-small", "ml-1m", "ncf-ml-1m", "pinterest", "amazon-video-games"]
+    tables = [
+        "ml-100k",
+        "ml-latest-small",
+        "ml-1m",
+        "ncf-ml-1m",
+        "pinterest",
+        "amazon-video-games",
+        "cil",
+    ]
     assert DEFAULT == tables
     for item in SETS.values():
         assert item.title and item.licence.endswith(".") and item.citation and item.how, item.name

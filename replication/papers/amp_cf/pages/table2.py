@@ -105,7 +105,8 @@ def _against_simple(proof: Evidence) -> str:
 def summary_markdown() -> str:
     """Headline and a short table of the committed records, for the front page of the project."""
     study = stored_table(experiments.TABLE2)
-    rows = {(r["dataset"], r["protocol"], r["row"], r["metric"]): r for r in study.rows() if r["n"]}
+    every = {(r["dataset"], r["protocol"], r["row"], r["metric"]): r for r in study.rows()}
+    rows = {place: r for place, r in every.items() if r["n"]}
     shown = ("AMP-2", "AMP-4", claims.SINGLE, *claims.SIMPLE, claims.POPULAR)
     lines = [
         "| data set, protocol | " + " | ".join(shown) + " | published AMP-2 |",
@@ -113,7 +114,7 @@ def summary_markdown() -> str:
     ]
     for dataset, protocol in dict.fromkeys(key[:2] for key in rows):
         values = [rows.get((dataset, protocol, row, "HR@10")) for row in shown]
-        printed = values[0] and values[0]["published"]
+        printed = every[dataset, protocol, shown[0], "HR@10"]["published"]
         texts = ["pending" if r is None else _with_gaps(r) for r in values]
         lines.append(
             f"| `{dataset}`, `{protocol}` | {' | '.join(texts)} | "
