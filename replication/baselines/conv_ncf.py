@@ -63,7 +63,8 @@ class ConvNCFConfig(RankingConfig):
     warmup_epochs: int = 1
     warmup_learning_rate: float = 0.01
     # Of the maps and of the filters that they are multiplied by; parameters, their gradients, their
-    # steps and the scores are float32 always. @@
+    # steps and the scores are float32 always. Half the bytes are moved, and matrix units used where
+    # a processor has them. No cell has been run yet with either.
     precision: str = "bfloat16"
 
     def __post_init__(self) -> None:
@@ -176,7 +177,7 @@ class Workspace:
         self.outer = torch.empty(pairs, d, d, dtype=parameters, device=device)
         self.ordered = torch.empty(pairs, d * d, dtype=parameters, device=device)
         # Of the interaction map, and of what each convolution makes of it.
-        rows = [(d // 4) ** 2, *((d >> l) ** 2 for l in range(2, 1 + config.layers)), 1]
+        rows = [(d // 4) ** 2, *((d >> layer) ** 2 for layer in range(2, 1 + config.layers)), 1]
         columns = [ROW, *[4 * k] * (config.layers - 1), k]
         self.maps, self.d_maps = (
             [
@@ -272,9 +273,7 @@ class ConvNCF(BPRMatrixFactorization):
         _grad(self.kernels[0]).add_(d_windows.diagonal(dim1=0, dim2=2).sum(-1))
         _grad(self.biases[0]).add_(d_first[:, 16].view(4, -1).sum(0))
 
-    def maps(
-        self, users: Tensor, items: Tensor, filters: Filters, work: Workspace
-    ) -> list[Tensor]:
+    def maps(self, users: Tensor, items: Tensor, filters: Filters, work: Workspace) -> list[Tensor]:
         """The pixels of every map, for user vectors [B, d] and item vectors [B, C, d].
 
         A window of a 2 x 2 convolution with stride 2 shares no pixel with another. With the
@@ -298,9 +297,8 @@ class ConvNCF(BPRMatrixFactorization):
         maps[0][:, :16] = ordered.view(-1, 16)
         kernels, biases = filters
         _relu_(torch.mm(maps[0], kernels[0].T, out=maps[1]))
-        for l, (kernel, bias) in enumerate(zip(kernels[1:], biases, strict=True), start=1):
-            y = maps[l + 1].view(-1, self.config.channels)
-            _relu_(torch.addmm(bias, maps[l], kernel.T, out=y))
+        for kernel, bias, x, y in zip(kernels[1:], biases, maps[1:], maps[2:], strict=False):
+            _relu_(torch.addmm(bias, x, kernel.T, out=y.view(-1, len(kernel))))
         return maps
 
     def penalty(self) -> Tensor:
@@ -333,7 +331,8 @@ class ConvNCF(BPRMatrixFactorization):
         d_items = item_rows * (2 * c.l2_embeddings / batch)
         d_items[:, 1:] /= width - 1
 
-        kernels, biases = filters = self.filters()
+        filters = self.filters()
+        kernels = filters[0]
         d_kernels = [torch.zeros_like(kernel, dtype=loss.dtype) for kernel in kernels]
         size = max(1, self._pairs_at_once() // width)
         work = self._work(size * width)
@@ -352,13 +351,13 @@ class ConvNCF(BPRMatrixFactorization):
             _grad(self.output).add_(maps[-1].to(loss.dtype).T @ d_y[:, 0])
             d_outer, d_ordered, d_maps = work.first(len(d_y), gradients=True)
             d_maps[-1].copy_(d_y * self.output)  # [n, k]
-            for l in reversed(range(c.layers)):
-                d = d_maps[l + 1].view(-1, len(kernels[l]))
-                _through_relu_(d, maps[l + 1].view_as(d))
-                d_kernels[l] += _product_of_columns(d, maps[l])
-                if l:
-                    _grad(self.biases[l]).add_(d.sum(0))
-                torch.mm(d, kernels[l], out=d_maps[l])
+            for layer in reversed(range(c.layers)):
+                d = d_maps[layer + 1].view(-1, len(kernels[layer]))
+                _through_relu_(d, maps[layer + 1].view_as(d))
+                d_kernels[layer] += _product_of_columns(d, maps[layer])
+                if layer > 0:
+                    _grad(self.biases[layer]).add_(d.sum(0))
+                torch.mm(d, kernels[layer], out=d_maps[layer])
             d_ordered.view(-1, 16).copy_(d_maps[0][:, :16])
             torch.index_select(d_ordered, 1, self.place, out=d_outer.flatten(1))
             d_map = d_outer.view(*v.shape, -1)  # [b, 1 + |N|, d, d]
@@ -426,14 +425,15 @@ def window_order(size: int) -> Tensor:
 
 
 def _relu_(x: Tensor) -> None:
-    """max(x, 0), in place; on the bits, as torch is slower by far on bfloat16 than on integers."""
+    """max(x, 0), in place; on the bits, as torch takes several times longer for bfloat16."""
     x.view(BITS[x.dtype]).clamp_min_(0)
 
 
 def _through_relu_(d: Tensor, y: Tensor) -> None:
-    """The gradient d of y = relu(x) becomes that of x, and y is lost."""
+    """Make of the gradient d of y = max(x, 0) that of x, in place; on the bits, as above."""
     bits = BITS[d.dtype]
-    d.view(bits).mul_(y.view(bits).clamp_max_(1))  # the bits of a positive number are 1 or more
+    d = d.view(bits)
+    torch.ops.aten.threshold_backward(d, y.view(bits), 0, grad_input=d)
 
 
 def _product_of_columns(a: Tensor, b: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from replication.baselines import conv_ncf
 from replication.baselines.conv_ncf import (
+    ROW,
     BPRMatrixFactorization,
     ConvNCF,
     ConvNCFConfig,
@@ -23,7 +24,8 @@ from replication.protocols import make_split
 from replication.training import fit
 
 CPU = torch.device("cpu")
-SMALL = ConvNCFConfig(dimension=8, channels=3, batch_size=4)
+SMALL = ConvNCFConfig(dimension=8, channels=3, batch_size=4, precision="float32")
+PAIR = 3 * 4 * 4 * 8  # bytes of a pair in the first layer of SMALL in double precision
 
 
 def model(**changes) -> ConvNCF:
@@ -36,7 +38,7 @@ def model(**changes) -> ConvNCF:
     return small
 
 
-def maps(net: ConvNCF, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
+def convolved(net: ConvNCF, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
     """The outer products of pairs (users [n], items [n]), and what each torch convolution gives."""
     maps = [torch.einsum("na,nb->nab", net.users[users], net.items[items])[:, None]]
     for kernel, bias in zip(net.kernels, net.biases, strict=True):
@@ -45,63 +47,99 @@ def maps(net: ConvNCF, users: torch.Tensor, items: torch.Tensor) -> list[torch.T
     return maps
 
 
+def spelled_out(net: ConvNCF, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    """The loss of users [B] and items [B, 1 + |N|], triple by triple, with a graph."""
+    c, total, negatives = net.config, 0.0, items.shape[1] - 1
+    for user, row in zip(users, items, strict=True):
+        last = convolved(net, user.expand(len(row)), row)[-1]  # [1 + |N|, k, 1, 1]
+        y = last.flatten(1) @ net.output
+        for j in range(1, 1 + negatives):
+            squares = sum((v**2).sum() for v in (net.users[user], *net.items[row[[0, j]]]))
+            triple = -torch.log(torch.sigmoid(y[0] - y[j])) + c.l2_embeddings * squares
+            total += triple / (len(users) * negatives)
+    filters = sum((p**2).sum() for name, p in net.named_parameters() if name[:2] in ("ke", "bi"))
+    penalty = c.l2_convolution * filters + c.l2_output * (net.output**2).sum()
+    return total + penalty / c.batch_size
+
+
 def test_pixels_of_a_window_lie_side_by_side():
     expected = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
     assert window_order(4).view(4, 4).tolist() == expected
     assert window_order(64).sort().values.equal(torch.arange(64 * 64))
 
 
+@torch.no_grad()
 def test_each_layer_is_a_convolution_of_the_outer_product():
     """Fails if pixels, kernel entries or the roles of user (rows) and item (columns) are mixed."""
     net = model()
     users, items = torch.tensor([1, 4]), torch.tensor([[0, 3, 7], [5, 5, 9]])
-    got = net.maps(net.users[users], net.items[items])
-    expected = maps(net, users.repeat_interleave(3), items.flatten())
-    assert len(got) == 4
-    got[0] = got[0].reshape(-1, 1)  # one channel
-    for pixels, reference, size in zip(got, expected, (8, 4, 2, 1), strict=True):
-        k = 1 if size == 8 else 3
-        assert pixels.shape == (6 * size * size, k)
-        assert reference.shape == (6, k, size, size)
+    got = net.maps(net.users[users], net.items[items], net.filters(), net._work(7))
+    expected = convolved(net, users.repeat_interleave(3), items.flatten())
+    # 16 pixels of one channel in a row, then four of three channels, at last one.
+    assert [tuple(m.shape) for m in got] == [(6 * 4, ROW), (6 * 4, 12), (6, 12), (6, 3)]
+    for rows, reference, size in zip(got, expected, (8, 4, 2, 1), strict=True):
+        pixels = rows[:, :16].reshape(6, size * size, -1)
         in_order = reference.flatten(2)[..., window_order(size)].transpose(1, 2)  # [6, size^2, k]
-        torch.testing.assert_close(pixels.view(6, size * size, k), in_order)
+        torch.testing.assert_close(pixels, in_order)
+
     assert (got[1] == 0).any() and (got[1] > 0).any()  # the ReLU does something
     score = (expected[-1].flatten(1) @ net.output).view(2, 3)
     torch.testing.assert_close(net.interaction(net.users[users], net.items[items]), score)
 
 
+@torch.no_grad()
 def test_the_source_has_six_layers_of_32_channels():
     net = ConvNCF(2, 3, ConvNCFConfig())
-    shapes = [tuple(pixels.shape) for pixels in net.maps(net.users[:1], net.items[None, :1])]
-    assert shapes == [(1, 64 * 64)] + [(n * n, 32) for n in (32, 16, 8, 4, 2, 1)]
+    maps = net.maps(net.users[:1], net.items[None, :1], net.filters(), net._work(1))
+    assert maps[0].shape == (16 * 16, ROW)
+    assert [m.numel() for m in maps[1:]] == [32 * n * n for n in (32, 16, 8, 4, 2, 1)]
 
 
 def test_loss_is_the_pairwise_loss_spelled_out():
     net = model(l2_embeddings=0.3, l2_convolution=0.2, l2_output=0.7, batch_size=5)
     users, items = torch.tensor([2, 5, 2]), torch.randint(20, (3, 4))
-    total = 0.0
-    for user, row in zip(users, items, strict=True):
-        last = maps(net, user.expand(4), row)[-1]  # [4, k, 1, 1]
-        y = last.flatten(1) @ net.output
-        for j in range(1, 4):
-            squares = sum((v**2).sum() for v in (net.users[user], *net.items[row[[0, j]]]))
-            total += (-torch.log(torch.sigmoid(y[0] - y[j])) + 0.3 * squares) / 9
-    filters = sum((p**2).sum() for name, p in net.named_parameters() if name[:2] in ("ke", "bi"))
-    total += (0.2 * filters + 0.7 * (net.output**2).sum()) / 5
-    torch.testing.assert_close(net.loss(users, items), total)
+    torch.testing.assert_close(net.loss(users, items), spelled_out(net, users, items).detach())
 
 
 def test_written_out_gradient_is_that_of_autograd(monkeypatch):
     """Fails too if a block is weighed wrongly, or a penalty is added once a block."""
-    monkeypatch.setitem(conv_ncf.CELLS, "cpu", 2 * 5 * 48)  # two users of five candidates
+    monkeypatch.setitem(conv_ncf.BLOCK, "cpu", 2 * 5 * PAIR)  # two users of five candidates
     net = model(l2_embeddings=0.3, l2_convolution=0.4, l2_output=0.7)
     # A user and an item that come up more than once, in one block and in two.
     users, items = torch.tensor([2, 5, 2, 7, 2]), torch.randint(6, (5, 5))
-    loss = net.loss(users, items)
+    loss = spelled_out(net, users, items)
     expected = torch.autograd.grad(loss, list(net.parameters()))
     torch.testing.assert_close(net.accumulate_gradients(users, items), loss.detach())
     for (name, parameter), gradient in zip(net.named_parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_in_bfloat16_only_rounding_separates_scores_and_gradients_from_exact_ones():
+    """Fails if a bias, a ReLU or a gradient is lost: each moves some gradient by over 5 %."""
+    exact = model(l2_embeddings=0.0, l2_convolution=0.0, l2_output=0.0)
+    rounded = ConvNCF(12, 20, dataclasses.replace(exact.config, precision="bfloat16"))
+    rounded.load_state_dict(exact.state_dict())
+    users, items = torch.randint(12, (64,)), torch.randint(20, (64, 5))
+    last = convolved(exact, users.repeat_interleave(5), items.flatten())[-1]
+    y = (last.flatten(1) @ exact.output).view(64, 5)
+    expected = torch.autograd.grad(F.softplus(y[:, 1:] - y[:, :1]).mean(), exact.parameters())
+    rounded.accumulate_gradients(users, items)
+    for (name, parameter), gradient in zip(rounded.named_parameters(), expected, strict=True):
+        assert parameter.dtype == parameter.grad.dtype == torch.float32
+        error = (parameter.grad - gradient).norm() / gradient.norm()
+        assert 1e-4 < error < 0.05, (name, error)
+    scores = rounded.score_candidates(users, items)
+    assert scores.dtype == torch.float32
+    assert (scores - y).norm() < 0.05 * (y - y.mean()).norm()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_filter_that_is_no_number_shows_in_the_loss(precision):
+    """The ReLU works on bits, where a NaN may look negative; training stops at such a loss."""
+    net = model(precision=precision, l2_convolution=0.0)
+    with torch.no_grad():
+        net.kernels[0][0, 0] = -torch.tensor(float("nan"))
+    assert net.accumulate_gradients(torch.tensor([1]), torch.tensor([[2, 3]])).isnan()
 
 
 def test_adagrad_takes_the_steps_of_the_sum_over_the_batch():
@@ -115,7 +153,9 @@ def test_adagrad_takes_the_steps_of_the_sum_over_the_batch():
         users, items = torch.randint(12, (4,)), torch.randint(20, (4, 5))
         for net, optimizer, factor in zip((mean, total), optimizers, (1, 4), strict=True):
             optimizer.zero_grad()
-            (factor * net.loss(users, items)).backward()
+            net.accumulate_gradients(users, items)
+            for p in net.parameters():
+                p.grad *= factor
             optimizer.step()
     assert not torch.equal(mean.output, model().output)
     for a, b in zip(mean.parameters(), total.parameters(), strict=True):
@@ -128,7 +168,7 @@ def test_all_items_score_as_they_do_as_candidates_and_in_any_block(monkeypatch):
     everything = torch.arange(20).expand(3, -1)
     at_once = net.interaction(net.users[users], net.items[everything])
     for pairs in (7, 1000):  # blocks that end within a user, and one block
-        monkeypatch.setitem(conv_ncf.CELLS, "cpu", pairs * 48)
+        monkeypatch.setitem(conv_ncf.BLOCK, "cpu", pairs * PAIR)
         torch.testing.assert_close(net.score_all(users), at_once)
         torch.testing.assert_close(net.score_candidates(users, everything), at_once)
         some = everything.flip(1)[:, :6]
@@ -147,9 +187,15 @@ def test_begins_with_the_embeddings_of_a_trained_matrix_factorisation(tiny):
     # An untrained embedding is drawn within two standard deviations of 0.01.
     assert untrained.users.abs().max() <= 0.02 < net.users.abs().max()
     # The first epoch of the network changes everything, without penalties that stay off.
-    warm = build(split, dataclasses.replace(config, warmup_epochs=1), 5, CPU, progress=False)
+    config = dataclasses.replace(config, warmup_epochs=1, precision="bfloat16")
+    warm = build(split, config, 5, CPU, progress=False)
     assert warm.config.l2_output == 11 and not torch.equal(warm.users, net.users)
     assert warm.penalty() > 0
+    # A seed gives the same model again, and a model that nothing was done to takes its state.
+    blank = ConvNCF(split.n_users, split.n_items, config)
+    blank.load_state_dict(build(split, config, 5, CPU, progress=False).state_dict())
+    users = torch.arange(split.n_users)
+    assert torch.equal(blank.score_all(users), warm.score_all(users))
 
 
 def test_learns_what_its_embeddings_alone_do_not_tell(make_tiny):
@@ -157,7 +203,13 @@ def test_learns_what_its_embeddings_alone_do_not_tell(make_tiny):
     data = make_tiny(n_users=90, n_items=150, per_user=20)
     split = make_split(data, "loo-random")
     config = dataclasses.replace(
-        SMALL, channels=8, batch_size=32, pretrain_epochs=10, max_epochs=6, patience=6
+        SMALL,
+        channels=8,
+        batch_size=32,
+        pretrain_epochs=10,
+        max_epochs=6,
+        patience=6,
+        precision="bfloat16",
     )
     held = held_out(split, "test", CPU)
     begin = dataclasses.replace(config, warmup_epochs=0)
@@ -175,11 +227,12 @@ def test_learns_what_its_embeddings_alone_do_not_tell(make_tiny):
     "changes",
     [
         {"dimension": 48},
-        {"dimension": 1},
+        {"dimension": 2},
         {"channels": 0},
         {"pretrain_epochs": -1},
         {"warmup_epochs": -1},
         {"weight_decay": 0.1},
+        {"precision": "float16"},
     ],
     ids=str,
 )
