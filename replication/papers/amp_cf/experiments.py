@@ -192,6 +192,13 @@ VARIANTS = {
         split=(("clean", True),),
         rides_along=True,
     ),
+    "longer": Variant(
+        "up to 25 epochs, as on the small data sets",
+        (("ml-1m", "loo-random"), ("pinterest", "loo-random")),
+        ("mf", "amp-2", "amp-4"),
+        changes=(("max_epochs", 25),),
+        seeds=3,
+    ),
     "ties-for-the-model": Variant(
         "a held-out item wins every tie",
         (("ml-1m", "loo-ncf"),),
