@@ -48,6 +48,14 @@ def _printed(text: str, seeds: int = 5, **changes: Any) -> Level:
     return Level(text, tuple(changes.items()), datasets=("ml-100k",), from_start=True, seeds=seeds)
 
 
+def _factors(d: int) -> Level:
+    return Level(f"d = {d}", (("factors", d),), ("ncf",), ("ml-100k",))
+
+
+def _radius(radius: float) -> Level:
+    return Level(f"radius {radius:g}", (("radius", radius),), ("direc",), seeds=3)
+
+
 _BOTH = ("amp-2", "amp-4")
 
 # An epoch with 100 negatives takes five times as long as one with 4, one with networks three times.
@@ -72,6 +80,8 @@ LEVELS: dict[str, Level] = {
     "alpha-0.9": _changed("alpha 0.9", alpha=0.9),
     "no-projections": _changed("without projections", _BOTH, attention_projections=False),
     "no-item-bias": _changed("without item bias", (*_BOTH, "mf"), item_bias=False),
+    **{f"ncf-{d}": _factors(d) for d in (8, 16, 32, 128)},
+    **{f"radius-{r:g}": _radius(r) for r in (0.25, 0.5, 0.75, 0.9)},
 }
 
 
@@ -80,18 +90,19 @@ class Line:
     """One line of a study: a model, with a level or as in its main cell (``""``).
 
     ``against`` is the (model, level) that it is compared with; None for what others are compared
-    with.
+    with. ``main_on`` are the data on which a main cell is shown.
     """
 
     label: str
     model: str
     level: str = ""
     against: tuple[str, str] | None = None
+    main_on: tuple[str, ...] = SMALL
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """On which data it is run."""
-        return LEVELS[self.level].datasets if self.level else SMALL
+        return LEVELS[self.level].datasets if self.level else self.main_on
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,8 @@ def _study_of(main: str, *levels: str, models: tuple[str, ...] = ("amp-2",)) -> 
     lines = []
     for model in models:
         start = f"{'MF' if model == 'mf' else model.upper()}, " if len(models) > 1 else ""
-        lines.append(Line(start + main, model))
+        used = {dataset for level in levels for dataset in LEVELS[level].datasets}
+        lines.append(Line(start + main, model, main_on=tuple(d for d in SMALL if d in used)))
         lines += [
             Line(start + LEVELS[level].text, model, level, (model, ""))
             for level in levels
@@ -162,6 +174,18 @@ STUDIES: dict[str, Study] = {
         "Distribution of the negatives",
         _study_of(
             "unigram, power 0.5", "uniform-negatives", "unigram-negatives", "unconsumed-negatives"
+        ),
+    ),
+    "factors": Study(
+        "NCF's number of factors",
+        _study_of("d = 64", "ncf-8", "ncf-16", "ncf-32", "ncf-128", models=("ncf",)),
+        "d = 64 gives NCF's best results of 8, 16, 32, 64 and 128 (Section 4.3)",
+        "worse",
+    ),
+    "radius": Study(
+        "DiRec's radius",
+        _study_of(
+            "radius 1", "radius-0.25", "radius-0.5", "radius-0.75", "radius-0.9", models=("direc",)
         ),
     ),
     "personas": Study(

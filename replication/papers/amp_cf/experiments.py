@@ -232,7 +232,7 @@ def variant_config(model: str, dataset: str, variant: str) -> Any:
     """The configuration of a model in the main cells (``variant=""``) or in a variant."""
     spec = VARIANTS[variant] if variant else None
     base = row(model).start if spec and spec.from_start else tuned_config(model, dataset)
-    if spec is None or not row(model).trained:
+    if spec is None:
         return base
     changes = dict(spec.changes)
     if variant == "released" and model == "mf":
@@ -320,12 +320,21 @@ class Run:
             "seed": self.seed,
         }
 
+    @property
+    def base(self) -> Run | None:
+        """The run that this one re-ranks; a changed configuration is not the base's."""
+        model = row(self.model).base
+        if model is None:
+            return None
+        other_split = self.variant and VARIANTS[self.variant].split
+        return replace(self, model=model, variant=self.variant if other_split else "")
+
     def base_config(self) -> Record:
         """What the record says of the model that this one re-ranks."""
-        base = row(self.model).base
+        base = self.base
         if base is None:
             return {}
-        return {"base": described(variant_config(base, self.dataset, self.variant))}
+        return {"base": described(variant_config(base.model, base.dataset, base.variant))}
 
     def split(self) -> Split:
         """The split that this run trains and is tested on."""
@@ -377,7 +386,7 @@ def run(
 
     if not known.trained:
         # What re-ranks another model: the time to train that one is counted there.
-        base = [trained(replace(job, model=known.base), device, progress)] if known.base else []
+        base = [trained(job.base, device, progress)] if job.base else []
         started = time.perf_counter()
         model = known.build(refit, config, job.seed, device, *base)
         seconds = round(time.perf_counter() - started, 2)
@@ -579,7 +588,7 @@ def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
     known, split = row(job.model), job.split().refit()
     config = variant_config(job.model, job.dataset, job.variant)
     if not known.trained:
-        base = [trained(replace(job, model=known.base), device, progress)] if known.base else []
+        base = [trained(job.base, device, progress)] if job.base else []
         return known.build(split, config, job.seed, device, *base)
     key = record_key(job.address())
     file = paths.MODELS / f"{key}.pt"

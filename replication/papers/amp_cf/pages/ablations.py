@@ -300,7 +300,7 @@ def _pvalue(line: Line, effect: Effect | None) -> str:
 
 
 def _mean(runs: Mapping[int, Record], field: str, form: str) -> str:
-    values = [run[field] for run in runs.values()]
+    values = [run[field] for run in runs.values() if field in run]  # no epochs, no time of one
     return form.format(float(np.mean(values))) if values else "–"
 
 
