@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from replication.metrics.taste_distance import principal_components
 from replication.papers.amp_cf.model import AMP, AMPConfig, Explanation
 from replication.protocols import Split
+from replication.training import later
 
 BLOCK = 4_096  # rows, B times h, of a block of users whose K-means runs at once
 
@@ -34,6 +36,10 @@ class AISPConfig:
     components: int = 100  # P, Section 4.2
     starts: int = 10  # S, k-means++ starts, of which a user keeps the best; scikit-learn 0.23
     iterations: int = 300  # at most, unless no item changes its mean; scikit-learn 0.23
+    # Of the PCA vectors: an item that many consumed is farther from the centre. As Section 4.2 has
+    # them, they are centred (so most PCA are) and as long as they come out.
+    centred: bool = later(True)
+    unit_length: bool = later(False)
 
 
 class AISP:
@@ -42,9 +48,11 @@ class AISP:
     def __init__(
         self, split: Split, config: AISPConfig, device: torch.device, seed: int = 0
     ) -> None:
-        vectors = principal_components(split, config.components, seed)  # [I, P]
+        vectors = principal_components(split, config.components, seed, config.centred)  # [I, P]
         generator = torch.Generator(device=device).manual_seed(seed)
         items = torch.from_numpy(vectors).to(device)
+        if config.unit_length:
+            items = F.normalize(items)  # an item that nobody consumed keeps its zeros
         personas = user_means(split, items, config, generator)  # [U, p, P]
         # A = I and no bias: without projections AMP takes personas and items as they are.
         identity = AMPConfig(

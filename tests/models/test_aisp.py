@@ -69,6 +69,26 @@ def test_a_single_start_is_worse_than_the_best_of_ten(ragged):
     assert inertia(10) < inertia(1)
 
 
+def test_vectors_of_unit_length_and_not_centred():
+    """The item that nobody consumed keeps zeros; the two options change what they say."""
+    split = split_of([[0, 1, 2], [0, 1], [0, 3], [0, 2, 3]], 5)
+    items = {
+        (centred, unit): AISP(
+            split, AISPConfig(components=12, centred=centred, unit_length=unit), CPU
+        ).amp.items
+        for centred in (True, False)
+        for unit in (True, False)
+    }
+    for centred in (True, False):
+        plain, unit = items[centred, False], items[centred, True]
+        directions = plain / plain.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        torch.testing.assert_close(unit, directions)
+        assert items[centred, False].norm(dim=1).std() > 0.05
+    assert items[False, True][4].abs().max() == 0 and items[True, True][4].norm() > 0.99
+    # Without centring the dot products are counts of common users.
+    torch.testing.assert_close(items[False, False][0] @ items[False, False][1], torch.tensor(2.0))
+
+
 def test_score_is_the_attentive_mixture_with_identity_maps(ragged):
     model = AISP(ragged, AISPConfig(personas=3, components=12), CPU)
     means, vectors = torch.from_numpy(means_of(model, 3)), model.amp.items

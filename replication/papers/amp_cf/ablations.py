@@ -57,6 +57,7 @@ def _radius(radius: float) -> Level:
 
 
 _BOTH = ("amp-2", "amp-4")
+_AISP = ("aisp-2", "aisp-3", "aisp-4")
 
 # An epoch with 100 negatives takes five times as long as one with 4, one with networks three times.
 LEVELS: dict[str, Level] = {
@@ -80,6 +81,9 @@ LEVELS: dict[str, Level] = {
     "alpha-0.9": _changed("alpha 0.9", alpha=0.9),
     "no-projections": _changed("without projections", _BOTH, attention_projections=False),
     "no-item-bias": _changed("without item bias", (*_BOTH, "mf"), item_bias=False),
+    "aisp-unit-length": _changed("unit length", _AISP, unit_length=True),
+    "aisp-uncentred": _changed("not centred", _AISP, centred=False),
+    "aisp-both": _changed("unit length, not centred", _AISP, unit_length=True, centred=False),
     **{f"ncf-{d}": _factors(d) for d in (8, 16, 32, 128)},
     **{f"radius-{r:g}": _radius(r) for r in (0.25, 0.5, 0.75, 0.9)},
 }
@@ -175,6 +179,10 @@ STUDIES: dict[str, Study] = {
         _study_of(
             "unigram, power 0.5", "uniform-negatives", "unigram-negatives", "unconsumed-negatives"
         ),
+    ),
+    "vectors": Study(
+        "AISP's item vectors",
+        _study_of("as they are", "aisp-unit-length", "aisp-uncentred", "aisp-both", models=_AISP),
     ),
     "factors": Study(
         "NCF's number of factors",
