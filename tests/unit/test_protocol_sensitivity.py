@@ -104,7 +104,10 @@ def test_the_protocol_and_the_models_are_told_apart() -> None:
     assert line["AMP-r and MF under one protocol"] == "0.2000"
     assert line["AMP-r minus MF over protocols"] == "0.0000"
     assert line["printed lead of the best AMP"] == "+0.0400"
-    assert "up to 0.2000, while these models differ by at most 0.2000" in page.headline(of)
+    assert (
+        "up to 0.2000 on ml-latest-small, while these models differ by at most 0.2000 on"
+        in page.headline(of)
+    )
     moved = study((LEVEL, {}), (REVERSED, LAST))
     # AMP-2 minus MF goes from -0.2 to 0.2.
     assert (

@@ -506,11 +506,38 @@ def headline(study: Study) -> str:
         "How much of a published difference does the protocol make by itself, and does it change "
         "which model is best?"
     )
-    found = datasets(study)
-    parts = [text for dataset, own in found.items() if (text := _moved(dataset, own))]
-    if not parts:
+    sizes = {d: both for d, own in datasets(study).items() if (both := _moved(own))}
+    if not sizes:
         return f"**Asked.** {asked} **Found.** {PENDING}"
-    return f"**Asked.** {asked} **Found.** {'. '.join(parts)}."
+    moved = {d: number(size) for d, (size, _) in sizes.items()}
+    apart = {d: number(size) for d, (_, size) in sizes.items()}
+    return (
+        f"**Asked.** {asked} **Found.** The protocol moves the HR@10 of one and the same AMP or "
+        f"MF by up to {_by_dataset(moved)}, while these models differ by at most "
+        f"{_by_dataset(apart)} under any one protocol{_orders(study)}."
+    )
+
+
+def _by_dataset(texts: Mapping[str, str]) -> str:
+    return ", ".join(f"{text} on {dataset}" for dataset, text in texts.items())
+
+
+def _orders(study: Study) -> str:
+    """How the order of the models under the text's and the code's protocol agree; a clause."""
+    between, again = {}, {}
+    for dataset, own in datasets(study).items():
+        pair = _text_and_code(own)
+        order = pair and agreement(own[pair[0]], own[pair[1]], "NDCG@10", "NDCG@10")
+        redrawn = repeated(own[CODE], "NDCG@10") if order else None
+        if order and redrawn is not None:
+            between[dataset], again[dataset] = str(order), _signed(redrawn)
+    if not between:
+        return ""
+    return (
+        "; Kendall's tau between the orders of the models by NDCG@10 under the text's and the "
+        f"code's protocol is {_by_dataset(between)}, and between two drawings of users and seeds "
+        f"under the code's alone {_by_dataset(again)}"
+    )
 
 
 def _text_and_code(own: Ways) -> tuple[str, str] | None:
@@ -519,32 +546,19 @@ def _text_and_code(own: Ways) -> tuple[str, str] | None:
     return (text[0], CODE) if text and CODE in own else None
 
 
-def _moved(dataset: str, own: Ways) -> str:
-    """One data set for the headline: levels, then the order; "" with one protocol."""
+def _moved(own: Ways) -> tuple[float, float] | None:
+    """How far the protocol moves a model's HR@10, and how far the models lie apart under one.
+
+    Both are the largest found; None with a single protocol.
+    """
     table = {
         name: {m: v for m, v in column.items() if m in LEARNED}
         for name, column in _means(own, "HR@10").items()
     }
     ranges = _ranges(table)
     if not ranges.models or not ranges.protocols:
-        return ""
-    moved, apart = max(ranges.models.values()), max(ranges.protocols.values())
-    text = (
-        f"On {dataset} the protocol moves the HR@10 of one and the same AMP or MF by up to "
-        f"{number(moved)}, while these models differ by at most {number(apart)} under any one of "
-        f"{len(table)} protocols"
-    )
-    pair = _text_and_code(own)
-    order = pair and agreement(own[pair[0]], own[pair[1]], "NDCG@10", "NDCG@10")
-    if pair and order:
-        again = repeated(own[CODE], "NDCG@10")
-        text += (
-            f"; Kendall's tau between the orders of {order.models} models by NDCG@10 under "
-            f"{pair[0]} and {pair[1]} is {order}"
-        )
-        if again is not None:
-            text += f", and {_signed(again)} between two drawings of {CODE} alone"
-    return text
+        return None
+    return max(ranges.models.values()), max(ranges.protocols.values())
 
 
 def level_figure(study: Study, metric: str = "HR@10") -> Figure:
