@@ -431,9 +431,12 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "formula": 2,
         "popularity": 4 * 8 * 2,
         "simple": 5 * 3 * 8 * 2,
+        "simple-ties": 5 * 4 * 2,
         "tastes-single": 5 * 5 * 2,
         "tastes-simple": 5 * 3 * 5 * 2,
-    } | {name: sizes.get(name, 0) for name in ("negatives", "similarity") if name in sizes}
+    } | {
+        name: sizes.get(name, 0) for name in ("negatives", "similarity", "factors") if name in sizes
+    }
 
 
 @pytest.mark.parametrize(

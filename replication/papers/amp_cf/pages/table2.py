@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from replication.claims import Evidence
+from replication.claims import Evidence, NoEvidence, variant_row
 from replication.compare import (
     Record,
     cells,
@@ -201,6 +201,27 @@ def oracle(study: Study) -> str:
         "itself, which the study's rule counts against the model and a rule by index does not.\n\n"
         + "\n".join(lines)
     )
+
+
+def tied_leads(study: Study) -> str:
+    """The best AMP against ItemKNN where ties count against ItemKNN, and where it wins them."""
+    proof, texts = evidence(study), []
+    for dataset, protocol in experiments.VARIANTS[claims.TIES].cells:
+        leads = []
+        for other in ("ItemKNN", variant_row("ItemKNN", claims.TIES)):
+            try:
+                asked = claims.pair(proof, claims.BEST, other, dataset, protocol, "HR@10")
+                test = proof.test(asked)
+            except NoEvidence:
+                break
+            ends = interval(test.ci_low, test.ci_high, signed=True)
+            leads.append(f"{number(test.difference, signed=True)} {ends}")
+        else:
+            texts.append(
+                f"on `{dataset}` ({protocol}) the HR@10 of {asked.a} minus that of ItemKNN is "
+                f"{leads[0]} if ItemKNN loses ties and {leads[1]} if it wins them"
+            )
+    return f"Of all AMPs the best on validation: {'; '.join(texts)}." if texts else PENDING
 
 
 def losses(study: Study, variant: str) -> str:

@@ -22,6 +22,7 @@ CLAIMED = {
     "personas": "several personas beat one vector a user",
     "best": "the best printed number of personas is the best",
     "negatives": "four negatives beat more",
+    "factors": "64 factors are NCF's best",
     "similarity": "a small network as similarity brings no gain and takes longer",
     "tastes": "an AMP is closer to the users' tastes than another printed model",
     "aisp": "clustering the PCA space does not suffice",
@@ -33,6 +34,7 @@ CLAIMED = {
 CHECKS = {
     "popularity": "an AMP beats what is popular",
     "simple": "an AMP is more accurate than a simple model",
+    "simple-ties": "an AMP is more accurate than ItemKNN, ties decided for ItemKNN",
     "tastes-single": "several personas are closer to the users' tastes than one vector",
     "tastes-simple": "an AMP is closer to the users' tastes than a simple model",
 }
