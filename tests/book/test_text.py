@@ -79,8 +79,10 @@ EXPECTED = {
         f"({CONFIG.alpha:g}, {CONFIG.lambda_p:g}, {CONFIG.lambda_n:g}) and "
         f"{experiments.N_TRIALS - 1} random draws",
         f"best of the {experiments.N_TRIALS} trials on validation",
-        f"{CONFIG.max_epochs}, and {experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M "
-        f"({experiments.TUNING_EPOCHS['ml-1m']} in its trials)",
+        f"{CONFIG.max_epochs}; {experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M and "
+        f"{experiments.MAX_EPOCHS['pinterest']} on Pinterest "
+        f"({experiments.TUNING_EPOCHS['ml-1m']} and {experiments.TUNING_EPOCHS['pinterest']} in "
+        "their trials)",
         f"at {CONFIG.batch_size} pairs a batch each $\\lambda$ counts {CONFIG.batch_size}-fold",
         f"{NCF_CONSUMED_NEGATIVES} of the {6040 * N_CANDIDATE_NEGATIVES:,} published negatives",
         experiments.TUNING,
