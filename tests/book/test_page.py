@@ -51,7 +51,7 @@ def test_an_unknown_name_is_an_error() -> None:
         ({"mode": "fast"}, "unknown mode 'fast'; use one of stored, quick, full"),
         ({"dataset": "ml-10m"}, "unknown dataset 'ml-10m'.*ml-latest-small"),
         ({"dataset": "yahoo-music", "mode": "full"}, "unknown dataset 'yahoo-music'.* ml-100k"),
-        ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-last"),
+        ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-random"),
         ({"select": "train"}, "unknown select 'train'; use one of validation, test"),
         ({"device": "tpu"}, "device 'tpu'"),
         ({"personas": 0}, "personas should be a whole number of at least 1, not 0"),

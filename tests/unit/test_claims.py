@@ -603,16 +603,16 @@ def test_full_ranking_can_turn_a_verdict_round(published: pd.DataFrame) -> None:
     ranks = {key: (array, turned[key][0]) for key, (array, _) in planted[1].items()}
     evidence = Evidence("amp_cf/table2", planted[0], ranks, published, draws=300)
     (found,) = judge_all([BY_ID[GAIN]], [evidence])
-    assert (found.main.verdict, found.full and found.full.verdict) == (
+    assert (found.main.verdict, found.again and found.again.verdict) == (
         "replicated",
         "not replicated",
     )
-    assert found.full and found.full.statistic == pytest.approx(-0.1)
-    assert "HR@10/full" in found.full.sentence
+    assert found.again and found.again.statistic == pytest.approx(-0.1)
+    assert "HR@10/full" in found.again.sentence
     # The margin is a twentieth of the opponent's value there: 0.01 of 0.2.
     question = Comparison("AMP-2", "MF (r=1)", *PLACE, "HR@10")
     assert amp.margin(evidence, question) == amp.GAIN_MARGIN
-    assert amp.margin(evidence.full_ranking(), question) == pytest.approx(0.01)
+    assert amp.margin(evidence.otherwise(), question) == pytest.approx(0.01)
     assert found.in_print.verdict == "untestable"  # the paper prints no MF (r=1)
 
 
@@ -620,7 +620,7 @@ def test_without_full_ranks_only_the_sampled_verdict_stands(published: pd.DataFr
     evidence = Evidence("amp_cf/table2", *plant(PAIR), published, draws=300)
     (found,) = judge_all([BY_ID[GAIN]], [evidence])
     assert found.main.verdict == "replicated"
-    assert found.full and found.full.verdict == "untestable"
+    assert found.again and found.again.verdict == "untestable"
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def _against(
                         protocol=protocol,
                         metric=metric,
                     ),
-                    full=accuracy,
+                    again=accuracy,
                 )
 
 
@@ -304,7 +304,7 @@ def _bold() -> Iterator[Claim]:
             leads,
             TABLE,
             partial(_rivals, dataset=dataset, protocol=protocol, metric=metric),
-            full=True,
+            again=True,
         )
 
 
@@ -407,7 +407,7 @@ def _variants() -> Iterator[Claim]:
                             holds,
                             TABLE,
                             partial(_one, row=row, other=changed, **where),
-                            full=True,
+                            again=True,
                         )
                     if "similarity" in name:
                         yield Claim(
@@ -417,7 +417,7 @@ def _variants() -> Iterator[Claim]:
                             partial(holds, judge=judge_no_gain),
                             TABLE,
                             partial(_one, row=changed, other=row, **where),
-                            full=True,
+                            again=True,
                         )
                 if "similarity" in name:
                     yield Claim(
