@@ -225,8 +225,8 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         series[r["row"]] = Interval(r["mean"], r["ci_low"], r["ci_high"])
         if r["published"] is not None:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
-    unit = " (share of users)" if metric.startswith("HR") else ""
-    return intervals(panels, printed, labels, f"{metric}{unit}")
+    units = {"HR": " (share of users)", "RMSE": " (stars)", "MAE": " (stars)"}
+    return intervals(panels, printed, labels, metric + units.get(metric.split("@")[0], ""))
 
 
 def stored_table(table: str) -> Study:

@@ -54,6 +54,7 @@ from replication.training import described, resolve_device, write_state
 PAPER = "attentive_ncf"
 TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
 ENSEMBLE, TUNING = f"{PAPER}/ensemble", f"{PAPER}/tuning"
+SPEED = f"{PAPER}/speed"  # of benchmarks/attentive_context.py; shown beside Table II
 
 DATASETS = {"cil": "CIL", "ml-100k": "MovieLens 100K", "ml-latest-small": "MovieLens latest-small"}
 PROTOCOLS = {
