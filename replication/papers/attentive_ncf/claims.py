@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from replication.claims import (
     Claim,
@@ -170,21 +171,26 @@ def comparisons(evidence: Evidence) -> tuple[Any, ...]:
     return evidence.asked(CLAIMS)
 
 
+@lru_cache(maxsize=32)
+def at_paper_size(config: AttentiveNCFConfig) -> AttentiveNCF:
+    """A combination for the paper's users and movies, without a rating: for counting."""
+    empty = np.empty(0, dtype=np.int64)
+    nothing = Ratings(empty, empty, empty.astype(np.float32))
+    levels = np.arange(1, 6, dtype=np.float32)
+    split = RatingSplit(PROTOCOL, 0, *SIZES, levels, nothing, nothing, nothing)
+    tables = None
+    if config.embedding == "autoencoder":
+        users, items = (torch.zeros(n, config.dimension) for n in SIZES)
+        tables = (users, items)
+    return AttentiveNCF(split, config, tables)
+
+
 def embedding_numbers(embedding: str, dimension: int = 64) -> int:
     """Numbers in the tables of an embedding at the paper's sizes, counted in the module.
 
     The vector of the default user, which the paper does not count, is left out.
     """
-    return _counted(embedding, dimension)
-
-
-@lru_cache(maxsize=8)
-def _counted(embedding: str, dimension: int) -> int:
-    empty = np.empty(0, dtype=np.int64)
-    nothing = Ratings(empty, empty, empty.astype(np.float32))
-    levels = np.arange(1, 6, dtype=np.float32)
-    split = RatingSplit(PROTOCOL, 0, *SIZES, levels, nothing, nothing, nothing)
-    made = AttentiveNCF(split, AttentiveNCFConfig(embedding=embedding, dimension=dimension))
+    made = at_paper_size(AttentiveNCFConfig(embedding=embedding, dimension=dimension))
     return sum(p.numel() for p in made.embedding.parameters() if p.dim() == 2)
 
 

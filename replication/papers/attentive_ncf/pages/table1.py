@@ -52,9 +52,9 @@ def headline(study: Study) -> str:
     far = max(printed, key=lambda name: abs(printed[name]["mean"] - printed[name]["published"]))
     gap = printed[far]["mean"] - printed[far]["published"]
     return (
-        f"**Asked.** {asked} **Found.** {len(near)} of {len(printed)} measured baselines are within "
-        f"{NUMBER_MARGIN:g} of the printed RMSE, and the farthest, {far}, is {number(gap, True)} "
-        f"away{_order(printed)}{_simple(rows)}."
+        f"**Asked.** {asked} **Found.** {len(near)} of {len(printed)} measured baselines lie "
+        f"within {NUMBER_MARGIN:g} of the printed RMSE, and the farthest, {far}, is "
+        f"{number(gap, True)} away{_order(printed)}{_simple(rows)}."
     )
 
 
@@ -127,8 +127,9 @@ def dealing_sentence(study: Study) -> str:
     if not gaps:
         return "pending"
     return (
-        f"plain random folds in the place of folds within users move the RMSE of {len(gaps)} "
-        f"baselines by {number(min(gaps), True)} to {number(max(gaps), True)}"
+        f"plain random folds in the place of folds within users move the RMSE by "
+        f"{number(min(gaps), True)} to {number(max(gaps), True)} (measured for {len(gaps)} of "
+        f"{len(frame)} algorithms)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from replication import figures
 from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
 from replication.compare import (
+    Cell,
     FoldTest,
     Record,
     cells,
@@ -40,14 +42,21 @@ def evidence(table2: Study) -> Evidence:
 
 
 def by_row(study: Study, select: str, variant: str = "") -> dict[str, Runs]:
-    """The runs of each combination by fold, at an epoch that is chosen in one way."""
-    grid = experiments.grid(study.table, select, variant)
-    shown = {(cell.row, cell.dataset, cell.protocol) for cell in study.grid}
-    return {
-        cell.row: runs
-        for cell, runs in cells(grid, study.records)
-        if (cell.row, cell.dataset, cell.protocol) in shown
-    }
+    """The runs of each row of a page by fold, at an epoch that is chosen in one way."""
+    there = {_place(cell): cell for cell in experiments.grid(study.table, select, variant)}
+    grid = []
+    for cell in study.grid:
+        if cell.protocol.endswith("-plain"):
+            continue
+        known = there.get(_place(cell))
+        if known is None and not variant:  # a data set that was run for this page alone
+            known = cell if cell.select == "none" else replace(cell, select=select)
+        grid += [known] if known else []
+    return {cell.row: runs for cell, runs in cells(grid, study.records)}
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return cell.row, cell.dataset, cell.protocol
 
 
 def errors(runs: Runs, metric: str = METRIC) -> dict[int, float]:
