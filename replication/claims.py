@@ -51,11 +51,16 @@ VERDICTS = ("replicated", "direction only", "not replicated", "untestable")
 ALPHA = 0.05  # of the adjusted p-values
 LEVEL = 0.95  # of all intervals
 FULL = "/full"  # ending of a metric under full ranking
-LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists", "RMSE", "MAE"})
+LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists", "RMSE", "MAE", "squared error"})
 
 
 class NoEvidence(ReplicationError):
     """What a claim needs is not among the records; the text says what."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is an error, or a distance; what stands after a slash does not count."""
+    return metric.split("/")[0] in LOWER_IS_BETTER
 
 
 class Comparison(NamedTuple):
@@ -163,6 +168,7 @@ class Evidence:
         min_seeds: int = 3,
         draws: int = 2000,
         validation: Evidence | None = None,
+        selects: Sequence[str] = ("validation", "none"),
     ) -> None:
         """
         Args:
@@ -174,6 +180,7 @@ class Evidence:
                 "none", needs one).
             draws: of the bootstrap.
             validation: the table whose runs have validation curves, if not this one.
+            selects: how the epoch was chosen in the runs that count.
         """
         self.table = table
         self.published = published
@@ -198,7 +205,7 @@ class Evidence:
                 required.get((row, dataset, protocol, select, variant), seeds),
             )
             for row, dataset, protocol, select, variant in places
-            if select in ("validation", "none")
+            if select in selects
         ]  # fmt: skip
         self._runs = {_name(c): runs for c, runs in cells(wanted, own)}
         self._unseeded = {_name(c) for c in wanted if c.select == "none"}
@@ -471,7 +478,7 @@ class InPrint(Evidence):
         values = {row: self.printed(row, dataset, metric) for row in known}
         if not values:
             raise NoEvidence(f"the paper prints none of {', '.join(rows)}")
-        choose = min if metric in LOWER_IS_BETTER else max
+        choose = min if lower_is_better(metric) else max
         return choose(values, key=lambda row: values[row])
 
     def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
@@ -506,6 +513,39 @@ class InPrint(Evidence):
 
         pairs = question if isinstance(question, Contrast) else (question,)
         return f"{_what(question, '')}: {'; '.join(map(numbers, pairs))}"
+
+
+def arms(
+    records: Iterable[Record], ranks: Ranks, measured: Mapping[str, Mapping[str, str]]
+) -> tuple[list[Record], dict[str, Any]]:
+    """Records with each measured arm as a row of its own: "AMP-4, claimed items".
+
+    So that an arm can be compared with another of the same runs as models are elsewhere.
+
+    Args:
+        records: of runs that have several arms.
+        ranks: key of a record -> its values [U] by name.
+        measured: metric -> arm -> name of its values.
+
+    Returns:
+        One record for each run and arm, and its values by metric.
+    """
+    rows: list[Record] = []
+    values: dict[str, Any] = {}
+    for record in records:
+        known = ranks.get(str(record["key"]), {})
+        if not isinstance(known, Mapping):
+            continue
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for metric, own in measured.items():
+            for arm, name in own.items():
+                if name in known:
+                    found.setdefault(arm, {})[metric] = known[name]
+        for arm, own_values in found.items():
+            key = f"{record['key']}, {arm}"
+            rows.append({**record, "key": key, "row": f"{record['row']}, {arm}"})
+            values[key] = own_values
+    return rows, values
 
 
 def variant_row(row: str, variant: str) -> str:
@@ -592,7 +632,7 @@ def _decide(
     evidence: Evidence, question: Question, family: Sequence[Question], margin: float
 ) -> _Decided:
     test = evidence.test(question)
-    lower = isinstance(question, Comparison) and question.metric in LOWER_IS_BETTER
+    lower = isinstance(question, Comparison) and lower_is_better(question.metric)
     d, low, high = test.difference, test.ci_low, test.ci_high
     if lower:
         d, low, high = -d, -high, -low
@@ -737,7 +777,7 @@ def judge_lead(
     """
     a, b, dataset, _, metric = comparison
     lead = evidence.printed(a, dataset, metric) - evidence.printed(b, dataset, metric)
-    lead = -lead if metric in LOWER_IS_BETTER else lead
+    lead = -lead if lower_is_better(metric) else lead
     if lead <= 0:
         raise NoEvidence(f"the paper prints no lead of {a} over {b} in {metric} on {dataset}")
     d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)

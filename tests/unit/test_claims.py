@@ -19,6 +19,7 @@ from replication.claims import (
     InPrint,
     NoEvidence,
     Verdict,
+    arms,
     judge,
     judge_all,
     judge_competitive,
@@ -947,7 +948,7 @@ def test_personas_explain(
         }
         for array in values[key].values():
             array[300:] = np.nan  # users outside the sample
-    evidence = Evidence(amp.EXPLANATIONS, *amp.arms(records, values), published, draws=300)
+    evidence = Evidence(amp.EXPLANATIONS, *arms(records, values, amp.ARMS), published, draws=300)
     verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
     assert verdict.verdict == expected, verdict.sentence
     others = {BY_ID[f"explain/AMP-4/{m}/{SMALL}"].judge(evidence).verdict for m in amp.ARMS}

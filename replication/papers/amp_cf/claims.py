@@ -43,7 +43,6 @@ from replication.claims import (
     variant_row,
     weakest,
 )
-from replication.compare import Ranks, Record
 from replication.papers.amp_cf.experiments import VARIANTS, row_name
 
 TABLE = "amp_cf/table2"
@@ -167,24 +166,6 @@ def margin(evidence: Evidence, question: Question) -> float:
         return GAIN_MARGIN
     _, other, *place = question
     return RELATIVE_MARGIN * evidence.mean(other, *place)
-
-
-def arms(records: Sequence[Record], ranks: Ranks) -> tuple[list[Record], dict[str, Any]]:
-    """Records of explanations with each measured arm as a row of its own: "AMP-4, claimed items".
-
-    So that an arm can be compared with another of the same runs as models are elsewhere.
-    """
-    rows: list[Record] = []
-    values: dict[str, Any] = {}
-    for record in records:
-        known = ranks.get(str(record["key"]), {})
-        for metric, own in ARMS.items():
-            for arm, name in own.items():
-                if isinstance(known, dict) and name in known:
-                    key = f"{record['key']}, {metric}, {arm}"
-                    rows.append({**record, "key": key, "row": f"{record['row']}, {arm}"})
-                    values[key] = {metric: known[name]}
-    return rows, values
 
 
 # --- predicates ------------------------------------------------------------------------------
