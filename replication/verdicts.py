@@ -86,8 +86,8 @@ class Verdicts:
         Returns:
             ``claims_all`` and ``claims_<verdict>`` for the claims of the paper; ``again_changed``
             and ``again_tested`` for the second way to measure; ``printed_refuted`` and
-            ``printed_all``; for each family ``<family>_replicated`` and ``<family>_tested`` (those that are not
-            untestable).
+            ``printed_all``; for each family ``<family>_replicated`` and ``<family>_tested`` (those
+            that are not untestable).
         """
         own = self.of(self.book.claimed)
         given = Counter(j.main.verdict for j in own)
