@@ -20,7 +20,7 @@ from replication.papers.attentive_ncf.pages.table2 import (
     errors,
     evidence,
 )
-from replication.papers.attentive_ncf.rows import ROWS
+from replication.papers.attentive_ncf.rows import ROWS, SHORT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -220,17 +220,22 @@ def runs(study: Study) -> list[Record]:
 
 
 def figure(study: Study) -> Figure | None:
-    """Differences with what another seed does; None without any."""
+    """Differences with what another seed does, one line a variant and model; None without any."""
     series: dict[str, dict[str, figures.Interval]] = {}
     for effect in effects(study):
         low, high = (effect.test.ci_low, effect.test.ci_high) if effect.test else (None, None)
         point = figures.Interval(effect.after - effect.before, low, high)
-        series.setdefault(SHOWN[effect.variant], {})[effect.row] = point
+        embedding, predictor = effect.row.split(" + ")
+        series.setdefault(embedding, {})[f"{SHOWN[effect.variant]}, {predictor}"] = point
     if not series:
         return None
-    labels = list(dict.fromkeys(row for points in series.values() for row in points))
-    panels = {name: {"variant minus main": points} for name, points in series.items()}
-    return figures.intervals(panels, {}, labels, "difference in RMSE (stars)")
+    labels = [
+        label
+        for text in SHOWN.values()
+        for predictor in SHORT
+        if any((label := f"{text}, {predictor}") in points for points in series.values())
+    ]
+    return figures.intervals({"fold 0": series}, {}, labels, "variant minus main, RMSE (stars)", 1)
 
 
 # --- learning curves -------------------------------------------------------------------------
