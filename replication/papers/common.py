@@ -45,6 +45,29 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Job:
+    """One piece of work that is packed for another machine.
+
+    Attributes:
+        kind: one of the paper's ``packing.KINDS``: "trials" (all search trials of the model), "run"
+            (a record), or what the paper makes of its runs.
+        dataset, protocol, model, seed, select, variant: as in the paper's ``experiments.Run``.
+        data_hash: content of the data where the job was packed; None where they were not at hand.
+        paper: the folder of the paper.
+    """
+
+    kind: str
+    dataset: str
+    protocol: str
+    model: str
+    seed: int = 0
+    select: str = "validation"
+    variant: str = ""
+    data_hash: str | None = None
+    paper: str = "amp_cf"
+
+
+@dataclass(frozen=True)
 class Quick:
     """A real case of a paper that two cores retrain in about a minute."""
 

@@ -14,6 +14,9 @@ A paper's ``tables`` module has
 ``QUICK``        what mode "quick" retrains; ``RUNNABLE``: the data sets that a page can retrain;
 ``REFERENCES``   rows that stay on a page when a model is asked for;
 ``FRONT``        name of the module whose ``summary_markdown`` stands on the front page;
+``ALSO_NEEDED``  what a machine needs besides the data sets: name -> what it is, and a call that
+                 raises ``ReplicationError`` where it is missing;
+``packing``      how its pending runs are packed for another machine (see ``replication.pack``);
 ``VERDICTS``     name of the module whose ``BOOK`` says what the page of verdicts shows.
 """
 
@@ -31,6 +34,7 @@ PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_nc
 TABLES: dict[str, Table] = {
     name: table for paper in PAPERS.values() for name, table in paper.TABLES.items()
 }
+FIRST = "amp_cf/table2"  # what ``audit`` picks from where no table is named
 
 
 def paper_of(table: str) -> ModuleType:

@@ -14,8 +14,8 @@ import pytest
 from replication import cli, pack, paths
 from replication.data import write_parquet
 from replication.errors import ReplicationError
-from replication.pack import Job
-from replication.papers.amp_cf import experiments, lists
+from replication.papers.amp_cf import experiments, lists, packing
+from replication.papers.common import Job
 from replication.records import Store
 
 TABLE = experiments.TABLE2
@@ -189,15 +189,15 @@ def test_what_is_stored_is_not_packed(empty):
 
 
 def test_jobs_stand_in_the_order_of_the_study(empty):
-    jobs = pack.pending()
+    jobs = pack.pending(packing.TABLES)
     places = list(dict.fromkeys((job.dataset, job.protocol) for job in jobs))
-    assert places[: len(pack.PLACES)] == list(pack.PLACES)
+    assert places[: len(packing.PLACES)] == list(packing.PLACES)
     assert {d for d, _ in places} == set(experiments.RUN_HERE)  # nothing that cannot be had
     rides = {name for name, spec in experiments.VARIANTS.items() if spec.rides_along}
     assert rides and not rides & {job.variant for job in jobs}
-    for place in pack.PLACES:
+    for place in packing.PLACES:
         here = [job for job in jobs if (job.dataset, job.protocol) == place]
-        assert list(dict.fromkeys(job.kind for job in here)) == list(pack.KINDS)
+        assert list(dict.fromkeys(job.kind for job in here)) == list(packing.KINDS)
         main = [job.model for job in here if job.kind == "run" and not job.variant]
         assert main.index("mostpop") < main.index("conv-ncf")  # what costs most comes last
         assert main.index("mf") < main.index("direc")  # which re-ranks it

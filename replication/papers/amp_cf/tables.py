@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from replication.compare import METRICS
@@ -15,6 +15,7 @@ from replication.papers.amp_cf import (
     planted,
     users,
 )
+from replication.papers.amp_cf import packing as packing
 from replication.papers.common import Quick, Table, whole_number
 from replication.records import Record, Store
 
@@ -23,6 +24,12 @@ TUNED = {experiments.TABLE2: "NDCG@10"}
 QUICK = Quick("ml-100k", ("amp-2", "mf", "mostpop"), "loo-random")
 RUNNABLE = experiments.RUN_HERE
 REFERENCES = ("MostPop",)
+ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "ncf-ml-1m": (
+        "the NCF authors' split of ml-1m",
+        lambda: experiments.split_for("ml-1m", "loo-ncf"),
+    )
+}
 FRONT = "replication.papers.amp_cf.pages.table2"
 VERDICTS = "replication.papers.amp_cf.pages.verdicts"
 

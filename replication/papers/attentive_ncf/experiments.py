@@ -547,7 +547,8 @@ def run_and_store(
             yield job, stored[key], False
             continue
         finished = run(job, where, progress)
-        keep(finished, key)
+        if store is None:  # a page that retrains leaves nothing beside the data
+            keep(finished, key)
         into.append(finished.record)
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
             file.unlink(missing_ok=True)  # another process may have finished it too

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from replication.errors import ReplicationError
 from replication.papers.attentive_ncf import experiments
+from replication.papers.attentive_ncf import packing as packing
 from replication.papers.attentive_ncf.rows import row
 from replication.papers.common import Quick, Table
 from replication.rating_training import METRICS
@@ -18,6 +19,7 @@ TUNED = {experiments.TABLE1: "RMSE", experiments.TABLE2: "RMSE"}
 QUICK = Quick("ml-100k", ("simple-ip", "attentive-ip", "constant", "bias"), "kfold-10")
 RUNNABLE = tuple(experiments.DATASETS)
 REFERENCES: tuple[str, ...] = ()
+ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {}
 FRONT = "replication.papers.attentive_ncf.pages.table2"
 VERDICTS = "replication.papers.attentive_ncf.pages.verdicts"
 
