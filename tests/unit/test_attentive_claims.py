@@ -261,3 +261,49 @@ def test_other_data_are_not_compared() -> None:
 def test_ids_are_there_once() -> None:
     assert len(BY_ID) == len(CLAIMS)
     assert isinstance(CLAIMS[0].judge(claims.evidence([], [], [], PUBLISHED)), Verdict)
+
+
+# --- single users ----------------------------------------------------------------------------
+
+
+def of_users(gain: float) -> dict[str, Any]:
+    """Claims on explanations and new users, where what is claimed is ``gain`` larger than it."""
+    rng = np.random.default_rng(0)
+    told: tuple[list[Any], dict[str, Any]] = ([], {})
+    new: tuple[list[Any], dict[str, Any]] = ([], {})
+    for seed in range(5):
+        for predictor in claims.PREDICTORS:
+            values = {}
+            for k in claims.REMOVED:
+                for arm in ("attended", "random", "shuffled"):
+                    more = gain if arm == "attended" else 0.0
+                    values[f"moved/{arm}/{k}"] = 0.1 + 0.1 * more + rng.normal(0, 1e-3, 300)
+            values["genres/attention"] = 0.2 + 0.2 * gain + rng.normal(0, 1e-3, 300)
+            values["genres/shuffled"] = 0.2 + rng.normal(0, 1e-3, 300)
+            row, dataset, protocol = f"attentive + {predictor}", *claims.EXPLAINED
+            made = run(row, seed, 1.0, table=claims.EXPLANATIONS, key=f"{row}/{seed}")
+            told[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
+            told[1][f"{row}/{seed}"] = values
+        for dataset, protocol in claims.NEW_USERS:
+            for row in (*claims.UNTRAINED, *claims.RETRAINED):
+                better = gain if row in claims.UNTRAINED else 0.0
+                key = f"{row}/{dataset}/{seed}"
+                made = run(row, seed, 1.0, table=claims.NEWCOMERS, key=key, protocol=protocol)
+                new[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
+                new[1][key] = {
+                    f"squared error/{n}": 1.0 - 0.1 * better + rng.normal(0, 1e-3, 300)
+                    for n in claims.KNOWN
+                }
+    found = judge_all(CLAIMS, claims.single_users(told, new, PUBLISHED))
+    return {j.claim.id: j.main for j in found}
+
+
+def test_explanations_and_new_users_can_come_out_both_ways() -> None:
+    true, false, none = (of_users(gain) for gain in (0.5, -0.5, 0.0))
+    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 18
+    for name, verdict in true.items():
+        assert verdict.verdict == "replicated", verdict.sentence
+        assert false[name].verdict == "not replicated", false[name].sentence
+        # No worse is enough for new users, but not for an explanation.
+        expected = "replicated" if name.startswith("newcomers") else "not replicated"
+        assert none[name].verdict == expected, none[name].sentence

@@ -31,8 +31,10 @@ import torch
 from replication.claims import (
     Claim,
     Comparison,
+    Contrast,
     Evidence,
     InPrint,
+    Question,
     Verdict,
     arms,
     judge_competitive,
@@ -128,7 +130,7 @@ def _main(
 
 def _variants(table2: Sequence[Record]) -> dict[Place, Mapping[int, Record]]:
     """Variants by their names, and the main runs as they are compared with them."""
-    found = {}
+    found: dict[Place, Mapping[int, Record]] = {}
     for variant in ("", *experiments.VARIANTS):
         grid = experiments.grid(experiments.TABLE2, "fold-minimum", variant)
         for cell, runs in cells(grid, table2):
@@ -199,8 +201,10 @@ def against(row: str, variant: str) -> Comparison:
     return pair(variant_row(row, OWN), variant_row(row, variant))
 
 
-def margin(evidence: Evidence, question: Comparison) -> float:
+def margin(evidence: Evidence, question: Question) -> float:
     """The smallest difference that matters; see the text of the module."""
+    if isinstance(question, Contrast):
+        raise TypeError("no claim of this paper compares two gains")
     if question.metric in ARMS:
         _, other, *place = question
         return RELATIVE_MARGIN * abs(evidence.mean(other, *place))

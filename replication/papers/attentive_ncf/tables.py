@@ -47,7 +47,9 @@ def model_of(given: Mapping[str, Any]) -> str | None:
         ReplicationError: unknown name.
     """
     model = given.get("model")
-    return None if model is None else (row(model) and model)
+    if model is not None:
+        row(model)
+    return model
 
 
 def plan(

@@ -220,11 +220,11 @@ def selections(study: Study) -> pd.DataFrame:
 
 def optimism(study: Study) -> str:
     """How much the choice of the epoch on the test ratings flatters, in one sentence."""
-    ways = [by_row(study, s) for s in (claims.HONEST, claims.SELECT)]
+    honest, theirs = (by_row(study, s) for s in (claims.HONEST, claims.SELECT))
     tests = {
         row: test
-        for row in ways[0]
-        if (test := over_folds(*(errors(way.get(row, {})) for way in ways))) is not None
+        for row, runs in honest.items()
+        if (test := over_folds(errors(runs), errors(theirs.get(row, {})))) is not None
     }
     if not tests:
         return "pending"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from replication.claims import Judgement, judge_all
 from replication.compare import Ranks, Record
@@ -42,7 +42,7 @@ def _stored() -> list[Judgement]:
     return judge_all(CLAIMS, [evidence(study), *told])
 
 
-def _of_users(table: str) -> tuple[list[Record], Ranks]:
+def _of_users(table: str) -> tuple[Sequence[Record], Ranks]:
     """Records of a table, and their values of single users."""
     store = Store(table)
     records = store.load()
