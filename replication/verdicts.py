@@ -219,9 +219,10 @@ def headline(papers: Mapping[str, Verdicts]) -> str:
             f"{n['claims_not_replicated']} are not replicated and {n['claims_untestable']} cannot "
             "be tested so far"
         )
+    text = "; ".join(texts)
     return (
-        f"**Asked.** Which claims of the papers hold on real data? **Found.** "
-        f"{'; '.join(texts).capitalize()}."
+        "**Asked.** Which claims of the papers hold on real data? **Found.** "
+        f"{text[:1].upper()}{text[1:]}."
     )
 
 

@@ -349,7 +349,7 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     n = found.words()
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
     assert "refute 2 of the" in found.headline()
-    assert "of 80 claims of attentive ncf" in verdicts.headline({"a": found}).lower()
+    assert "**Found.** Of 80 claims of Attentive NCF" in verdicts.headline({"a": found})
     assert "Pending" in found.second()
     for family in families:
         assert "<summary>" in found.details(family)
