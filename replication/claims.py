@@ -10,15 +10,16 @@ verdicts with a number, an interval and a sentence:
 - untestable: no data, or too few to tell the claim from its opposite. "No difference" and "too
   little data" are therefore never the same verdict.
 
-The same predicate runs on three kinds of evidence: what was measured (``Evidence``), the same under
-full ranking (``Evidence.full_ranking``), and what the paper itself prints (``InPrint``), whose own
-tables may refute its own sentences.
+The same predicate runs on three kinds of evidence: what was measured (``Evidence``), the same runs
+measured in a second way (``Evidence.otherwise``: under full ranking, or at an honestly chosen
+epoch), and what the paper itself prints (``InPrint``), whose own tables may refute its own
+sentences. ``replication.fold_claims`` has the evidence of a cross-validation.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -50,11 +51,16 @@ VERDICTS = ("replicated", "direction only", "not replicated", "untestable")
 ALPHA = 0.05  # of the adjusted p-values
 LEVEL = 0.95  # of all intervals
 FULL = "/full"  # ending of a metric under full ranking
-LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists"})
+LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists", "RMSE", "MAE", "squared error"})
 
 
 class NoEvidence(ReplicationError):
     """What a claim needs is not among the records; the text says what."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is an error, or a distance; what stands after a slash does not count."""
+    return metric.split("/")[0] in LOWER_IS_BETTER
 
 
 class Comparison(NamedTuple):
@@ -88,7 +94,7 @@ class Claim:
         predicate: (claim, evidence) -> verdict; may raise NoEvidence.
         table: id of the table whose records judge it.
         asks: evidence -> the comparisons that the claim rests on; may raise NoEvidence.
-        full: whether it can be judged again under full ranking.
+        again: whether it can be judged again by what was measured in the second way.
     """
 
     id: str
@@ -97,7 +103,7 @@ class Claim:
     predicate: Callable[[Claim, Evidence], Verdict] = field(repr=False)
     table: str = ""
     asks: Callable[[Evidence], Sequence[Question]] = field(default=lambda _: (), repr=False)
-    full: bool = False
+    again: bool = False
 
     @property
     def family(self) -> str:
@@ -118,7 +124,7 @@ class Verdict:
     Attributes:
         verdict: one of VERDICTS.
         statistic: the difference that was judged, or None.
-        interval: its 95 % interval over users and seeds, or None.
+        interval: its 95 % interval over users and seeds, or over folds, or None.
         sentence: the reason, in words and numbers.
         reason: its last part, without the numbers.
         no_difference: the interval lies within the margins of equivalence.
@@ -137,8 +143,19 @@ class Verdict:
             raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}")
 
 
+class Estimate(NamedTuple):
+    """A measured value with its 95 % interval; ``resolution`` says in words how fine it is."""
+
+    mean: float
+    low: float
+    high: float
+    resolution: str
+
+
 class Evidence:
     """The records of one table, arranged for comparisons; results are kept for the next claim."""
+
+    repeats = "seeds"  # what several runs of a cell differ in
 
     def __init__(
         self,
@@ -151,6 +168,7 @@ class Evidence:
         min_seeds: int = 3,
         draws: int = 2000,
         validation: Evidence | None = None,
+        selects: Sequence[str] = ("validation", "none"),
     ) -> None:
         """
         Args:
@@ -162,6 +180,7 @@ class Evidence:
                 "none", needs one).
             draws: of the bootstrap.
             validation: the table whose runs have validation curves, if not this one.
+            selects: how the epoch was chosen in the runs that count.
         """
         self.table = table
         self.published = published
@@ -171,6 +190,7 @@ class Evidence:
         self._validation = validation or self
         self._ranks = ranks
         self._printed = published_values(published)
+        self._printed_in: tuple[str, ...] = (table.split("/")[-1],)  # where numbers are looked up
         self._memory: dict[Hashable, Any] = {}
         own = [r for r in records if r["table"] == table]
         names = ("row", "dataset", "protocol", "select", "variant")
@@ -185,7 +205,7 @@ class Evidence:
                 required.get((row, dataset, protocol, select, variant), seeds),
             )
             for row, dataset, protocol, select, variant in places
-            if select in ("validation", "none")
+            if select in selects
         ]  # fmt: skip
         self._runs = {_name(c): runs for c, runs in cells(wanted, own)}
         self._unseeded = {_name(c) for c in wanted if c.select == "none"}
@@ -193,18 +213,23 @@ class Evidence:
             _name(c): c.unavailable or c.pending for c in grid if c.unavailable or c.pending
         }
 
-    def full_ranking(self) -> Evidence:
+    def otherwise(self) -> Evidence:
         """The same runs, each held-out item ranked among the whole catalogue."""
         other = copy.copy(self)
         other.suffix, other._memory = FULL, {}
         return other
 
+    def in_print(self) -> InPrint:
+        """The paper's own table as evidence."""
+        return InPrint(self.table, self.published)
+
     def printed(self, row: str, dataset: str, metric: str) -> float:
         """The printed number; NoEvidence where the paper prints none."""
-        found = self._printed.get((self.table.split("/")[-1], row, dataset, metric))
-        if found is None:
-            raise NoEvidence(f"the paper prints no {metric} of {row} on {dataset}")
-        return found
+        for table in self._printed_in:
+            found = self._printed.get((table, row, dataset, metric))
+            if found is not None:
+                return found
+        raise NoEvidence(f"the paper prints no {metric} of {row} on {dataset}")
 
     def has(self, row: str) -> bool:
         """Whether any run of this model is recorded."""
@@ -241,7 +266,8 @@ class Evidence:
     def _enough(self, n: int, what: str, needed: int) -> None:
         if n < needed:
             raise NoEvidence(
-                f"too little data: {what} {'has' if n else 'have'} {n} of at least {needed} seeds"
+                f"too little data: {what} {'has' if n else 'have'} {n} of at least {needed} "
+                f"{self.repeats}"
             )
 
     def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
@@ -251,7 +277,15 @@ class Evidence:
         self._enough(len(by_seed), f"{row} on {dataset} under {protocol}", needed)
         return per_user_values(list(by_seed.values()), metric + self.suffix)
 
-    def runs(self, row: str, dataset: str, protocol: str) -> dict[int, Record]:
+    def estimate(self, row: str, dataset: str, protocol: str, metric: str) -> Estimate:
+        """The measured value of one model, users and seeds resampled for its interval."""
+        values = self.values(row, dataset, protocol, metric)
+        low, high = bootstrap_interval(values, draws=self.draws)
+        fine = f"with {values.shape[1]:,} users one standard error is "
+        fine += f"{user_standard_error(values):.4f}"
+        return Estimate(float(values.mean()), low, high, fine)
+
+    def runs(self, row: str, dataset: str, protocol: str) -> Mapping[int, Record]:
         """The records of one model by seed; NoEvidence where there are too few."""
         runs = self._runs.get((row, dataset, protocol), {})
         self._enough(len(runs), f"{row} on {dataset} under {protocol}", self.min_seeds)
@@ -400,7 +434,7 @@ class Evidence:
         def work() -> tuple[Question, ...]:
             found: list[Question] = []
             for claim in claims:
-                if claim.table == self.table and (claim.full or not self.suffix):
+                if claim.table == self.table and (claim.again or not self.suffix):
                     try:
                         found += claim.asks(self)
                     except NoEvidence:
@@ -429,10 +463,11 @@ class Evidence:
 class InPrint(Evidence):
     """A paper's own table as evidence: one number a model, taken as exact."""
 
-    def __init__(self, table: str, published: pd.DataFrame) -> None:
+    def __init__(self, table: str, published: pd.DataFrame, printed_in: Sequence[str] = ()) -> None:
+        """``printed_in``: names of the published tables, if not that of ``table``."""
         super().__init__(table, [], {}, published)
-        name = table.split("/")[-1]
-        self._rows = {row for where, row, *_ in self._printed if where == name}
+        self._printed_in = tuple(printed_in) or self._printed_in
+        self._rows = {row for where, row, *_ in self._printed if where in self._printed_in}
 
     def has(self, row: str) -> bool:
         return row in self._rows
@@ -443,13 +478,13 @@ class InPrint(Evidence):
         values = {row: self.printed(row, dataset, metric) for row in known}
         if not values:
             raise NoEvidence(f"the paper prints none of {', '.join(rows)}")
-        choose = min if metric in LOWER_IS_BETTER else max
+        choose = min if lower_is_better(metric) else max
         return choose(values, key=lambda row: values[row])
 
     def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
         raise NoEvidence("a printed number is not compared with itself")
 
-    def runs(self, row: str, dataset: str, protocol: str) -> dict[int, Record]:
+    def runs(self, row: str, dataset: str, protocol: str) -> Mapping[int, Record]:
         raise NoEvidence("the paper prints no runs")
 
     def mean(self, row: str, dataset: str, protocol: str, metric: str) -> float:
@@ -478,6 +513,39 @@ class InPrint(Evidence):
 
         pairs = question if isinstance(question, Contrast) else (question,)
         return f"{_what(question, '')}: {'; '.join(map(numbers, pairs))}"
+
+
+def arms(
+    records: Iterable[Record], ranks: Ranks, measured: Mapping[str, Mapping[str, str]]
+) -> tuple[list[Record], dict[str, Any]]:
+    """Records with each measured arm as a row of its own: "AMP-4, claimed items".
+
+    So that an arm can be compared with another of the same runs as models are elsewhere.
+
+    Args:
+        records: of runs that have several arms.
+        ranks: key of a record -> its values [U] by name.
+        measured: metric -> arm -> name of its values.
+
+    Returns:
+        One record for each run and arm, and its values by metric.
+    """
+    rows: list[Record] = []
+    values: dict[str, Any] = {}
+    for record in records:
+        known = ranks.get(str(record["key"]), {})
+        if not isinstance(known, Mapping):
+            continue
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for metric, own in measured.items():
+            for arm, name in own.items():
+                if name in known:
+                    found.setdefault(arm, {})[metric] = known[name]
+        for arm, own_values in found.items():
+            key = f"{record['key']}, {arm}"
+            rows.append({**record, "key": key, "row": f"{record['row']}, {arm}"})
+            values[key] = own_values
+    return rows, values
 
 
 def variant_row(row: str, variant: str) -> str:
@@ -518,8 +586,8 @@ def judge_number(
 ) -> Verdict:
     """Is a printed number reached? Equivalence within a margin that was fixed beforehand.
 
-    With [low, high] the 95 % interval of measured minus printed (users and seeds resampled, the
-    printed number taken as exact):
+    With [low, high] the 95 % interval of measured minus printed (users and seeds resampled, or over
+    folds; the printed number taken as exact):
 
     - replicated: the interval lies within (-margin, margin), that is, both one-sided tests of a
       difference as large as the margin reject (TOST, at 2.5 % each);
@@ -528,10 +596,8 @@ def judge_number(
     - direction only: it is narrow enough, but lies across the margin: near, not equal.
     """
     printed = evidence.printed(row, dataset, metric)
-    values = evidence.values(row, dataset, protocol, metric)
-    low, high = bootstrap_interval(values, draws=evidence.draws)
+    mean, low, high, fine = evidence.estimate(row, dataset, protocol, metric)
     low, high = low - printed, high - printed
-    mean = float(values.mean())
     gap = mean - printed
     start = (
         f"measured {number(mean)}, printed {number(printed)}: "
@@ -543,12 +609,8 @@ def judge_number(
         side = "above" if gap > 0 else "below"
         kind, end = "not replicated", f"{side} the printed number by more than {margin:g}"
     elif high - low >= 2 * margin:
-        error = user_standard_error(values)
         kind = "untestable"
-        end = (
-            f"too little data: with {values.shape[1]:,} users one standard error is "
-            f"{error:.4f}, and the interval is wider than the margins of ±{margin:g}"
-        )
+        end = f"too little data: {fine}, and the interval is wider than the margins of ±{margin:g}"
     else:
         kind, end = "direction only", f"near, but not within ±{margin:g} with confidence"
     inside = kind == "replicated"
@@ -570,7 +632,7 @@ def _decide(
     evidence: Evidence, question: Question, family: Sequence[Question], margin: float
 ) -> _Decided:
     test = evidence.test(question)
-    lower = isinstance(question, Comparison) and question.metric in LOWER_IS_BETTER
+    lower = isinstance(question, Comparison) and lower_is_better(question.metric)
     d, low, high = test.difference, test.ci_low, test.ci_high
     if lower:
         d, low, high = -d, -high, -low
@@ -715,7 +777,7 @@ def judge_lead(
     """
     a, b, dataset, _, metric = comparison
     lead = evidence.printed(a, dataset, metric) - evidence.printed(b, dataset, metric)
-    lead = -lead if metric in LOWER_IS_BETTER else lead
+    lead = -lead if lower_is_better(metric) else lead
     if lead <= 0:
         raise NoEvidence(f"the paper prints no lead of {a} over {b} in {metric} on {dataset}")
     d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
@@ -799,12 +861,12 @@ class Judgement:
 
     Attributes:
         main: by what was measured.
-        full: by the same runs under full ranking; None where the claim is not about ranking.
+        again: by the same runs measured in the second way; None where there is none for the claim.
         in_print: by the paper's own table.
     """
 
     main: Verdict
-    full: Verdict | None
+    again: Verdict | None
     in_print: Verdict
 
     @property
@@ -813,14 +875,14 @@ class Judgement:
 
 
 def judge_all(claims: Iterable[Claim], tables: Iterable[Evidence]) -> list[Judgement]:
-    """Every claim of these tables by its records, under full ranking, and by the paper's table."""
+    """Every claim of these tables by its records, in the second way, and by the paper's table."""
     found = {evidence.table: evidence for evidence in tables}
-    full = {name: evidence.full_ranking() for name, evidence in found.items()}
-    printed = {name: InPrint(name, evidence.published) for name, evidence in found.items()}
+    again = {name: evidence.otherwise() for name, evidence in found.items()}
+    printed = {name: evidence.in_print() for name, evidence in found.items()}
     return [
         Judgement(
             claim.judge(found[claim.table]),
-            claim.judge(full[claim.table]) if claim.full else None,
+            claim.judge(again[claim.table]) if claim.again else None,
             claim.judge(printed[claim.table]),
         )
         for claim in claims

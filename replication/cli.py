@@ -17,11 +17,10 @@ import torch
 from replication import pack, paths
 from replication.compare import load_published, render, rows
 from replication.data import DATASETS as LOADERS
-from replication.data import Interactions
+from replication.data import Interactions, load
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
-from replication.papers.amp_cf import experiments as amp_cf
-from replication.papers.registry import PAPERS, TABLES, paper_of
+from replication.papers.registry import FIRST, PAPERS, TABLES, paper_of
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
 
@@ -114,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--variant", default="", help="a named variant (see `list`)")
 
     audit = command("audit", _audit, "rerun stored records picked at random and compare")
-    audit.add_argument("table", nargs="?", default=amp_cf.TABLE2)
+    audit.add_argument("table", nargs="?", default=FIRST)
     audit.add_argument("--n", type=_positive, default=3, help="how many records (default 3)")
     audit.add_argument("--seed", type=int, help="of the random choice (default: a new one)")
     audit.add_argument("--dataset", action="append", help="only records of these data sets")
@@ -208,23 +207,27 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(f"[{extra}]{'':<{8 - len(extra)}}{package} {version(package)}")
         except PackageNotFoundError:
             print(f"[{extra}]{'':<{8 - len(extra)}}missing: pip install -e .[{extra}]")
-    try:
-        stored = f"{len(Store(amp_cf.TABLE2).load())} runs of {amp_cf.TABLE2}"
-    except ReplicationError as error:
-        stored = f"broken: {error}"
-    print(f"results   {paths.RESULTS}: {stored}")
+    for paper in PAPERS.values():
+        for table in paper.TUNED:
+            try:
+                stored = f"{len(Store(table).load())} runs of {table}"
+            except ReplicationError as error:
+                stored = f"broken: {error}"
+            print(f"results   {paths.RESULTS}: {stored}")
     print(f"code      {source_hash()}")
     for name in LOADERS:
         try:
-            data = amp_cf.data_for(name, "loo-ncf")
+            data = load(name)
             print(f"data      {name}: {len(data)} ratings, {data.source}")
         except ReplicationError as error:
             print(f"data      {name}: missing: {error}")
-    try:
-        amp_cf.split_for("ml-1m", "loo-ncf")
-        print("data      ncf-ml-1m: the NCF authors' split of ml-1m")
-    except ReplicationError as error:
-        print(f"data      ncf-ml-1m: missing: {error}")
+    for paper in PAPERS.values():
+        for name, (text, get) in paper.ALSO_NEEDED.items():
+            try:
+                get()
+                print(f"data      {name}: {text}")
+            except ReplicationError as error:
+                print(f"data      {name}: missing: {error}")
     return 0
 
 
@@ -309,7 +312,7 @@ def _work(arguments: argparse.Namespace) -> int:
             text = f"left: {found}"
         else:
             text = _metrics(found, new)
-        print(f"{done} of {len(jobs)}: {job.label}: {text}", flush=True)
+        print(f"{done} of {len(jobs)}: {pack.label(job)}: {text}", flush=True)
     if left:
         raise ReplicationError(f"{left} of {len(jobs)} jobs were left; the reasons stand above")
     return 0

@@ -55,6 +55,7 @@ PUBLISHED_COLUMNS = ("table", "row", "dataset", "metric", "value", "std", "page"
 FORMATS = ("md", "json", "csv", "html")
 
 _METRIC = re.compile(r"(HR|NDCG)@(\d+)(/full)?")
+_FOLDS = re.compile(r"kfold-(\d+)")
 _NOT_SETTINGS = ("seed", "device")  # what may differ between the seeds of one cell
 _BLOCK = 2_000_000  # elements of a block of bootstrap weights: 16 MB as float64
 
@@ -395,19 +396,22 @@ class FoldTest:
     n_folds: int
 
 
-def fold_test(differences: ArrayLike, level: float = 0.95) -> FoldTest:
+def fold_test(differences: ArrayLike, level: float = 0.95, n_splits: int | None = None) -> FoldTest:
     """Compare two models over the folds of one cross-validation.
 
     The training sets of the folds overlap, so that their results are not independent and the
     plain paired t-test finds differences that are not there. Nadeau and Bengio (2003, Section 4)
-    put 1/J + n_test/n_train in the place of 1/J in the variance of the mean over J folds; in J-fold
-    cross-validation n_test/n_train is 1/(J - 1).
+    put 1/J + n_test/n_train in the place of 1/J in the variance of the mean over J folds; in K-fold
+    cross-validation n_test/n_train is 1/(K - 1).
 
     Args:
         differences: [J] one a fold: a minus b.
+        level: coverage of the interval.
+        n_splits: K, in how many folds the data were cut; None: all of them are here, K = J.
 
     Raises:
-        ReplicationError: fewer than two folds, or a value that is not finite.
+        ReplicationError: fewer than two folds, more folds than there are, or a value that is not
+            finite.
     """
     delta = np.asarray(differences, dtype=np.float64)
     if delta.ndim != 1 or delta.size < 2 or not np.isfinite(delta).all():
@@ -415,10 +419,18 @@ def fold_test(differences: ArrayLike, level: float = 0.95) -> FoldTest:
     if not 0.0 < level < 1.0:
         raise ReplicationError(f"the level of an interval lies between 0 and 1, found {level}")
     n = delta.size
-    variance = float(delta.var(ddof=1)) * (1.0 / n + 1.0 / (n - 1))
+    if n_splits is not None and n_splits < n:
+        raise ReplicationError(f"{n} folds of a cross-validation that has {n_splits}")
+    variance = float(delta.var(ddof=1)) * (1.0 / n + 1.0 / ((n_splits or n) - 1))
     mean, free = float(delta.mean()), n - 1.0
     half = float(stats.t.ppf((1.0 + level) / 2.0, free) * np.sqrt(variance))
     return FoldTest(mean, mean - half, mean + half, _two_sided(mean, variance, free), n)
+
+
+def n_splits(protocol: str) -> int | None:
+    """In how many folds a protocol such as "kfold-10" cuts the data; None for one without folds."""
+    match = _FOLDS.match(protocol)
+    return int(match[1]) if match else None
 
 
 def holm(pvalues: ArrayLike) -> Floats:
@@ -511,7 +523,7 @@ def rows(
     for cell, runs in cells((c for c in grid if c.variant == variant), records):
         by_metric = {metric: _finite(runs, metric) for metric in metrics}
         if cell.repeats == "folds":
-            intervals = _fold_intervals(by_metric)
+            intervals = _fold_intervals(cell, by_metric)
         else:
             intervals = _intervals(cell, by_metric, ranks)
         for metric in metrics:
@@ -568,10 +580,15 @@ def _intervals(
 
 
 def _fold_intervals(
-    by_metric: Mapping[str, list[tuple[Record, float]]],
+    cell: Cell, by_metric: Mapping[str, list[tuple[Record, float]]]
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of the means over the folds, for two folds or more (see `fold_test`)."""
-    tests = {m: fold_test([v for _, v in pairs]) for m, pairs in by_metric.items() if pairs[1:]}
+    splits = n_splits(cell.protocol)
+    tests = {
+        metric: fold_test([v for _, v in pairs], n_splits=splits)
+        for metric, pairs in by_metric.items()
+        if pairs[1:]
+    }
     return {metric: (test.ci_low, test.ci_high) for metric, test in tests.items()}
 
 
@@ -694,8 +711,9 @@ def _sections(table: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], 
 
 
 _LEGEND = (
-    "Difference: measured minus published. Intervals: 95 %, bootstrap over users and seeds; the "
-    "printed number is taken as exact. sd: over the n seeds."
+    "Difference: measured minus published; the printed number is taken as exact. Intervals: 95 %, "
+    "bootstrap over users and seeds; under a protocol kfold-N over folds, corrected for their "
+    "overlap. sd: over the n seeds or folds."
 )
 
 
@@ -760,7 +778,7 @@ def page_table(
         A frame of strings, so that a stored page does not change with the last digit of a float.
         Index: model, and "measured" (mean, sd over seeds, 95 % interval), "published",
         "difference" (measured minus published, 95 % interval). Columns: the metrics, and
-        "status": the number of seeds, or a sentence that says why there is no number.
+        "status": the number of seeds or folds, or a sentence that says why there is no number.
 
     Raises:
         ReplicationError: nothing there, or two cells for the same model (choose `select`).
@@ -823,7 +841,8 @@ def _why(statuses: Iterable[str], found: Sequence[Mapping[str, Any]]) -> str:
         kind, _, reason = status.partition(": ")
         if kind == "complete":
             n = max(cell["n"] for cell in found)
-            texts.append("1 run" if n == 1 else f"{n} seeds")
+            what = "folds" if n_splits(found[0]["protocol"]) else "seeds"
+            texts.append("1 run" if n == 1 else f"{n} {what}")
         elif kind == "partial":
             texts.append(f"{reason} so far")
         else:

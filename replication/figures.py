@@ -66,6 +66,27 @@ class Curve:
     seeds: Sequence[Sequence[float]] = ()
 
 
+@dataclass(frozen=True)
+class Box:
+    """A box of a drawing with an arrow from each of its parents.
+
+    Attributes:
+        name: by which children refer to it.
+        title, note: the two lines in it.
+        x, y: its lower left corner, the drawing being 1 wide and 1 high.
+        kind: "learned" (solid frame), "computed" or "result" (dashed frames).
+        parents: names of other boxes.
+    """
+
+    name: str
+    title: str
+    note: str
+    x: float
+    y: float
+    kind: str = "computed"
+    parents: tuple[str, ...] = ()
+
+
 def palette() -> list[tuple[float, float, float]]:
     """Ten colours that colour-blind readers can tell apart, as RGB triples in 0..1."""
     import seaborn
@@ -172,6 +193,55 @@ def curves(
             for place, name in enumerate(names)
         ]
         _legend(figure, handles)
+    return figure
+
+
+def boxes(
+    drawn: Sequence[Box], width: float = 0.255, height: float = 0.13, size: Any = (8.6, 4.6)
+) -> Figure:
+    """Boxes of one size, with arrows from the right edge of each parent to the left edge.
+
+    Args:
+        drawn: the boxes.
+        width, height: of a box, in parts of the drawing.
+        size: of the figure, in inches.
+    """
+    from matplotlib import patches
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = dict(zip(("learned", "computed", "result"), palette(), strict=False))
+    place = {box.name: (box.x, box.y) for box in drawn}
+    with _style():
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.add_subplot()
+        axis.set_axis_off()
+        axis.set_xlim(0, 1)
+        axis.set_ylim(0, 1.02)
+        for box in drawn:
+            colour = colours[box.kind]
+            axis.add_patch(
+                patches.FancyBboxPatch(
+                    (box.x, box.y), width, height, boxstyle="round,pad=0,rounding_size=0.015",
+                    facecolor=(*colour, 0.16), edgecolor=colour, zorder=2,
+                    linestyle="-" if box.kind == "learned" else "--",
+                )
+            )  # fmt: skip
+            middle = box.x + width / 2
+            axis.text(
+                middle, box.y + 0.68 * height, box.title, ha="center", va="center", fontsize=8.5
+            )
+            axis.text(
+                middle, box.y + 0.25 * height, box.note, ha="center", va="center", fontsize=7.5,
+                color=MUTED, family="DejaVu Sans Mono",
+            )  # fmt: skip
+            for parent in box.parents:
+                px, py = place[parent]
+                axis.annotate(
+                    "", (box.x, box.y + height / 2), (px + width, py + height / 2), zorder=1,
+                    arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 1.1},
+                )  # fmt: skip
     return figure
 
 

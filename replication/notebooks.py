@@ -47,7 +47,15 @@ STAMP = "replication_stamp"  # key in the metadata of a rendered notebook
 FORMAT = 1  # part of every stamp; raise it when the form of the rendering changes
 
 # What turns records into a page, whatever the paper.
-_CODE = ("claims.py", "compare.py", "figures.py", "page.py", "tables.py")
+_CODE = (
+    "claims.py",
+    "compare.py",
+    "figures.py",
+    "fold_claims.py",
+    "page.py",
+    "tables.py",
+    "verdicts.py",
+)
 # What a live training depends on, beside that.
 _TRAINING = (
     "training.py",
@@ -319,7 +327,7 @@ def readme_text() -> str:
     Raises:
         ReplicationError: the two comment lines around the block are not there.
     """
-    from replication.papers.amp_cf.pages.table2 import summary_markdown
+    from replication.papers.registry import PAPERS, page_module
 
     text = README.read_text(encoding="utf-8")
     if text.count(README_BEGIN) != 1 or text.count(README_END) != 1:
@@ -328,7 +336,13 @@ def readme_text() -> str:
         )
     before, rest = text.split(README_BEGIN)
     after = rest.split(README_END)[1]
-    return f"{before}{README_BEGIN}\n{summary_markdown()}\n{README_END}{after}"
+    parts = [
+        f"### {page_module(paper.VERDICTS).BOOK.title}\n\n"
+        f"{page_module(paper.FRONT).summary_markdown()}"
+        for paper in PAPERS.values()
+    ]
+    results = "\n\n".join(parts)
+    return f"{before}{README_BEGIN}\n{results}\n{README_END}{after}"
 
 
 def _header(path: Path) -> dict[str, Any]:

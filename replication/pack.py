@@ -16,29 +16,20 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from replication import paths
-from replication.compare import cells
 from replication.errors import DataUnavailable, ReplicationError
-from replication.papers.amp_cf import experiments, lists
-from replication.papers.amp_cf.experiments import Run
-from replication.papers.amp_cf.rows import row
+from replication.papers.common import Job
+from replication.papers.registry import PAPERS
 from replication.records import Record, Store
 
-TABLES = (experiments.TABLE2, lists.TABLE3)
-KINDS = ("trials", "run", "lists")  # in the order in which one needs the other
-# Data sets and protocols in the order in which the study runs them; what is not named comes last.
-PLACES = (
-    ("ml-latest-small", "loo-random"),
-    ("ml-100k", "loo-random"),
-    ("amazon-video-games", "loo-random"),
-    ("ml-1m", "loo-random"),
-    ("pinterest", "loo-random"),
-)
+# A paper's ``packing`` module has TABLES, KINDS, READ, pending, label, split, needs and do.
+PACKINGS = {name: paper.packing for name, paper in PAPERS.items()}
+TABLES = tuple(table for packing in PACKINGS.values() for table in packing.TABLES)
+KINDS = tuple(dict.fromkeys(kind for packing in PACKINGS.values() for kind in packing.KINDS))
 SOURCES = ("replication", "data_scripts", "pyproject.toml", "requirements.lock")
 JOBS, SCRIPT = "jobs.jsonl", "run.py"
 RUN_PY = '''"""Work off jobs.jsonl: python run.py [--device cuda]; after a stop the same goes on.
@@ -61,39 +52,6 @@ sys.exit(cli.main(["work", str(HERE / "jobs.jsonl"), *sys.argv[1:]]))
 '''
 
 
-@dataclass(frozen=True)
-class Job:
-    """One piece of work.
-
-    Attributes:
-        kind: "trials" (all search trials of the model), "run" (a record of Table 2) or "lists"
-            (of Table 3).
-        dataset, protocol, model, seed, select, variant: as in ``experiments.Run``.
-        data_hash: content of the data where the job was packed; None where they were not at hand.
-    """
-
-    kind: str
-    dataset: str
-    protocol: str
-    model: str
-    seed: int = 0
-    select: str = "validation"
-    variant: str = ""
-    data_hash: str | None = None
-
-    @property
-    def run(self) -> Run:
-        """The run that is packed, or whose lists are to be measured."""
-        return Run(self.dataset, self.protocol, self.model, self.seed, self.select, self.variant)
-
-    @property
-    def label(self) -> str:
-        """Short text for messages."""
-        if self.kind == "trials":
-            return f"trials of {experiments.row_name(self.model)} on {self.dataset}"
-        return f"{'lists of ' if self.kind == 'lists' else ''}{self.run.label}"
-
-
 # --- here: what is pending ---------------------------------------------------------------------
 
 
@@ -102,64 +60,35 @@ def pending(
     datasets: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
 ) -> list[Job]:
-    """The jobs that fill the cells of tables, variants of Table 2 included, in order.
+    """The jobs that fill the cells of tables, paper by paper, in the order of each paper.
 
-    Only the rows of the tables count; None means all. By place as in ``PLACES``; there trials
-    before runs before lists, and models that need three seeds only, which cost most, last.
+    None means all.
 
     Raises:
         ReplicationError: a name that is not known.
     """
+    grids = [paper.experiments for paper in PAPERS.values()]
     for kind, names, known in (
         ("table", tables, TABLES),
-        ("data set", datasets, list(experiments.DATASETS)),
-        ("model", models, list(experiments.MODELS)),
+        ("data set", datasets, [name for grid in grids for name in grid.DATASETS]),
+        ("model", models, [name for grid in grids for name in grid.MODELS]),
     ):
         for name in names or ():
             if name not in known:
                 raise ReplicationError(
-                    f"{kind} {name!r} cannot be packed; known are {', '.join(known)}"
+                    f"{kind} {name!r} cannot be packed; known are {', '.join(dict.fromkeys(known))}"
                 )
-    by_name = {name: model for model, name in experiments.MODELS.items()}
-    variants = ["", *(v for v, spec in experiments.VARIANTS.items() if not spec.rides_along)]
-    grids = {
-        experiments.TABLE2: [c for v in variants for c in experiments.grid(variant=v)],
-        lists.TABLE3: lists.grid(),
-    }
-    jobs, tuned = [], {}
-    for table in tables or TABLES:
-        kind = "run" if table == experiments.TABLE2 else "lists"
-        for cell, runs in cells(grids[table], Store(table).load()):
-            model = by_name.get(cell.row, cell.row.lower())  # "AMP-5" of a variant
-            wanted = cell.dataset in (datasets or [cell.dataset]) and model in (models or [model])
-            if cell.unavailable or not wanted:
-                continue
-            tuned[cell.row, cell.dataset] = model
-            select = "validation" if cell.select == "none" else cell.select
-            jobs += [
-                Job(kind, cell.dataset, cell.protocol, model, seed, select, cell.variant)
-                for seed in sorted(set(range(cell.seeds_required)) - set(runs))
-            ]
-    trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
-    jobs += [
-        Job("trials", dataset, experiments.TUNING_PROTOCOL, model)
-        for (name, dataset), model in tuned.items()
-        if row(model).draw is not None and trials[name, dataset] < experiments.N_TRIALS
+    return [
+        job
+        for packing in PACKINGS.values()
+        if (chosen := [table for table in packing.TABLES if table in (tables or TABLES)])
+        for job in packing.pending(chosen, datasets, models)
     ]
-    return sorted(jobs, key=_order)
 
 
-def _order(job: Job) -> tuple[int, ...]:
-    place, models = (job.dataset, job.protocol), list(experiments.MODELS)
-    return (
-        PLACES.index(place) if place in PLACES else len(PLACES),
-        KINDS.index(job.kind),
-        job.variant != "",
-        row(job.model).seeds < 5,
-        list(experiments.DATASETS).index(job.dataset),
-        models.index(job.model) if job.model in models else len(models),
-        job.seed,
-    )
+def label(job: Job) -> str:
+    """Short text for messages."""
+    return PACKINGS[job.paper].label(job)
 
 
 # --- here: the folder --------------------------------------------------------------------------
@@ -182,7 +111,7 @@ def pack(folder: Path, jobs: Sequence[Job]) -> None:
         for name in source:
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(paths.ROOT / name, made / name)
-        for table in (experiments.TUNING, *TABLES):
+        for table in (name for packing in PACKINGS.values() for name in packing.READ):
             stored, copy = Store(table).path, Store(table, made / "results").path
             copy.parent.mkdir(parents=True, exist_ok=True)
             if stored.exists():  # what single users got stays here: no job reads it
@@ -211,13 +140,13 @@ def _source() -> list[str]:
     return [name for name in names if (paths.ROOT / name).exists()]  # not deleted since
 
 
-def _place(job: Job) -> tuple[str, str]:
-    return job.dataset, job.protocol
+def _place(job: Job) -> tuple[str, str, str]:
+    return job.paper, job.dataset, job.protocol
 
 
-def _hash(dataset: str, protocol: str) -> str | None:
+def _hash(paper: str, dataset: str, protocol: str) -> str | None:
     try:
-        return experiments.data_for(dataset, protocol).content_hash
+        return PAPERS[paper].experiments.data_for(dataset, protocol).content_hash
     except DataUnavailable:
         return None
 
@@ -235,7 +164,9 @@ def read(file: Path) -> list[Job]:
         jobs = [Job(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError):
         jobs = []
-    if not jobs or any(job.kind not in KINDS for job in jobs):
+    if not jobs or any(
+        job.paper not in PACKINGS or job.kind not in PACKINGS[job.paper].KINDS for job in jobs
+    ):
         raise ReplicationError(f"{file} holds no jobs; pack the folder again")
     return jobs
 
@@ -243,14 +174,15 @@ def read(file: Path) -> list[Job]:
 def check_data(jobs: Sequence[Job]) -> None:
     """Raise ReplicationError unless every data set of the jobs is here, with the same content."""
     missing = []
-    for dataset, protocol in dict.fromkeys(map(_place, jobs)):
+    for paper, dataset, protocol in dict.fromkeys(map(_place, jobs)):
+        grid = PAPERS[paper].experiments
         try:
-            experiments.data_for(dataset, protocol)
+            grid.data_for(dataset, protocol)
         except DataUnavailable:
             missing.append(dataset)
             continue
         try:
-            experiments.split_for(dataset, protocol)
+            PACKINGS[paper].split(dataset, protocol)
         except DataUnavailable:
             missing.append(f"ncf-{dataset}")  # the split of the NCF authors comes by itself
     if missing:
@@ -260,7 +192,7 @@ def check_data(jobs: Sequence[Job]) -> None:
             f"into {paths.RAW}, or name the folder that holds raw/ in REPLICATION_DATA"
         )
     for job in jobs:
-        here = experiments.data_for(job.dataset, job.protocol)
+        here = PAPERS[job.paper].experiments.data_for(job.dataset, job.protocol)
         if job.data_hash not in (None, here.content_hash):
             raise ReplicationError(
                 f"{job.dataset} in {paths.RAW} is another copy ({here.source}) than the one that "
@@ -281,28 +213,17 @@ def work(jobs: Sequence[Job], device: str = "auto") -> Iterator[tuple[Job, Recor
         ReplicationError: data are missing.
     """
     check_data(jobs)
-    failed: set[tuple[str, str]] = set()  # (model, data set) without all trials
+    failed: set[tuple[str, str, str]] = set()  # (paper, model, data set) without all trials
     for job in jobs:
-        needed = {job.model, row(job.model).base or job.model}
-        if any((model, job.dataset) in failed for model in needed):
+        packing = PACKINGS[job.paper]
+        if any((job.paper, model, job.dataset) in failed for model in packing.needs(job)):
             yield job, "its trials are not complete", False
             continue
         try:
-            record, new = _do(job, device)
+            record, new = packing.do(job, device)
         except ReplicationError as error:
             if job.kind == "trials":
-                failed.add((job.model, job.dataset))
+                failed.add((job.paper, job.model, job.dataset))
             yield job, str(error), False
         else:
             yield job, record, new
-
-
-def _do(job: Job, device: str) -> tuple[Record, bool]:
-    if job.kind == "trials":
-        found = [
-            (record, new) for _, record, new in experiments.tune(job.model, job.dataset, device)
-        ]
-        return found[-1][0], any(new for _, new in found)
-    execute = lists.measure_and_store if job.kind == "lists" else experiments.run_and_store
-    ((_, record, new),) = execute([job.run], device)
-    return record, new

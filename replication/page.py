@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from replication.compare import (
 )
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
-from replication.papers.amp_cf import experiments as amp_cf
+from replication.papers.common import whole_number
 from replication.papers.registry import TABLES, paper_of
 from replication.records import Store, source_hash
 from replication.training import resolve_device
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 MODES = ("stored", "quick", "full")
 # What a fresh notebook kernel has in its namespace, and this module.
 _IN_EVERY_KERNEL = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "page"})
-# Quick: a real case that two cores retrain in about a minute.
-QUICK_DATASET, QUICK_MODELS = "ml-100k", ("amp-2", "mf", "mostpop")
 
 
 @dataclass
@@ -227,8 +225,8 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         series[r["row"]] = Interval(r["mean"], r["ci_low"], r["ci_high"])
         if r["published"] is not None:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
-    unit = " (share of users)" if metric.startswith("HR") else ""
-    return intervals(panels, printed, labels, f"{metric}{unit}")
+    units = {"HR": " (share of users)", "RMSE": " (stars)", "MAE": " (stars)"}
+    return intervals(panels, printed, labels, metric + units.get(metric.split("@")[0], ""))
 
 
 def stored_table(table: str) -> Study:
@@ -257,7 +255,8 @@ def open_table(
     tables.use()  # data frames whole, and readable on a phone
     check_names(namespace, known)
     given = {name: namespace[name] for name in known}
-    grid_of = paper_of(table).experiments
+    paper = paper_of(table)
+    grid_of = paper.experiments
     mode, select = given.get("mode", "stored"), given.get("select", grid_of.SELECTS[0])
     if mode not in MODES:
         raise ReplicationError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
@@ -267,34 +266,31 @@ def open_table(
         known_selects = ", ".join(grid_of.SELECTS)
         raise ReplicationError(f"unknown select {select!r}; use one of {known_selects}")
     resolve_device(given.get("device", "auto"))
-    dataset, personas, protocol = (given.get(n) for n in ("dataset", "personas", "protocol"))
-    seeds = given.get("seeds")
-    for name, value in (("personas", personas), ("seeds", seeds)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ReplicationError(f"{name} should be a whole number of at least 1, not {value!r}")
+    dataset, protocol = given.get("dataset"), given.get("protocol")
+    model = paper.model_of(given)
+    seeds = whole_number("seeds", given.get("seeds"))
+    models = [model] if model else None
     if mode == "quick":
-        dataset = dataset or QUICK_DATASET
-        protocol, seeds = protocol or "loo-random", seeds or 1
-    model = None if personas is None else ("mf" if personas == 1 else f"amp-{personas}")
-    models = (model,) if model else (QUICK_MODELS if mode == "quick" else None)
-    known_datasets = grid_of.RUN_HERE if mode != "stored" else tuple(grid_of.DATASETS)
+        quick = paper.QUICK
+        dataset, protocol = dataset or quick.dataset, protocol or quick.protocol
+        seeds, models = seeds or quick.seeds, models or list(quick.models)
+    known_datasets = paper.RUNNABLE if mode != "stored" else tuple(grid_of.DATASETS)
     if dataset is not None and dataset not in known_datasets:
         raise ReplicationError(
             f"unknown dataset {dataset!r}; this page can run {', '.join(known_datasets)}"
         )
-    if protocol is not None and protocol not in amp_cf.ALL_PROTOCOLS:
-        raise ReplicationError(
-            f"unknown protocol {protocol!r}; use one of {', '.join(amp_cf.ALL_PROTOCOLS)}"
-        )
+    protocols = tuple(dict.fromkeys(p for names in grid_of.PROTOCOLS.values() for p in names))
+    if protocol is not None and protocol not in protocols:
+        raise ReplicationError(f"unknown protocol {protocol!r}; use one of {', '.join(protocols)}")
     published = load_published(table.split("/")[0])
-    grid = TABLES[table].grid(select, "")
-    row = None if model is None else amp_cf.row_name(model)
+    row = None if model is None else grid_of.row_name(model)
+    everything = TABLES[table].grid(select, "")
     grid = [
         cell
-        for cell in grid
+        for cell in everything
         if (dataset is None or cell.dataset == dataset)
         and (protocol is None or cell.protocol == protocol)
-        and (row is None or cell.row in (row, "MostPop"))
+        and (row is None or cell.row in (row, *paper.REFERENCES))
     ]
     if mode == "stored":
         if not grid or (row is not None and row not in {cell.row for cell in grid}):
@@ -308,24 +304,34 @@ def open_table(
         return Study(
             table, mode, select, records, store.ranks(r["key"] for r in records), published, grid
         )
-    jobs = amp_cf.plan([dataset] if dataset else None, models, [protocol] if protocol else None,
-                       select, "", seeds)  # fmt: skip
+    if mode == "quick" and model is None:  # the case is of several tables
+        models = [name for name in models or [] if grid_of.row_name(name) in
+                  {cell.row for cell in everything}]  # fmt: skip
+    jobs = paper.plan(
+        table,
+        [dataset] if dataset else None,
+        models,
+        [protocol] if protocol else None,
+        select,
+        seeds,
+    )
     with tempfile.TemporaryDirectory(prefix="replication-") as scratch:
         # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.
         store = Store(
             table, paths.DATA / "reruns" / source_hash() if mode == "full" else Path(scratch)
         )
-        ran = {(job.dataset, job.protocol, amp_cf.row_name(job.model)): 0 for job in jobs}
+        ran: dict[tuple[str, str, str], set[int]] = {}
         _report(f"0 of {len(jobs)} runs")
-        done = amp_cf.run_and_store(jobs, given.get("device", "auto"), store, progress)
-        for count, (job, _, _) in enumerate(done, 1):
-            ran[job.dataset, job.protocol, amp_cf.row_name(job.model)] += 1
+        done = paper.execute(jobs, given.get("device", "auto"), store, progress)
+        for count, (job, record, _) in enumerate(done, 1):
+            place = (record["dataset"], record["protocol"], record["row"])
+            ran.setdefault(place, set()).add(record["seed"])
             _report(f"{count} of {len(jobs)} runs, the last {job.label}")
-        records = store.load()
+        records = TABLES[table].derive(store.load())
         ranks = store.ranks(r["key"] for r in records)
     grid = [
-        replace(cell, seeds_required=ran[cell.dataset, cell.protocol, cell.row])
-        for cell in _with_rows(grid, ran)
+        replace(cell, seeds_required=len(ran[cell.dataset, cell.protocol, cell.row]))
+        for cell in _with_rows(everything, ran)
     ]
     return Study(table, mode, select, records, ranks, published, grid)
 
@@ -338,15 +344,19 @@ def _report(line: str) -> None:
             out.write(line + "\n")
 
 
-def _with_rows(grid: Sequence[Cell], ran: Mapping[tuple[str, str, str], int]) -> list[Cell]:
-    """The cells that were run; a model that the table does not print gets cells of its own."""
+def _with_rows(grid: Sequence[Cell], ran: Iterable[tuple[str, str, str]]) -> list[Cell]:
+    """The cells that were run; a model or data set that the table does not have gets its own."""
     there = {(c.dataset, c.protocol, c.row): c for c in grid}
-    pattern = next(c for c in grid if c.select != "none")
+    by_row = {c.row: c for c in grid}
+    pattern = next((c for c in grid if c.select != "none"), grid[0])
     return [
         there.get(place)
-        or Cell(pattern.table, place[2], place[0], place[1], pattern.select, pattern.variant)
+        or replace(
+            by_row.get(place[2], pattern), dataset=place[0], protocol=place[1], row=place[2],
+            unavailable=None, pending=None,
+        )
         for place in ran
-    ]
+    ]  # fmt: skip
 
 
 def check_names(namespace: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from replication.compare import Cell
 from replication.data import Interactions
+from replication.errors import ReplicationError
 from replication.records import Record
 
 Run = Callable[
@@ -40,3 +42,47 @@ class Table:
     run: Run | None = None
     data: Callable[[str, str], Interactions] | None = None
     derive: Callable[[Iterable[Record]], list[Record]] = list
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work that is packed for another machine.
+
+    Attributes:
+        kind: one of the paper's ``packing.KINDS``: "trials" (all search trials of the model), "run"
+            (a record), or what the paper makes of its runs.
+        dataset, protocol, model, seed, select, variant: as in the paper's ``experiments.Run``.
+        data_hash: content of the data where the job was packed; None where they were not at hand.
+        paper: the folder of the paper.
+    """
+
+    kind: str
+    dataset: str
+    protocol: str
+    model: str
+    seed: int = 0
+    select: str = "validation"
+    variant: str = ""
+    data_hash: str | None = None
+    paper: str = "amp_cf"
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A real case of a paper that two cores retrain in about a minute."""
+
+    dataset: str
+    models: tuple[str, ...]
+    protocol: str
+    seeds: int = 1
+
+
+def whole_number(name: str, value: Any) -> int | None:
+    """A parameter that counts something; None where it was not given.
+
+    Raises:
+        ReplicationError: no whole number of at least 1.
+    """
+    if value is not None and (type(value) is not int or value < 1):
+        raise ReplicationError(f"{name} should be a whole number of at least 1, not {value!r}")
+    return value

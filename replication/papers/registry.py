@@ -8,10 +8,21 @@ A paper's ``tables`` module has
 ``experiments``  its grid: DATASETS, RUN_HERE, PROTOCOLS, MODELS, SELECTS, VARIANTS, data_for,
                  row_name, tune;
 ``run``          runs and stores what is missing of a part of a table.
+``plan``, ``execute``  what a page in mode "quick" or "full" does: the runs behind a part of a
+                 table, and running them into a store;
+``model_of``     the model that a page's parameters ask for, if any;
+``QUICK``        what mode "quick" retrains; ``RUNNABLE``: the data sets that a page can retrain;
+``REFERENCES``   rows that stay on a page when a model is asked for;
+``FRONT``        name of the module whose ``summary_markdown`` stands on the front page;
+``ALSO_NEEDED``  what a machine needs besides the data sets: name -> what it is, and a call that
+                 raises ``ReplicationError`` where it is missing;
+``packing``      how its pending runs are packed for another machine (see ``replication.pack``);
+``VERDICTS``     name of the module whose ``BOOK`` says what the page of verdicts shows.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 from replication.errors import ReplicationError
@@ -23,6 +34,7 @@ PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_nc
 TABLES: dict[str, Table] = {
     name: table for paper in PAPERS.values() for name, table in paper.TABLES.items()
 }
+FIRST = "amp_cf/table2"  # what ``audit`` picks from where no table is named
 
 
 def paper_of(table: str) -> ModuleType:
@@ -34,3 +46,11 @@ def paper_of(table: str) -> ModuleType:
     if table not in TABLES:
         raise ReplicationError(f"unknown table {table!r}; known are {', '.join(TABLES)}")
     return PAPERS[table.split("/")[0]]
+
+
+def page_module(name: str) -> ModuleType:
+    """The module that a paper's ``FRONT`` or ``VERDICTS`` names.
+
+    Imported when it is asked for: pages need this module themselves.
+    """
+    return import_module(name)

@@ -15,6 +15,7 @@ from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
+from replication.verdicts import Verdicts
 
 PARAMETERS: dict[str, Any] = {
     "mode": "stored",
@@ -51,7 +52,7 @@ def test_an_unknown_name_is_an_error() -> None:
         ({"mode": "fast"}, "unknown mode 'fast'; use one of stored, quick, full"),
         ({"dataset": "ml-10m"}, "unknown dataset 'ml-10m'.*ml-latest-small"),
         ({"dataset": "yahoo-music", "mode": "full"}, "unknown dataset 'yahoo-music'.* ml-100k"),
-        ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-last"),
+        ({"protocol": "loo"}, "unknown protocol 'loo'; use one of loo-random"),
         ({"select": "train"}, "unknown select 'train'; use one of validation, test"),
         ({"device": "tpu"}, "device 'tpu'"),
         ({"personas": 0}, "personas should be a whole number of at least 1, not 0"),
@@ -246,18 +247,18 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
     assert sum("ending" in text for text in texts) >= 7
     tastes = Study("amp_cf/table3", "stored", "validation", [], {}, nothing.published, [])
     told = replace(tastes, table="amp_cf/explanations")
-    found = verdicts.judgements(nothing, tastes, told)
+    found = Verdicts(verdicts.BOOK, verdicts.judgements(nothing, tastes, told))
     # Two claims are about the printed numbers alone.
     assert {j.main.verdict for j in found if j.claim.family != "formula"} == {"untestable"}
     texts = [
-        verdicts.headline(found),
-        verdicts.full_ranking(found),
+        found.headline(),
+        found.second(),
         verdicts.own_numbers(found),
         verdicts.folded_refutations(found),
         table3.headline(tastes),
         table3.established(tastes),
         table3.effect_uncentred(tastes),
-        *(verdicts.details(found, family) for family in verdicts.CLAIMED | verdicts.CHECKS),
+        *(found.details(family) for family in verdicts.CLAIMED | verdicts.CHECKS),
     ]
     for text in texts:
         assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
@@ -289,24 +290,22 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     planted = study((records, ranks), (others, more))
     tastes = Study("amp_cf/table3", "stored", "validation", [], {}, planted.published, [])
     told = replace(tastes, table="amp_cf/explanations")
-    found = verdicts.judgements(planted, tastes, told)
-    line = verdicts.overview(found).loc[verdicts.CLAIMED["personas"]]
+    found = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, told))
+    line = found.overview().loc[verdicts.CLAIMED["personas"]]
     assert (line["replicated"], line["untestable"]) == ("2", "62")
     assert line["changed"] == "2/2"
-    table = verdicts.table(found, "personas")
+    table = found.table("personas")
     assert table["verdict"].tolist() == ["replicated", "replicated"]
     assert table["under full ranking"].tolist() == ["not replicated", "not replicated"]
-    assert verdicts.waiting(found, "personas")["claims"].astype(int).sum() == 62
-    assert "2 judged, one by one" in verdicts.details(found, "personas")
-    words = verdicts.words(found)
+    assert found.waiting("personas")["claims"].astype(int).sum() == 62
+    assert "2 judged, one by one" in found.details("personas")
+    words = found.words()
     assert (words["personas_replicated"], words["personas_tested"]) == ("2", "2")
-    assert "2 are decided otherwise (2 from replicated to not replicated)" in (
-        verdicts.full_ranking(found)
-    )
+    assert "2 are decided otherwise (2 from replicated to not replicated)" in (found.second())
     assert "AISP-4 0.4058" in verdicts.refuted_in_print(found, True).to_string()
     assert "DeepICF+a 0.0243" in verdicts.refuted_in_print(found, False).to_string()
     assert f"refute {words['printed_refuted']} of the {words['printed_all']} statements" in (
-        verdicts.headline(found)
+        found.headline()
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from replication import notebooks, paths
 from replication.errors import ReplicationError
 from replication.notebooks import Source, main, render, sources
+from replication.papers.registry import PAPERS, page_module
 
 HEADER = """\
 ---
@@ -211,6 +212,28 @@ def test_the_code_that_makes_tables_is_part_of_the_stamp(
     assert notebooks.stamp(source, live=True) not in stamps
 
 
+def test_the_front_page_has_the_results_of_every_paper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    lines = ["before", notebooks.README_BEGIN, "old", notebooks.README_END, "after"]
+    readme.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(notebooks, "README", readme)
+    for paper in PAPERS.values():
+        text = f"results by {paper.FRONT}"
+        monkeypatch.setattr(page_module(paper.FRONT), "summary_markdown", lambda text=text: text)
+    found = notebooks.readme_text()
+    assert found.startswith("before\n") and found.endswith("\nafter") and "old" not in found
+    places = []
+    for paper in PAPERS.values():
+        title = page_module(paper.VERDICTS).BOOK.title
+        places += [found.index(f"### {title}\n\n"), found.index(f"results by {paper.FRONT}")]
+    assert places == sorted(places) and len(places) == 2 * len(PAPERS)
+    readme.write_text("no block", encoding="utf-8")
+    with pytest.raises(ReplicationError, match="should hold one line"):
+        notebooks.readme_text()
+
+
 def test_an_unknown_page_is_one_sentence(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(book, TINY)
     assert main(["tinny"]) == 1
@@ -221,8 +244,12 @@ def test_every_source_of_the_study_has_its_page() -> None:
     found = sources()
     tables = {"table1", "table2", "table3", "figure1", "figure2", "convergence", "live"}
     beyond = {"ablations", "explanations", "protocols", "tastes", "cost"}
+    attentive = {"table1", "table2", "figures", "convergence", "variants", "ensemble", "verdicts"}
     assert set(found) == (
-        {"verdicts"} | {f"amp_cf/{n}" for n in tables} | {f"beyond/{n}" for n in beyond}
+        {"verdicts"}
+        | {f"amp_cf/{n}" for n in tables}
+        | {f"attentive_ncf/{n}" for n in attentive}
+        | {f"beyond/{n}" for n in beyond}
     )
     for name, source in found.items():
         assert source.page == notebooks.BOOK / f"{name}.ipynb"

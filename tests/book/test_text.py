@@ -13,9 +13,15 @@ import pytest
 
 from replication import cli, compare
 from replication.claims import ALPHA, Evidence
+from replication.data import cil
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
 from replication.papers.amp_cf.rows import row
+from replication.papers.attentive_ncf import claims as attentive_claims
+from replication.papers.attentive_ncf import experiments as attentive
+from replication.papers.attentive_ncf.claims import SIZES
+from replication.papers.attentive_ncf.model import HIDDEN
+from replication.papers.attentive_ncf.rows import row as attentive_row
 from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +41,12 @@ def default(function: object, name: str) -> object:
 
 
 CONFIG, NCF = AMPConfig(), row("ncf").start
+TABLE2 = attentive_row("attentive-mlp2").start
+NARROW, DEEP = (
+    "-".join(map(str, dict(attentive.VARIANTS[name].changes)["hidden"]))
+    for name in ("mlp2-narrow", "mlp2-deep")
+)
+PLAIN = "-".join(map(str, HIDDEN["MLP2"]))
 EXPECTED = {
     "protocol.md": [
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
@@ -87,12 +99,47 @@ EXPECTED = {
         f"{NCF_CONSUMED_NEGATIVES} of the {6040 * N_CANDIDATE_NEGATIVES:,} published negatives",
         experiments.TUNING,
     ],
+    "attentive_ncf/index.md": [
+        f"{sum(cil.HISTOGRAM):,} ratings {cil.LOWEST} to {cil.HIGHEST} of {SIZES[1]:,} movies by "
+        f"{SIZES[0]:,} users",
+        f"a random {TABLE2.context_train} of the user's other movies in training and "
+        f"{TABLE2.context_test} in testing",
+    ],
+    "attentive_ncf/deviations.md": [
+        f"batches of {TABLE2.batch_size:,} in the first trial; nine random draws",
+        f"the best of the ten trials on an inner split of fold 0, for each model | every trial is "
+        f"in `results/{attentive.TUNING}.jsonl`",
+        f"{TABLE2.max_epochs} at most",
+        f"| {PLAIN}, {NARROW}, {DEEP} | {PLAIN} |",
+        f"batches of {TABLE2.pretrain_batch} users",
+        f"normal, standard deviation {TABLE2.initial_scale:g}",
+        f"one draw of {TABLE2.context_test}",
+        f"{TABLE2.context_train} drawn, all",
+    ],
+    "sources/attentive_ncf/variants.md": [
+        f"The main cells have {PLAIN}",
+        f"drawing {TABLE2.context_train} context movies",
+        "One context in fifty is emptied",
+    ],
+    "sources/attentive_ncf/verdicts.md": [
+        f"lies within ±{attentive_claims.NUMBER_MARGIN:g}",
+        f"better by at least {attentive_claims.GAIN_MARGIN:g}",
+        "the spread of five seeds",
+    ],
 }
 
 
 @pytest.mark.parametrize(("page", "words"), [(p, w) for p, all_ in EXPECTED.items() for w in all_])
 def test_the_page_says_what_the_code_does(page: str, words: str) -> None:
     assert words in text_of(page)
+
+
+def test_the_numbers_of_the_second_paper_in_words_are_those_of_the_code() -> None:
+    assert attentive.N_TRIALS == 10
+    assert dict(attentive.VARIANTS["default-user"].changes)["empty_share"] == 1 / 50
+    assert attentive.VARIANTS["seeds"].runs == 5 and attentive.VARIANTS["bagged"].runs == 10
+    assert attentive_claims.RELATIVE_MARGIN == 1 / 20
+    assert TABLE2.learning_rate == 1e-3 and TABLE2.weight_decay == 0  # the first trial
 
 
 def test_fewer_seeds_than_the_page_says_are_no_evidence() -> None:

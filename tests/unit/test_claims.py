@@ -19,6 +19,7 @@ from replication.claims import (
     InPrint,
     NoEvidence,
     Verdict,
+    arms,
     judge,
     judge_all,
     judge_competitive,
@@ -606,16 +607,16 @@ def test_full_ranking_can_turn_a_verdict_round(published: pd.DataFrame) -> None:
     ranks = {key: (array, turned[key][0]) for key, (array, _) in planted[1].items()}
     evidence = Evidence("amp_cf/table2", planted[0], ranks, published, draws=300)
     (found,) = judge_all([BY_ID[GAIN]], [evidence])
-    assert (found.main.verdict, found.full and found.full.verdict) == (
+    assert (found.main.verdict, found.again and found.again.verdict) == (
         "replicated",
         "not replicated",
     )
-    assert found.full and found.full.statistic == pytest.approx(-0.1)
-    assert "HR@10/full" in found.full.sentence
+    assert found.again and found.again.statistic == pytest.approx(-0.1)
+    assert "HR@10/full" in found.again.sentence
     # The margin is a twentieth of the opponent's value there: 0.01 of 0.2.
     question = Comparison("AMP-2", "MF (r=1)", *PLACE, "HR@10")
     assert amp.margin(evidence, question) == amp.GAIN_MARGIN
-    assert amp.margin(evidence.full_ranking(), question) == pytest.approx(0.01)
+    assert amp.margin(evidence.otherwise(), question) == pytest.approx(0.01)
     assert found.in_print.verdict == "untestable"  # the paper prints no MF (r=1)
 
 
@@ -623,7 +624,7 @@ def test_without_full_ranks_only_the_sampled_verdict_stands(published: pd.DataFr
     evidence = Evidence("amp_cf/table2", *plant(PAIR), published, draws=300)
     (found,) = judge_all([BY_ID[GAIN]], [evidence])
     assert found.main.verdict == "replicated"
-    assert found.full and found.full.verdict == "untestable"
+    assert found.again and found.again.verdict == "untestable"
 
 
 @pytest.mark.parametrize(
@@ -950,7 +951,7 @@ def test_personas_explain(
         }
         for array in values[key].values():
             array[300:] = np.nan  # users outside the sample
-    evidence = Evidence(amp.EXPLANATIONS, *amp.arms(records, values), published, draws=300)
+    evidence = Evidence(amp.EXPLANATIONS, *arms(records, values, amp.ARMS), published, draws=300)
     verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
     assert verdict.verdict == expected, verdict.sentence
     others = {BY_ID[f"explain/AMP-4/{m}/{SMALL}"].judge(evidence).verdict for m in amp.ARMS}

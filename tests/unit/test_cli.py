@@ -16,6 +16,7 @@ import torch
 from replication import cli, data, paths, training
 from replication.papers.amp_cf import experiments as amp_cf
 from replication.papers.amp_cf.model import AMPConfig
+from replication.papers.registry import PAPERS
 from replication.records import Store, record_key
 from replication.training import described
 
@@ -492,7 +493,9 @@ def test_doctor_says_what_is_missing_and_what_to_do(tmp_path, monkeypatch, good)
         )
     assert f"yahoo-music: missing: {amp_cf.NO_LICENCE}" in text
     assert "pinterest: missing: " in text
-    assert "0 runs of amp_cf/table2" in text
+    for paper in PAPERS.values():
+        for table in paper.TUNED:
+            assert f"0 runs of {table}" in text
     assert re.search(r"^torch +2\.", text, re.M) and re.search(r"^cuda +\S", text, re.M)
     assert not (tmp_path / "prepared").exists()
 

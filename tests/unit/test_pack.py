@@ -14,8 +14,9 @@ import pytest
 from replication import cli, pack, paths
 from replication.data import write_parquet
 from replication.errors import ReplicationError
-from replication.pack import Job
-from replication.papers.amp_cf import experiments, lists
+from replication.papers.amp_cf import experiments, lists, packing
+from replication.papers.attentive_ncf import experiments as attentive
+from replication.papers.common import Job
 from replication.records import Store
 
 TABLE = experiments.TABLE2
@@ -189,18 +190,62 @@ def test_what_is_stored_is_not_packed(empty):
 
 
 def test_jobs_stand_in_the_order_of_the_study(empty):
-    jobs = pack.pending()
+    jobs = pack.pending(packing.TABLES)
     places = list(dict.fromkeys((job.dataset, job.protocol) for job in jobs))
-    assert places[: len(pack.PLACES)] == list(pack.PLACES)
+    assert places[: len(packing.PLACES)] == list(packing.PLACES)
     assert {d for d, _ in places} == set(experiments.RUN_HERE)  # nothing that cannot be had
     rides = {name for name, spec in experiments.VARIANTS.items() if spec.rides_along}
     assert rides and not rides & {job.variant for job in jobs}
-    for place in pack.PLACES:
+    for place in packing.PLACES:
         here = [job for job in jobs if (job.dataset, job.protocol) == place]
-        assert list(dict.fromkeys(job.kind for job in here)) == list(pack.KINDS)
+        assert list(dict.fromkeys(job.kind for job in here)) == list(packing.KINDS)
         main = [job.model for job in here if job.kind == "run" and not job.variant]
         assert main.index("mostpop") < main.index("conv-ncf")  # what costs most comes last
         assert main.index("mf") < main.index("direc")  # which re-ranks it
+
+
+def test_the_second_paper_is_packed_by_its_own_rules(empty, monkeypatch):
+    """Trials, then the folds of the main cells, the variants, and the ensembles last."""
+    jobs = pack.pending(["attentive_ncf/table2"])
+    assert {job.paper for job in jobs} == {"attentive_ncf"}
+    assert list(dict.fromkeys(job.kind for job in jobs)) == ["trials", "run", "means"]
+    runs = [job for job in jobs if job.kind == "run"]
+    variants = [bool(job.variant) for job in runs]
+    assert variants == sorted(variants)
+    main = [job for job in runs if not job.variant]
+    assert [job.seed for job in main] == sorted(job.seed for job in main)
+    outer = [job for job in main if job.select == "fold-minimum"]
+    assert len(outer) == 90 and len(main) - len(outer) == 3 * 10 + 6 * 3
+    assert {job.variant for job in runs} == {"", *attentive.VARIANTS}
+    stored = runs[0]
+    Store(attentive.TABLE2).append(
+        run_of("mf", stored.seed)
+        | {"table": attentive.TABLE2, "row": attentive.row_name(stored.model), "dataset": "cil"}
+        | {"protocol": stored.protocol, "select": stored.select}
+    )
+    assert stored not in pack.pending(["attentive_ncf/table2"])
+    few = pack.pending(["attentive_ncf/table2"], ["cil"], ["simple-ip"])
+    assert {job.model for job in few} == {"simple-ip"}
+    assert pack.pending(["attentive_ncf/table2"], ["ml-100k"]) == []
+    assert pack.label(few[0]) == "trials of simple + inner product on cil"
+    assert pack.label(few[-1]) == "ensembles on cil"
+
+
+def test_a_job_of_the_second_paper_is_done_by_it(empty, monkeypatch):
+    def run_and_store(jobs, device):
+        yield jobs[0], {"metrics": {"RMSE": 1.0}, "number": jobs[0].number}, True
+
+    monkeypatch.setattr(attentive, "run_and_store", run_and_store)
+    monkeypatch.setattr(attentive, "ensembles", lambda dataset: iter(()))
+    monkeypatch.setattr(pack, "check_data", lambda jobs: None)
+    place = ("cil", "kfold-10", "simple-ip")
+    jobs = [
+        Job("run", *place, 4, "fold-minimum", paper="attentive_ncf"),
+        Job("means", *place, paper="attentive_ncf"),
+    ]
+    (_, record, new), (_, reason, _) = pack.work(jobs, "cpu")
+    assert (record["number"], new) == (4, True)
+    assert reason == "no ensemble has all its members on this machine"
 
 
 @pytest.mark.parametrize("option", ["--table", "--dataset", "--model"])

@@ -79,6 +79,6 @@ def test_rows_over_folds_have_their_interval_and_say_folds():
     grid = [Cell("p/t", "m", "d", "kfold-10", "none", "", 10, repeats="folds")]
     published = pd.DataFrame(columns=["table", "row", "dataset", "metric", "value"])
     (row,) = rows(grid, records, {}, published, ["RMSE"])
-    test = fold_test(values)
+    test = fold_test(values, n_splits=10)
     assert (row["ci_low"], row["ci_high"]) == (test.ci_low, test.ci_high)
     assert row["status"] == "partial: 3 of 10 folds"

@@ -43,7 +43,6 @@ from replication.claims import (
     variant_row,
     weakest,
 )
-from replication.compare import Ranks, Record
 from replication.papers.amp_cf.experiments import VARIANTS, row_name
 
 TABLE = "amp_cf/table2"
@@ -170,24 +169,6 @@ def margin(evidence: Evidence, question: Question) -> float:
     return RELATIVE_MARGIN * evidence.mean(other, *place)
 
 
-def arms(records: Sequence[Record], ranks: Ranks) -> tuple[list[Record], dict[str, Any]]:
-    """Records of explanations with each measured arm as a row of its own: "AMP-4, claimed items".
-
-    So that an arm can be compared with another of the same runs as models are elsewhere.
-    """
-    rows: list[Record] = []
-    values: dict[str, Any] = {}
-    for record in records:
-        known = ranks.get(str(record["key"]), {})
-        for metric, own in ARMS.items():
-            for arm, name in own.items():
-                if isinstance(known, dict) and name in known:
-                    key = f"{record['key']}, {metric}, {arm}"
-                    rows.append({**record, "key": key, "row": f"{record['row']}, {arm}"})
-                    values[key] = {metric: known[name]}
-    return rows, values
-
-
 # --- predicates ------------------------------------------------------------------------------
 
 
@@ -258,11 +239,11 @@ def _against(
     protocols: Mapping[str, tuple[str, ...]] = _HERE,
     judge: Callable[..., Verdict] = judge_gain,
     metrics: Sequence[str] = METRICS,
-    full: bool | None = None,
+    again: bool | None = None,
 ) -> Iterator[Claim]:
     """A claim for each of some models against each of others, at every place, in each measure.
 
-    ``full``: judged again under full ranking; None: if it is a claim on accuracy.
+    ``again``: judged again under full ranking; None: if it is a claim on accuracy.
     """
     for dataset, protocol, metric in _places(protocols, metrics):
         for other in others:
@@ -281,7 +262,7 @@ def _against(
                         protocol=protocol,
                         metric=metric,
                     ),
-                    full=table == TABLE if full is None else full,
+                    again=table == TABLE if again is None else again,
                 )
 
 
@@ -308,7 +289,7 @@ def _bold() -> Iterator[Claim]:
             leads,
             TABLE,
             partial(_rivals, dataset=dataset, protocol=protocol, metric=metric),
-            full=True,
+            again=True,
         )
 
 
@@ -411,7 +392,7 @@ def _variants() -> Iterator[Claim]:
                             holds,
                             TABLE,
                             partial(_one, row=row, other=changed, **where),
-                            full=True,
+                            again=True,
                         )
                     if changes.keys() == {"factors"}:
                         yield Claim(
@@ -422,7 +403,7 @@ def _variants() -> Iterator[Claim]:
                             holds,
                             TABLE,
                             partial(_one, row=row, other=changed, **where),
-                            full=True,
+                            again=True,
                         )
                     if "similarity" in name:
                         yield Claim(
@@ -432,7 +413,7 @@ def _variants() -> Iterator[Claim]:
                             partial(holds, judge=judge_no_gain),
                             TABLE,
                             partial(_one, row=changed, other=row, **where),
-                            full=True,
+                            again=True,
                         )
                 if "similarity" in name:
                     yield Claim(
@@ -520,7 +501,7 @@ def _claims() -> Iterator[Claim]:
         "is better than",
         "not in the paper; the claims above, with every tie won by ItemKNN's held-out item",
         protocols={dataset: (protocol,) for dataset, protocol in VARIANTS[TIES].cells},
-        full=False,
+        again=False,
     )
     yield from _against(
         "tastes-single",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from replication.compare import METRICS
 from replication.errors import ReplicationError
@@ -14,11 +15,23 @@ from replication.papers.amp_cf import (
     planted,
     users,
 )
-from replication.papers.common import Table
+from replication.papers.amp_cf import packing as packing
+from replication.papers.common import Quick, Table, whole_number
 from replication.records import Record, Store
 
 SELECTS = (*experiments.SELECTS, experiments.VALIDATION_NO_REFIT)
 TUNED = {experiments.TABLE2: "NDCG@10"}
+QUICK = Quick("ml-100k", ("amp-2", "mf", "mostpop"), "loo-random")
+RUNNABLE = experiments.RUN_HERE
+REFERENCES = ("MostPop",)
+ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "ncf-ml-1m": (
+        "the NCF authors' split of ml-1m",
+        lambda: experiments.split_for("ml-1m", "loo-ncf"),
+    )
+}
+FRONT = "replication.papers.amp_cf.pages.table2"
+VERDICTS = "replication.papers.amp_cf.pages.verdicts"
 
 
 def _ranking_metrics(variant: str) -> Sequence[str]:
@@ -63,6 +76,27 @@ TABLES = {
         users.run,
     ),
 }
+
+
+def model_of(given: Mapping[str, Any]) -> str | None:
+    """The model with the number of personas that a page is asked for; 1 is plain MF."""
+    personas = whole_number("personas", given.get("personas"))
+    return None if personas is None else "mf" if personas == 1 else f"amp-{personas}"
+
+
+def plan(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    seeds: int | None,
+) -> list[experiments.Run]:
+    """The runs behind the main cells of a part of Table 2."""
+    return experiments.plan(datasets, models, protocols, select, "", seeds)
+
+
+execute = experiments.run_and_store
 
 
 def run(

@@ -54,6 +54,7 @@ from replication.training import described, resolve_device, write_state
 PAPER = "attentive_ncf"
 TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
 ENSEMBLE, TUNING = f"{PAPER}/ensemble", f"{PAPER}/tuning"
+SPEED = f"{PAPER}/speed"  # of benchmarks/attentive_context.py; shown beside Table II
 
 DATASETS = {"cil": "CIL", "ml-100k": "MovieLens 100K", "ml-latest-small": "MovieLens latest-small"}
 PROTOCOLS = {
@@ -546,7 +547,8 @@ def run_and_store(
             yield job, stored[key], False
             continue
         finished = run(job, where, progress)
-        keep(finished, key)
+        if store is None:  # a page that retrains leaves nothing beside the data
+            keep(finished, key)
         into.append(finished.record)
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
             file.unlink(missing_ok=True)  # another process may have finished it too

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from replication.errors import ReplicationError
 from replication.papers.attentive_ncf import experiments
-from replication.papers.common import Table
+from replication.papers.attentive_ncf import packing as packing
+from replication.papers.attentive_ncf.rows import row
+from replication.papers.common import Quick, Table
 from replication.rating_training import METRICS
 from replication.records import Record
 
 SELECTS = experiments.SELECTS
 TUNED = {experiments.TABLE1: "RMSE", experiments.TABLE2: "RMSE"}
+QUICK = Quick("ml-100k", ("simple-ip", "attentive-ip", "constant", "bias"), "kfold-10")
+RUNNABLE = tuple(experiments.DATASETS)
+REFERENCES: tuple[str, ...] = ()
+ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {}
+FRONT = "replication.papers.attentive_ncf.pages.table2"
+VERDICTS = "replication.papers.attentive_ncf.pages.verdicts"
 
 TABLES = {
     name: Table(
@@ -29,6 +38,33 @@ TABLES = {
         experiments.rerun_ensemble,
     )
 }
+
+
+def model_of(given: Mapping[str, Any]) -> str | None:
+    """The model that a page is asked for.
+
+    Raises:
+        ReplicationError: unknown name.
+    """
+    model = given.get("model")
+    if model is not None:
+        row(model)
+    return model
+
+
+def plan(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    seeds: int | None,
+) -> list[experiments.Run]:
+    """The runs behind the main cells of a part of Table I or II."""
+    return experiments.plan(table, datasets, models, protocols, select, "", seeds)
+
+
+execute = experiments.run_and_store
 
 
 def run(

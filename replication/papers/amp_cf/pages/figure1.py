@@ -131,44 +131,21 @@ def table(nodes: list[Node]) -> pd.DataFrame:
 
 def draw(nodes: list[Node]) -> Figure:
     """The tensors as boxes, what is learned to the left, and an arrow for each dependence."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as NewFigure
-
     learned = [node for node in nodes if not node.parents]
-    made = {node.name: node for node in nodes if node.parents}
     place = {node.name: (0.02, 0.86 - 0.2 * rank) for rank, node in enumerate(learned)}
     # The bias goes below the similarity and straight to the score.
     place |= {"attention": (0.385, 0.78), "similarity": (0.385, 0.46), "score": (0.72, 0.3)}
-    width, height = 0.255, 0.13
-    blue, orange, green = (figures.palette()[k] for k in (0, 1, 2))
-    with matplotlib.rc_context(figures.STYLE):  # type: ignore[arg-type]
-        figure = NewFigure(figsize=(8.6, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        axis = figure.add_subplot()
-        axis.set_axis_off()
-        axis.set_xlim(0, 1)
-        axis.set_ylim(0, 1.02)
-        for node in nodes:
-            x, y = place[node.name]
-            colour = blue if not node.parents else green if node.name == "score" else orange
-            axis.add_patch(
-                matplotlib.patches.FancyBboxPatch(
-                    (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.015",
-                    facecolor=(*colour, 0.16), edgecolor=colour, zorder=2,
-                    linestyle="-" if not node.parents else "--",
-                )
-            )  # fmt: skip
-            middle = x + width / 2
-            axis.text(middle, y + 0.088, SYMBOLS[node.name], ha="center", va="center", fontsize=8.5)
-            axis.text(
-                middle, y + 0.033, f"{node.name}  [{node.shape}]", ha="center", va="center",
-                fontsize=7.5, color=figures.MUTED, family="DejaVu Sans Mono",
-            )  # fmt: skip
-            for parent in made[node.name].parents if node.name in made else ():
-                px, py = place[parent]
-                axis.annotate(
-                    "", (x, y + height / 2), (px + width, py + height / 2), zorder=1,
-                    arrowprops={"arrowstyle": "-|>", "color": figures.MUTED, "lw": 1.1},
-                )  # fmt: skip
-    return figure
+    kinds = {node.name: "learned" for node in learned} | {"score": "result"}
+    return figures.boxes(
+        [
+            figures.Box(
+                node.name,
+                SYMBOLS[node.name],
+                f"{node.name}  [{node.shape}]",
+                *place[node.name],
+                kinds.get(node.name, "computed"),
+                node.parents,
+            )
+            for node in nodes
+        ]
+    )

@@ -1,0 +1,76 @@
+"""Means over models of one fold: sentences and a table from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from replication.compare import Record, cells, number
+from replication.page import Study
+from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC
+from replication.papers.attentive_ncf.pages.table2 import (
+    PENDING,
+    difference_text,
+    errors,
+    mean_sd,
+    over_folds,
+)
+
+MEAN_MEMBER = f"{METRIC}/mean member"
+
+
+def _runs(study: Study) -> dict[str, Mapping[int, Record]]:
+    return {cell.row: runs for cell, runs in cells(study.grid, study.records)}
+
+
+def headline(study: Study) -> str:
+    """What was asked and what was found, in two sentences."""
+    asked = "Does a mean over models predict better than the best of them?"
+    gaps = {
+        row: float(np.mean([own[fold] - best[fold] for fold in own]))
+        for row, runs in _runs(study).items()
+        if (own := errors(runs)) and (best := errors(runs, f"{METRIC}/{BEST_MEMBER}"))
+    }
+    if not gaps:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    better = [row for row, gap in gaps.items() if gap < 0]
+    means = {row: float(np.mean(list(errors(_runs(study)[row]).values()))) for row in gaps}
+    lowest = min(means, key=means.__getitem__)
+    return (
+        f"**Asked.** {asked} **Found.** {len(better)} of {len(gaps)} means have a lower RMSE than "
+        f"their best member (differences {number(min(gaps.values()), True)} to "
+        f"{number(max(gaps.values()), True)}); the lowest RMSE is that of the {lowest}. The paper "
+        "prints none."
+    )
+
+
+def table(study: Study) -> pd.DataFrame:
+    """Each mean beside its members, over the folds that it has."""
+    lines = {}
+    for row, runs in _runs(study).items():
+        own, best = errors(runs), errors(runs, f"{METRIC}/{BEST_MEMBER}")
+        members = next(iter(runs.values()))["config"]["members"] if runs else []
+        one = f"{number(next(iter(own.values())) - next(iter(best.values())), True)}" if own else ""
+        lines[row] = {
+            "models": str(len(members)) if members else "–",
+            "RMSE": mean_sd(list(own.values())),
+            "best member": mean_sd(list(best.values())),
+            "mean member": mean_sd(list(errors(runs, MEAN_MEMBER).values())),
+            "mean minus best member [95 %]": difference_text(over_folds(own, best))
+            if len(own) != 1
+            else f"{one} (one fold)",
+            "folds": str(len(runs)),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("ensemble")
+
+
+def members(study: Study) -> pd.DataFrame:
+    """Which models at which epochs are averaged."""
+    lines = {}
+    for row, runs in _runs(study).items():
+        listed = next(iter(runs.values()))["config"]["members"] if runs else []
+        lines[row] = ", ".join(f"{name} (epoch {epoch})" for name, epoch, _ in listed) or "pending"
+    frame = pd.DataFrame.from_dict(lines, orient="index", columns=["members"])
+    return frame.rename_axis("ensemble")

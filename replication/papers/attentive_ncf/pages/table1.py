@@ -1,0 +1,176 @@
+"""Table I, the baselines: sentences and tables from the records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from replication.compare import Record, number
+from replication.page import Study, dots
+from replication.papers.attentive_ncf import experiments
+from replication.papers.attentive_ncf.claims import (
+    BASELINES,
+    METRIC,
+    NUMBER_MARGIN,
+    PROTOCOL,
+    SIMPLE,
+    WINNER,
+)
+from replication.papers.attentive_ncf.pages.table2 import PENDING, by_row, errors
+from replication.records import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLAIN = f"{PROTOCOL}-plain"
+OUTSIDE = ("NormalPredictor-Surprise", "constant")  # too far from the others for one axis
+
+
+def _main(study: Study) -> dict[str, dict[str, Any]]:
+    """The rows with a measured RMSE under the paper's protocol."""
+    return {
+        r["row"]: r
+        for r in study.rows()
+        if r["metric"] == METRIC and r["protocol"] == PROTOCOL and r["n"]
+    }
+
+
+def headline(study: Study) -> str:
+    """What Table I was asked and what was found, in two sentences."""
+    asked = (
+        "Do the RMSEs of the paper's twelve baselines come out again with today's version of the "
+        "package, and what do simple models with care reach on the same folds?"
+    )
+    rows = _main(study)
+    printed = {name: r for name, r in rows.items() if name in BASELINES}
+    if not printed:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    near = [n for n, r in printed.items() if abs(r["mean"] - r["published"]) < NUMBER_MARGIN]
+    far = max(printed, key=lambda name: abs(printed[name]["mean"] - printed[name]["published"]))
+    gap = printed[far]["mean"] - printed[far]["published"]
+    return (
+        f"**Asked.** {asked} **Found.** {len(near)} of {len(printed)} measured baselines lie "
+        f"within {NUMBER_MARGIN:g} of the printed RMSE, and the farthest, {far}, is "
+        f"{number(gap, True)} away{_order(printed)}{_simple(rows)}."
+    )
+
+
+def _order(printed: dict[str, dict[str, Any]]) -> str:
+    """How well the order of the baselines agrees with the printed one."""
+    if len(printed) < 3:
+        return ""
+    pairs = [(r["mean"], r["published"]) for r in printed.values()]
+    tau = float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    return f"; their order agrees with the printed one at Kendall's tau {tau:.2f}"
+
+
+def _simple(rows: dict[str, dict[str, Any]]) -> str:
+    """The best simple model beside the best baseline and the paper's best model."""
+    ours = {name: r["mean"] for name, r in rows.items() if name in SIMPLE}
+    theirs = {name: r["mean"] for name, r in rows.items() if name in BASELINES}
+    if not ours:
+        return ""
+    best, baseline = min(ours, key=ours.__getitem__), min(theirs, key=theirs.__getitem__)
+    text = (
+        f"; of the simple models the paper does not have, {best} is best with "
+        f"{number(ours[best])}, where the best baseline, {baseline}, has {number(theirs[baseline])}"
+    )
+    winner = _winner()
+    return text + (f" and {WINNER}, as the paper selects, {number(winner)}" if winner else "")
+
+
+def _winner() -> float | None:
+    """The measured mean of the paper's best combination; None before its first run."""
+    found = [
+        record["metrics"][METRIC]
+        for record in experiments.derived(Store(experiments.TABLE2).load())
+        if (record["row"], record["select"], record["variant"], record["protocol"])
+        == (WINNER, experiments.SELECTS[0], "", PROTOCOL)
+    ]
+    return float(np.mean(found)) if found else None
+
+
+def figure(study: Study) -> Figure | None:
+    """Measured RMSEs of both ways to deal the folds beside the published ones."""
+    rows = [r for r in study.rows() if r["row"] not in OUTSIDE and r["n"]]
+    return dots(rows, METRIC) if rows else None
+
+
+def dealing(study: Study) -> pd.DataFrame:
+    """Surprise's algorithms on folds within users and on plain random folds."""
+    by_place = {(r["row"], r["protocol"]): r for r in study.rows() if r["metric"] == METRIC}
+    lines = {}
+    for row in BASELINES:
+        within, plain = (by_place.get((row, protocol)) for protocol in (PROTOCOL, PLAIN))
+        if plain is None or within is None:
+            continue
+        both = within["n"] and plain["n"]
+        lines[row] = {
+            "within users": number(within["mean"]) if within["n"] else "pending",
+            "plain": number(plain["mean"]) if plain["n"] else "pending",
+            "plain minus within": number(plain["mean"] - within["mean"], True) if both else "–",
+            "published": number(within["published"]),
+            "folds": f"{within['n']}, {plain['n']}",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def dealing_sentence(study: Study) -> str:
+    """The largest effect of how the folds are dealt."""
+    frame = dealing(study)
+    gaps = [
+        float(text) for text in frame.get("plain minus within", pd.Series(dtype=str)) if text != "–"
+    ]
+    if not gaps:
+        return "pending"
+    return (
+        f"plain random folds in the place of folds within users move the RMSE by "
+        f"{number(min(gaps), True)} to {number(max(gaps), True)} (measured for {len(gaps)} of "
+        f"{len(frame)} algorithms)"
+    )
+
+
+def versions(study: Study) -> str:
+    """Which version of the packages made the numbers, and which of them are not the printed."""
+    runs = [r for r in study.runs() if r["row"] in BASELINES]
+    known = dict.fromkeys(_version(r) for r in runs if _version(r))
+    if not known:
+        return PENDING
+    far = [
+        f"{name} ({number(r['mean'] - r['published'], True)})"
+        for name, r in _main(study).items()
+        if name in BASELINES and abs(r["mean"] - r["published"]) >= NUMBER_MARGIN
+    ]
+    other = (
+        f"Outside {NUMBER_MARGIN:g} of the printed number: {', '.join(far)}."
+        if far
+        else f"None is outside {NUMBER_MARGIN:g} of the printed number."
+    )
+    return (
+        f"Made with scikit-surprise {' and '.join(known)} and its default parameters; the paper "
+        f"cites the package of 2017 and names no version. {other}"
+    )
+
+
+def _version(record: Record) -> str:
+    return record["config"].get("package_version", "")
+
+
+def tuned(study: Study) -> pd.DataFrame:
+    """What was tuned of the models that have something to tune."""
+    lines = {}
+    for row, runs in by_row(study, study.select).items():
+        known = next(iter(runs.values()), None)
+        if known is None or row.endswith("-Surprise") or row == "constant":
+            continue
+        config = {k: v for k, v in known["config"].items() if k != "package_version"}
+        lines[row] = {
+            "configuration": ", ".join(f"{k} {v}" for k, v in config.items()),
+            "sd over folds": f"{np.std(list(errors(runs).values()), ddof=1):.4f}"
+            if len(runs) > 1
+            else "–",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")

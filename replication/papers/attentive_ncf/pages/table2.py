@@ -1,0 +1,368 @@
+"""Table II, the nine combinations: sentences and tables from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from replication import figures
+from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
+from replication.compare import (
+    Cell,
+    FoldTest,
+    Record,
+    cells,
+    fold_test,
+    interval,
+    n_splits,
+    number,
+)
+from replication.page import Study, stored_table
+from replication.papers.attentive_ncf import claims, experiments
+from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
+from replication.papers.attentive_ncf.model import EMBEDDINGS
+from replication.records import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PENDING = "Pending: no runs are recorded yet."
+Runs = Mapping[int, Record]  # of one cell, by fold
+
+
+def evidence(table2: Study) -> Evidence:
+    """The records behind the paper's claims: those of a page, and the stored ones of the others."""
+    table1 = experiments.derived(Store(experiments.TABLE1).load())
+    ensembles = Store(experiments.ENSEMBLE).load()
+    return claims.evidence(table1, table2.records, ensembles, table2.published)
+
+
+def by_row(study: Study, select: str, variant: str = "") -> dict[str, Runs]:
+    """The runs of each row of a page by fold, at an epoch that is chosen in one way."""
+    there = {_place(cell): cell for cell in experiments.grid(study.table, select, variant)}
+    grid = []
+    for cell in study.grid:
+        if cell.protocol.endswith("-plain"):
+            continue
+        known = there.get(_place(cell))
+        if known is None and not variant:  # a data set that was run for this page alone
+            known = cell if cell.select == "none" else replace(cell, select=select)
+        grid += [known] if known else []
+    return {cell.row: runs for cell, runs in cells(grid, study.records)}
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return cell.row, cell.dataset, cell.protocol
+
+
+def errors(runs: Runs, metric: str = METRIC) -> dict[int, float]:
+    """A metric by fold, where the run has it."""
+    return {fold: run["metrics"][metric] for fold, run in runs.items() if metric in run["metrics"]}
+
+
+def over_folds(
+    a: Mapping[int, float], b: Mapping[int, float], protocol: str = claims.PROTOCOL
+) -> FoldTest | None:
+    """a minus b over their common folds; None for fewer than two."""
+    common = sorted(a.keys() & b.keys())
+    if len(common) < 2:
+        return None
+    return fold_test([a[fold] - b[fold] for fold in common], n_splits=n_splits(protocol))
+
+
+def difference_text(test: FoldTest | None) -> str:
+    """A difference with its interval; "pending" for none."""
+    if test is None:
+        return "pending"
+    return f"{number(test.difference, signed=True)} {interval(test.ci_low, test.ci_high, True)}"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """The mean, with the standard deviation of two values or more; "pending" for none."""
+    if not values:
+        return "pending"
+    sd = f" ± {number(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+    return f"{number(float(np.mean(values)))}{sd}"
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def headline(study: Study) -> str:
+    """What Table II was asked and what was found, in two sentences."""
+    asked = (
+        "Do the nine RMSEs of Table II come out again, and is every predictor better with the "
+        "autoencoder's vectors than with look-ups, and best with the attentive user?"
+    )
+    rows = [
+        r for r in study.rows() if r["metric"] == METRIC and None not in (r["published"], r["mean"])
+    ]
+    if not rows:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    gaps = [r["mean"] - r["published"] for r in rows]
+    known = [r for r in rows if r["ci_low"] is not None]
+    above = sum(r["ci_low"] > r["published"] for r in known)
+    below = sum(r["ci_high"] < r["published"] for r in known)
+    best = min(rows, key=lambda r: r["mean"])
+    return (
+        f"**Asked.** {asked} **Found.** Of {len(rows)} measured RMSEs {above} are above the "
+        f"printed number, {below} below and {len(rows) - above - below} not to be told apart from "
+        f"it (differences {number(min(gaps), signed=True)} to {number(max(gaps), signed=True)}); "
+        f"{_steps(study)}the lowest is {number(best['mean'])}, of {best['row']}, where the paper "
+        f"prints {WINNER} as the best with {number(_printed(study, WINNER))}."
+    )
+
+
+def _printed(study: Study, row: str) -> float | None:
+    """What Table II prints of a row."""
+    frame = study.published
+    value = frame[(frame["table"] == "table2") & (frame["row"] == row)]["value"]
+    return float(value.iloc[0]) if len(value) else None
+
+
+def _steps(study: Study) -> str:
+    """How many of the paper's six steps to a smarter embedding are an established gain."""
+    proof = evidence(study)
+    steps = [("autoencoder", "simple"), ("attentive", "autoencoder")]
+    texts = []
+    for better, worse in steps:
+        questions = [pair(f"{better} + {p}", f"{worse} + {p}") for p in PREDICTORS]
+        gains, losses, tested = _established(proof, questions)
+        if tested:
+            texts.append(
+                f"{better} in the place of {worse} is an established gain for {gains} of {tested} "
+                f"predictors and an established loss for {losses}"
+            )
+    return "; ".join(texts) + "; " if texts else ""
+
+
+def _established(proof: Evidence, questions: Sequence[Comparison]) -> tuple[int, int, int]:
+    """Established gains and losses (lower is better), and how many could be tested."""
+    adjusted = proof.adjusted(claims.comparisons(proof))
+    gains = losses = tested = 0
+    for question in questions:
+        try:
+            test = proof.test(question)
+        except NoEvidence:
+            continue
+        tested += 1
+        sure = adjusted[question] < ALPHA
+        gains += sure and test.ci_high < 0
+        losses += sure and test.ci_low > 0
+    return gains, losses, tested
+
+
+def summary_markdown() -> str:
+    """Headline and a short table of the committed records, for the front page of the project."""
+    study = stored_table(experiments.TABLE2)
+    found = {r["row"]: r for r in study.rows() if r["metric"] == METRIC}
+    lines = ["| embedding | " + " | ".join(PREDICTORS) + " |", "|---|" + "---:|" * len(PREDICTORS)]
+    for embedding in EMBEDDINGS:
+        texts = []
+        for predictor in PREDICTORS:
+            r = found[f"{embedding} + {predictor}"]
+            folds = r["status"].partition("partial: ")[2]
+            here = number(r["mean"]) + (f" ({folds})" if folds else "") if r["n"] else "pending"
+            texts.append(f"{here}, published {number(r['published'])}")
+        lines.append(f"| {embedding} | {' | '.join(texts)} |")
+    return headline(study) + "\n\nRMSE, mean over folds:\n\n" + "\n".join(lines)
+
+
+def dots(study: Study) -> Figure | None:
+    """Measured means with intervals under both selections beside the printed values."""
+    panels: dict[str, dict[str, figures.Interval]] = {}
+    for select, name in ((claims.SELECT, "as the paper selects"), (claims.HONEST, "honest")):
+        for row, runs in by_row(study, select).items():
+            values = list(errors(runs).values())
+            if values:
+                low = high = None
+                if len(values) > 1:
+                    test = fold_test(values, n_splits=n_splits(claims.PROTOCOL))
+                    low, high = test.ci_low, test.ci_high
+                point = figures.Interval(float(np.mean(values)), low, high)
+                panels.setdefault(name, {})[row] = point
+    if not panels:
+        return None
+    printed = {row: v for row in COMBINATIONS if (v := _printed(study, row)) is not None}
+    title = experiments.DATASETS[claims.DATASET]
+    labels = [row for row in COMBINATIONS if any(row in series for series in panels.values())]
+    return figures.intervals({title: panels}, {title: printed}, labels, "RMSE (stars)", 1)
+
+
+# --- three ways to select --------------------------------------------------------------------
+
+
+def selections(study: Study) -> pd.DataFrame:
+    """Each row under the paper's selection, each fold's own minimum, and an inner validation.
+
+    The difference is honest minus as the paper selects, over the folds that have both.
+    """
+    ways = {s: by_row(study, s) for s in (claims.SELECT, "fold-minimum", claims.HONEST)}
+    lines = {}
+    for row in ways[claims.SELECT]:
+        found = {way: errors(runs.get(row, {})) for way, runs in ways.items()}
+        test = over_folds(found[claims.HONEST], found[claims.SELECT])
+        common = found[claims.HONEST].keys() & found[claims.SELECT].keys()
+        lines[row] = {
+            "published": number(_printed(study, row)),
+            "one epoch for all folds": mean_sd(list(found[claims.SELECT].values())),
+            "each fold's minimum": mean_sd(list(found["fold-minimum"].values())),
+            "inner validation": mean_sd(list(found[claims.HONEST].values())),
+            "honest minus paper's [95 %]": difference_text(test),
+            "folds of both": str(len(common)),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def optimism(study: Study) -> str:
+    """How much the choice of the epoch on the test ratings flatters, in one sentence."""
+    honest, theirs = (by_row(study, s) for s in (claims.HONEST, claims.SELECT))
+    tests = {
+        row: test
+        for row, runs in honest.items()
+        if (test := over_folds(errors(runs), errors(theirs.get(row, {})))) is not None
+    }
+    if not tests:
+        return "pending"
+    gaps = [test.difference for test in tests.values()]
+    sure = sum(test.ci_low > 0 for test in tests.values())
+    return (
+        f"an epoch that is chosen on an inner validation gives an RMSE that is "
+        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)} from that of the "
+        f"paper's selection, higher beyond doubt for {sure} of {len(tests)} combinations"
+    )
+
+
+# --- test contexts ---------------------------------------------------------------------------
+
+_CONTEXTS = {
+    "context-16": "16",
+    "context-64": "64",
+    "draw-0": "128, one draw",
+    "context-all": "all",
+    "context-none": "none (default user)",
+}
+
+
+def contexts(study: Study) -> pd.DataFrame:
+    """RMSE on fold 0 by the context that is given while testing, and the spread of five draws."""
+    lines = {}
+    for row, runs in by_row(study, "fold-minimum").items():
+        if not row.startswith("attentive"):
+            continue
+        metrics = runs[0]["metrics"] if 0 in runs else {}
+        drawn = [metrics[name] for name in _draws() if name in metrics]
+        lines[row] = {
+            text: number(metrics.get(f"{METRIC}/{name}")) for name, text in _CONTEXTS.items()
+        } | {
+            "sd of five draws of 128": f"{np.std(drawn, ddof=1):.5f}" if len(drawn) > 1 else "–",
+            "their range": f"{np.ptp(drawn):.5f}" if drawn else "–",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def _draws() -> list[str]:
+    return [f"{METRIC}/draw-{draw}" for draw in range(experiments.TEST_DRAWS)]
+
+
+def context_spread(study: Study) -> str:
+    """Drawing the test context beside the spread of folds, in one sentence."""
+    sds, folds, rest = [], [], []
+    for row, runs in by_row(study, "fold-minimum").items():
+        metrics = runs[0]["metrics"] if 0 in runs else {}
+        drawn = [metrics[name] for name in _draws() if name in metrics]
+        if row.startswith("attentive") and len(drawn) > 1 and len(runs) > 1:
+            sds.append(float(np.std(drawn, ddof=1)))
+            folds.append(float(np.std(list(errors(runs).values()), ddof=1)))
+            rest.append(metrics[f"{METRIC}/context-all"] - float(np.mean(drawn)))
+    if not sds:
+        return "pending"
+    return (
+        f"another draw of the test contexts moves the RMSE of fold 0 by an sd of at most "
+        f"{max(sds):.5f}, where folds differ by an sd of {min(folds):.4f} to {max(folds):.4f}; "
+        f"with all of a user's other movies as context it changes by "
+        f"{number(min(rest), signed=True)} to {number(max(rest), signed=True)}"
+    )
+
+
+# --- what was tuned, what it costs -----------------------------------------------------------
+
+
+def tuned(study: Study) -> pd.DataFrame:
+    """The configuration of each combination, and the epochs that were chosen."""
+    chosen = by_row(study, claims.HONEST)
+    lines = {}
+    for row, runs in by_row(study, claims.SELECT).items():
+        if not runs:
+            lines[row] = {"E": "pending"}
+            continue
+        run = next(iter(runs.values()))
+        c = run["config"]
+        inner = [r["epochs"] for r in chosen.get(row, {}).values()]
+        lines[row] = {
+            "E": str(c["dimension"]),
+            "learning rate": f"{c['learning_rate']:g}",
+            "batch": f"{c['batch_size']:,}",
+            "weight decay": f"{c['weight_decay']:g}",
+            "epochs at most": str(c["max_epochs"]),
+            "epoch as the paper selects": str(run["epochs"]),
+            "by inner validation": f"{min(inner)}–{max(inner)}" if inner else "pending",
+            "parameters": f"{run['parameters']:,}",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("–").rename_axis("model")
+
+
+def limit(study: Study) -> str:
+    """How many runs the limit of epochs may have cut short."""
+    best = [
+        (run["epochs"], run["config"]["max_epochs"])
+        for runs in by_row(study, "fold-minimum").values()
+        for run in runs.values()
+    ]
+    if not best:
+        return PENDING
+    cut = sum(epoch >= most for epoch, most in best)
+    return (
+        f"In {cut} of {len(best)} runs the lowest error came in the last epoch that was allowed: "
+        "those might fall further with more."
+    )
+
+
+def times(study: Study) -> pd.DataFrame:
+    """Seconds of an epoch, test included, and of pretraining; and against the smallest model."""
+    seconds = {
+        row: [run["seconds_per_epoch"] for run in runs.values()]
+        for row, runs in by_row(study, "fold-minimum").items()
+    }
+    least = seconds.get(COMBINATIONS[0]) or []
+    looped = loop_ratios()
+    lines = {}
+    for row, runs in by_row(study, "fold-minimum").items():
+        own = seconds[row]
+        before = [run["seconds_pretraining"] for run in runs.values()]
+        median = float(np.median(own)) if own else None
+        lines[row] = {
+            "seconds an epoch, median": f"{median:.1f}" if median is not None else "pending",
+            f"against {COMBINATIONS[0]}": f"{median / np.median(least):.1f}"
+            if median is not None and least
+            else "–",
+            "a Python loop over users against it": looped.get(row, "–"),
+            "seconds of pretraining, most": f"{max(before):.0f}"
+            if before and row.startswith("autoencoder")
+            else "–",
+            "folds": str(len(own)),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def loop_ratios() -> dict[str, str]:
+    """How many times longer the same step takes with a Python loop over users, where measured."""
+    return {
+        r["row"]: f"{r['metrics']['loop ratio']:.0f} times"
+        for r in Store(experiments.SPEED).load()
+        if "loop ratio" in r["metrics"]
+    }

@@ -1,0 +1,285 @@
+"""What the book says about the claims of any paper: verdicts as tables, counts and sentences.
+
+A paper's ``pages/verdicts.py`` says what is its own in a ``Book``: the families of its claims in
+words, what its second way to measure is, and how its claims are judged from the committed records.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from replication.claims import VERDICTS, Judgement
+from replication.compare import interval, number
+from replication.papers.registry import PAPERS, page_module
+from replication.tables import to_html
+
+IN_PRINT = {
+    "replicated": "holds",
+    "direction only": "holds by less than the margin",
+    "not replicated": "refuted",
+    "untestable": "not printed",
+}
+
+
+@dataclass(frozen=True)
+class Book:
+    """How the book speaks of the claims of one paper.
+
+    Attributes:
+        title: of the paper, in short.
+        claimed: families of claims that the paper makes -> what they say.
+        checks: families that the study adds -> what they say.
+        second: the second way to measure, as the head of a column ("under full ranking").
+        told: families whose details give the whole sentence and not its last part.
+        counted: what one claim is counted for ("model, data set, protocol and metric").
+        judgements: judges all claims by the committed records.
+        more: what the headline adds, from the counts of ``Verdicts.words``.
+    """
+
+    title: str
+    claimed: Mapping[str, str]
+    checks: Mapping[str, str]
+    second: str
+    told: frozenset[str]
+    counted: str
+    judgements: Callable[[], Sequence[Judgement]]
+    more: Callable[[Mapping[str, str]], str] = lambda words: ""
+
+
+class Verdicts:
+    """The claims of one paper, judged."""
+
+    def __init__(self, book: Book, found: Sequence[Judgement]) -> None:
+        self.book = book
+        self.found = list(found)
+
+    def __iter__(self) -> Iterator[Judgement]:
+        return iter(self.found)
+
+    def of(self, families: Iterable[str]) -> list[Judgement]:
+        """The judgements of some families."""
+        wanted = set(families)
+        return [j for j in self.found if j.claim.family in wanted]
+
+    # --- counts ---
+
+    def overview(self) -> pd.DataFrame:
+        """How often each verdict was given, one line a family of claims; the checks come last."""
+        present = {j.claim.family for j in self.found}
+        book = self.book
+        lines = {
+            text: _line(self.of([name])) for name, text in book.claimed.items() if name in present
+        }
+        lines["all claims of the paper"] = _line(self.of(book.claimed))
+        for family, text in book.checks.items():
+            lines[f"check: {text}"] = _line(self.of([family]))
+        return pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
+
+    def words(self) -> dict[str, str]:
+        """Counts for sentences elsewhere in the book.
+
+        Returns:
+            ``claims_all`` and ``claims_<verdict>`` for the claims of the paper; ``again_changed``
+            and ``again_tested`` for the second way to measure; ``printed_refuted`` and
+            ``printed_all``; for each family ``<family>_replicated`` and ``<family>_tested`` (those
+            that are not untestable).
+        """
+        own = self.of(self.book.claimed)
+        given = Counter(j.main.verdict for j in own)
+        counts = {"claims_all": len(own)}
+        counts |= {f"claims_{name.replace(' ', '_')}": given[name] for name in VERDICTS}
+        counts |= {"again_changed": len(changed(own)), "again_tested": len(both(own))}
+        counts |= {"printed_refuted": len(refuted(own)), "printed_all": len(in_print(own))}
+        for family in (*self.book.claimed, *self.book.checks):
+            verdicts = [j.main.verdict for j in self.of([family])]
+            key = family.replace("-", "_")
+            counts[f"{key}_replicated"] = verdicts.count("replicated")
+            counts[f"{key}_tested"] = len(verdicts) - verdicts.count("untestable")
+        return {key: str(count) for key, count in counts.items()}
+
+    # --- sentences ---
+
+    def headline(self) -> str:
+        """What was asked and what was found, in two sentences."""
+        n = self.words()
+        return (
+            f"**Asked.** Which claims of the {self.book.title} paper hold on real data? "
+            f"**Found.** Of {n['claims_all']} claims, counted for each {self.book.counted}, "
+            f"{n['claims_replicated']} are replicated, {n['claims_direction_only']} hold in "
+            f"direction only, {n['claims_not_replicated']} are not replicated and "
+            f"{n['claims_untestable']} cannot be tested so far, for want of data or of runs; "
+            f"{self.book.more(n)}the paper's own tables refute {n['printed_refuted']} of the "
+            f"{n['printed_all']} statements that they can judge."
+        )
+
+    def second(self) -> str:
+        """How many verdicts change when the same runs are measured in the second way."""
+        tested, moved = both(self.found), changed(self.found)
+        way = self.book.second
+        if not tested:
+            return f"Pending: nothing can be judged {way} yet."
+        lost = [j for j in moved if j.again is not None and j.again.verdict == "untestable"]
+        won = [j for j in moved if j.main.verdict == "untestable"]
+        counts = Counter(
+            f"{j.main.verdict} to {j.again.verdict}"
+            for j in moved
+            if j not in lost and j not in won and j.again is not None
+        )
+        ways = ", ".join(f"{count} from {name}" for name, count in counts.most_common())
+        otherwise = len(moved) - len(lost) - len(won)
+        return (
+            f"Of {len(tested)} claims that at least one of the two ways can decide, the study's "
+            f"own checks included, {len(moved)} get another verdict {way}: {len(lost)} can no "
+            f"longer be told, {len(won)} can be told only then, and {otherwise} are decided "
+            f"otherwise{f' ({ways})' if ways else ''}."
+        )
+
+    # --- details ---
+
+    def refuted_in_print(
+        self, wanted: Callable[[Judgement], bool] = lambda j: True
+    ) -> pd.DataFrame:
+        """The statements that the paper's own tables refute."""
+        lines = [
+            {"claim": text, "the paper's numbers": j.in_print.sentence}
+            for text, j in refuted(self.of(self.book.claimed)).items()
+            if wanted(j)
+        ]
+        if not lines:
+            lines = [{"claim": "none", "the paper's numbers": "–"}]
+        return pd.DataFrame(lines).set_index("claim")
+
+    def table(self, family: str) -> pd.DataFrame:
+        """The claims of one family that could be judged, sorted by verdict."""
+        own = [j for j in self.of([family]) if j.main.verdict != "untestable" or _number(j)]
+        own.sort(key=lambda j: VERDICTS.index(j.main.verdict))
+        lines = [
+            {
+                "claim": j.claim.text,
+                "verdict": j.main.verdict,
+                "difference [95 %]": _number(j) or "–",
+                "why": j.main.sentence if family in self.book.told else j.main.reason,
+                self.book.second: j.again.verdict if j.again else "–",
+                "in the paper's numbers": IN_PRINT[j.in_print.verdict],
+            }
+            for j in own
+        ]
+        frame = pd.DataFrame(lines)
+        if frame.empty:
+            return frame
+        same = [name for name in frame if (frame[name] == "–").all()]
+        return frame.drop(columns=same).set_index("claim")
+
+    def waiting(self, family: str) -> pd.DataFrame:
+        """Why the other claims of a family cannot be judged, and how many wait for the same."""
+        own = [
+            j.main.reason
+            for j in self.of([family])
+            if j.main.verdict == "untestable" and not _number(j)
+        ]
+        lines = [{"why": why, "claims": str(count)} for why, count in Counter(own).most_common()]
+        return pd.DataFrame(lines, columns=["why", "claims"]).set_index("why")
+
+    def details(self, family: str) -> str:
+        """The claims of a family as folded HTML: those judged, and what the others lack."""
+        judged, others = self.table(family), self.waiting(family)
+        count = sum(int(text) for text in others["claims"])
+        parts = []
+        if len(judged):
+            parts.append(folded(f"{len(judged)} judged, one by one", judged))
+        if count:
+            parts.append(folded(f"{count} that cannot be judged so far, and why", others))
+        return "\n".join(parts) or "<p>Pending: no claim of this kind can be judged yet.</p>"
+
+
+def of(paper: str) -> Verdicts:
+    """The claims of a paper, judged by the committed records."""
+    book: Book = page_module(PAPERS[paper].VERDICTS).BOOK
+    return Verdicts(book, book.judgements())
+
+
+def of_all_papers() -> dict[str, Verdicts]:
+    """The claims of every paper of the study."""
+    return {paper: of(paper) for paper in PAPERS}
+
+
+def headline(papers: Mapping[str, Verdicts]) -> str:
+    """What was asked and what was found over all papers, in two sentences."""
+    texts = []
+    for found in papers.values():
+        n = found.words()
+        texts.append(
+            f"of {n['claims_all']} claims of {found.book.title} {n['claims_replicated']} are "
+            f"replicated, {n['claims_direction_only']} hold in direction only, "
+            f"{n['claims_not_replicated']} are not replicated and {n['claims_untestable']} cannot "
+            "be tested so far"
+        )
+    text = "; ".join(texts)
+    return (
+        "**Asked.** Which claims of the papers hold on real data? **Found.** "
+        f"{text[:1].upper()}{text[1:]}."
+    )
+
+
+def folded(title: str, frame: pd.DataFrame) -> str:
+    """A table that opens on a click."""
+    return f"<details><summary>{html.escape(title)}</summary>{to_html(frame)}</details>"
+
+
+# --- counting --------------------------------------------------------------------------------
+
+
+def both(own: Iterable[Judgement]) -> list[Judgement]:
+    """The claims that were tested in one way to measure or the other."""
+    return [
+        j
+        for j in own
+        if j.again is not None and {j.main.verdict, j.again.verdict} != {"untestable"}
+    ]
+
+
+def changed(own: Iterable[Judgement]) -> list[Judgement]:
+    """Those of them that get another verdict in the second way."""
+    return [j for j in both(own) if j.again is not None and j.again.verdict != j.main.verdict]
+
+
+def in_print(own: Iterable[Judgement]) -> dict[str, Judgement]:
+    """The statements that the paper's own tables can judge: text -> a claim with it.
+
+    Two protocols of a data set are one statement in print.
+    """
+    judged = (j for j in own if j.in_print.verdict != "untestable")
+    return {j.claim.text.rsplit(" (", 1)[0]: j for j in judged}
+
+
+def refuted(own: Iterable[Judgement]) -> dict[str, Judgement]:
+    """Those of them that the paper's own tables refute."""
+    return {t: j for t, j in in_print(own).items() if j.in_print.verdict == "not replicated"}
+
+
+def _line(own: Sequence[Judgement]) -> dict[str, str]:
+    given = Counter(j.main.verdict for j in own)
+    same = sum(j.main.no_difference and j.main.verdict == "not replicated" for j in own)
+    again, moved = both(own), changed(own)
+    stated = len(in_print(own))
+    return {
+        "replicated": str(given["replicated"]),
+        "direction only": str(given["direction only"]),
+        "not replicated": f"{given['not replicated']}{f' ({same})' if same else ''}",
+        "untestable": str(given["untestable"]),
+        "changed": f"{len(moved)}/{len(again)}" if again else "–",
+        "refuted": f"{len(refuted(own))}/{stated}" if stated else "–",
+    }
+
+
+def _number(judgement: Judgement) -> str:
+    main = judgement.main
+    if main.statistic is None:
+        return ""
+    ends = "" if main.interval is None else f" {interval(*main.interval, signed=True)}"
+    return f"{number(main.statistic, signed=True)}{ends}"

@@ -1,0 +1,416 @@
+"""The pages on Attentive NCF on planted folds: all of them, some, and none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from replication import page, paths, verdicts
+from replication.compare import load_published
+from replication.errors import ReplicationError
+from replication.page import Study, open_table
+from replication.papers.attentive_ncf import claims, experiments
+from replication.papers.attentive_ncf.model import EMBEDDINGS, PREDICTORS, AttentiveNCFConfig
+from replication.papers.attentive_ncf.pages import (
+    architecture,
+    ensemble,
+    table1,
+    table2,
+    variants,
+)
+from replication.records import Store
+
+TEN = range(10)
+PARAMETERS: dict[str, Any] = {
+    "mode": "stored",
+    "dataset": None,
+    "model": None,
+    "protocol": None,
+    "select": "best-epoch",
+    "seeds": None,
+    "device": "auto",
+}
+
+
+@pytest.fixture
+def results(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No stored records."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    yield
+
+
+def curve(best: float, at: int, epochs: int = 4) -> list[float]:
+    """Falls to its lowest value after epoch ``at``, rises by 0.01 an epoch elsewhere."""
+    return [best + 0.01 * abs(epoch - at) for epoch in range(1, epochs + 1)]
+
+
+def run(row: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:
+    """A record of Table II: lowest after epoch 2 on the test, chosen after epoch 3 inside."""
+    lowest = curve(error, 2)
+    attentive = row.startswith("attentive")
+    more = {f"RMSE/draw-{d}": error + 1e-4 * d for d in range(5)} if attentive and not fold else {}
+    if more:
+        more |= {f"RMSE/context-{name}": error + 0.003 for name in ("16", "64", "all", "none")}
+    return {
+        "key": f"{row}/{fold}/{changes}",
+        "table": experiments.TABLE2,
+        "row": row,
+        "dataset": "cil",
+        "data_hash": "d",
+        "data_source": "made up",
+        "protocol": "kfold-10",
+        "variant": "",
+        "select": "fold-minimum",
+        "config": {
+            "dimension": 64,
+            "learning_rate": 0.001,
+            "batch_size": 4096,
+            "weight_decay": 0.0,
+            "max_epochs": 4,
+        },
+        "seed": fold,
+        "metrics": {"RMSE": error, "MAE": error - 0.2} | more,
+        "curve": {
+            "epoch": [1, 2, 3, 4],
+            "loss": [1.0, 0.9, 0.8, 0.7],
+            "test RMSE": lowest,
+            "test MAE": [x - 0.2 for x in lowest],
+        },
+        "epochs": 2,
+        "parameters": 1000,
+        "seconds": 60.0,
+        "seconds_pretraining": 5.0,
+        "seconds_per_epoch": 12.0 if attentive else 3.0,
+        "device": "cpu",
+        "versions": {"python": "3.11.0"},
+        "machine": "Linux",
+        "source": "abc",
+        "time": "2026-01-01T00:00:00Z",
+    } | changes
+
+
+def inner(record: dict[str, Any]) -> dict[str, Any]:
+    """The run that chooses the epoch honestly: one later than the test would."""
+    held = curve(record["metrics"]["RMSE"] + 0.01, 3)
+    return record | {
+        "select": "validation-no-refit",
+        "epochs": 3,
+        "curve": record["curve"] | {"validation RMSE": held, "validation MAE": held},
+    }
+
+
+def planted(folds: Any = TEN, variant_gap: float = 0.02) -> Study:
+    rng = np.random.default_rng(0)
+    level = {"simple": 0.99, "autoencoder": 0.98, "attentive": 0.97}
+    made = []
+    for row in claims.COMBINATIONS:
+        for fold in folds:
+            error = level[row.split(" + ")[0]] + rng.normal(0, 1e-4)
+            made += [run(row, fold, error), inner(run(row, fold, error))]
+    for embedding, predictor in claims.BEST:
+        row = f"{embedding} + {predictor}"
+        for seed in range(5):
+            error = level[embedding] + rng.normal(0, 1e-4)
+            made.append(run(row, seed, error, variant="seeds"))
+    for variant in ("mlp2-deep", "all-context", "default-user"):
+        for model in experiments.VARIANTS[variant].models:
+            row = experiments.row_name(model)
+            error = level[row.split(" + ")[0]] + variant_gap
+            made.append(run(row, 0, error, variant=variant))
+    return study(experiments.TABLE2, made)
+
+
+def study(table: str, records: list[dict[str, Any]]) -> Study:
+    from replication.papers.registry import TABLES
+
+    grid = TABLES[table].grid("best-epoch", "")
+    derived = experiments.derived(records) if table != experiments.ENSEMBLE else records
+    published = load_published("attentive_ncf")
+    return Study(table, "stored", "best-epoch", derived, {}, published, grid)
+
+
+def nothing(table: str = experiments.TABLE2) -> Study:
+    return study(table, [])
+
+
+# --- parameters ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "ml-1m"}, "unknown dataset 'ml-1m'; this page can run cil"),
+        ({"protocol": "loo-last"}, "unknown protocol 'loo-last'; use one of kfold-10"),
+        ({"select": "test"}, "unknown select 'test'; use one of best-epoch"),
+        ({"model": "amp-2"}, "unknown model 'amp-2'"),
+        ({"seeds": 0}, "seeds should be a whole number of at least 1, not 0"),
+        ({"model": "bias"}, "attentive_ncf/table2 has no cell of bias"),
+        ({"dataset": "ml-100k"}, "attentive_ncf/table2 has no cell of ml-100k"),
+        ({"folds": 3}, "unknown parameter folds"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(results: None, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ReplicationError, match=words) as caught:
+        open_table(experiments.TABLE2, PARAMETERS | change, list(PARAMETERS))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_page_in_quick_mode_runs_its_own_paper(
+    results: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data set, models and protocol are the paper's, and a data set that no cell has gets cells."""
+    asked = []
+
+    def execute(jobs: Any, device: str, store: Store, progress: bool) -> Iterator[Any]:
+        for job in jobs:
+            asked.append((job.dataset, job.protocol, job.model, job.number, job.select))
+            record = run(experiments.row_name(job.model), job.number, 1.0, dataset=job.dataset)
+            store.append(record)
+            yield job, record, True
+
+    monkeypatch.setattr("replication.papers.attentive_ncf.tables.execute", execute)
+    known = list(PARAMETERS)
+    found = open_table(experiments.TABLE2, PARAMETERS | {"mode": "quick"}, known)
+    assert asked == [
+        ("ml-100k", "kfold-10", model, 0, "fold-minimum") for model in ("simple-ip", "attentive-ip")
+    ]
+    rows = {r["row"]: r for r in found.rows() if r["metric"] == "RMSE"}
+    assert set(rows) == {"simple + inner product", "attentive + inner product"}
+    assert all((r["n"], r["status"]) == (1, "complete") for r in rows.values())
+    assert set(table2.by_row(found, "fold-minimum")) == set(rows)
+    asked.clear()
+    change = {"mode": "full", "model": "attentive-mlp1", "seeds": 2, "dataset": "cil"}
+    open_table(experiments.TABLE2, PARAMETERS | change, known)
+    assert [job[2:4] for job in asked] == [("attentive-mlp1", 0), ("attentive-mlp1", 1)]
+
+
+# --- Table II --------------------------------------------------------------------------------
+
+
+def test_the_headline_of_table_2_counts_what_is_there(results: None) -> None:
+    text = table2.headline(planted())
+    assert "Of 9 measured RMSEs" in text
+    assert "autoencoder in the place of simple is an established gain for 3 of 3" in text
+    assert "attentive in the place of autoencoder is an established gain for 3 of 3" in text
+    assert "the paper prints attentive + MLP2 as the best with 0.9740" in text
+
+
+def test_the_honest_epoch_is_a_hundredth_worse_where_that_was_planted(results: None) -> None:
+    found = planted()
+    frame = table2.selections(found)
+    best = {f"{embedding} + {predictor}" for embedding, predictor in claims.BEST}
+    folds = {row: int(text) for row, text in frame["folds of both"].items()}
+    assert folds == {row: 10 if row in best else 3 for row in claims.COMBINATIONS}
+    assert frame["honest minus paper's [95 %]"].str.startswith("+0.0100 [").all()
+    text = table2.optimism(found)
+    assert "+0.0100 to +0.0100" in text and "for 9 of 9 combinations" in text
+    fewer = planted(range(1))
+    assert set(table2.selections(fewer)["honest minus paper's [95 %]"]) == {"pending"}
+
+
+def test_test_contexts_and_times(results: None) -> None:
+    found = planted()
+    frame = table2.contexts(found)
+    assert list(frame.index) == [row for row in claims.COMBINATIONS if "attentive" in row]
+    assert set(frame["sd of five draws of 128"]) == {f"{np.std(range(5), ddof=1) * 1e-4:.5f}"}
+    assert "with all of a user's other movies as context it changes by +0.0028" in (
+        table2.context_spread(found)
+    )
+    times = table2.times(found)
+    assert times.loc["attentive + MLP2", "against simple + inner product"] == "4.0"
+    assert times.loc["attentive + MLP2", "a Python loop over users against it"] == "–"
+    Store(experiments.SPEED).append(
+        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2})
+    )
+    again = table2.times(found)
+    assert again.loc["attentive + MLP2", "a Python loop over users against it"] == "41 times"
+
+
+def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:
+    Store(experiments.TABLE2).append(run("attentive + MLP2", 0, 0.9731))
+    text = table2.summary_markdown()
+    assert "0.9731 (1 of 10 folds), published 0.9740" in text
+    assert text.count("published 0.") == 9 and text.count("pending, published") == 8
+
+
+# --- the other pages -------------------------------------------------------------------------
+
+
+def test_variants_against_the_spread_of_seeds(results: None) -> None:
+    worse = variants.effects(planted())
+    assert {effect.outcome for effect in worse} == {"worse"} and len(worse) == 9
+    assert {effect.outcome for effect in variants.effects(planted(variant_gap=-0.02))} == {"better"}
+    same = variants.effects(planted(variant_gap=0.0))
+    assert {effect.outcome for effect in same} == {"neither"}
+    text = variants.headline(planted())
+    assert "Of 9 departures on fold 0 (" in text and "9 are established as worse" in text
+    assert "more are pending" in text
+    frame = variants.table(planted(), "other-size")
+    assert set(frame["main"]) == {"pending"}
+    bare = planted()
+    bare.records = [r for r in bare.records if r["variant"] != "seeds"]
+    assert {effect.outcome for effect in variants.effects(bare)} == {"no spread"}
+
+
+def test_learning_curves_turn_where_it_was_planted(results: None) -> None:
+    text = variants.overfitting(planted())
+    assert "lowest after 2 to 2 epochs" in text and "risen by 0.0200 to 0.0200" in text
+    assert variants.curves(planted(), "test") and variants.curves(planted(), "validation")
+
+
+def baseline(row: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:
+    made = run(row, fold, error, table=experiments.TABLE1, select="none", **changes)
+    del made["curve"]
+    return made | {"config": {"package_version": "1.1.5"}}
+
+
+def test_table_1_says_which_baselines_are_off(results: None) -> None:
+    records = []
+    for fold in TEN:
+        records += [
+            baseline("BaselineOnly-Surprise", fold, 0.9990 + 1e-5 * fold),
+            baseline("SVD-Surprise", fold, 1.0240 + 1e-5 * fold),
+            baseline("NMF-Surprise", fold, 1.0000 + 1e-5 * fold),
+            baseline("NMF-Surprise", fold, 1.0030 + 1e-5 * fold, protocol="kfold-10-plain"),
+            baseline("ALS with biases", fold, 0.9800 + 1e-5 * fold),
+        ]
+    found = study(experiments.TABLE1, records)
+    text = table1.headline(found)
+    assert "2 of 3 measured baselines lie within 0.005" in text
+    assert "NMF-Surprise, is -0.0472 away" in text
+    assert "ALS with biases is best with 0.9800" in text
+    assert "scikit-surprise 1.1.5" in table1.versions(found)
+    assert "number: NMF-Surprise (-0.0472)." in table1.versions(found)
+    assert table1.dealing(found).loc["NMF-Surprise", "plain minus within"] == "+0.0030"
+    assert "by +0.0030 to +0.0030" in table1.dealing_sentence(found)
+    assert table1.figure(found) is not None
+
+
+def test_the_ensemble_beside_its_best_member(results: None) -> None:
+    def mean(name: str, fold: int, gap: float, select: str) -> dict[str, Any]:
+        metrics = {"RMSE": 0.97 + gap, "RMSE/best member": 0.97, "RMSE/mean member": 0.98}
+        listed = {"members": [["attentive + MLP2", 7, "abc"]]}
+        return run(name, fold, 1.0, table=experiments.ENSEMBLE, select=select, metrics=metrics,
+                   config=listed)  # fmt: skip
+
+    names = list(experiments.MEMBERS)
+    records = [mean(names[0], fold, -0.003, "best-epoch") for fold in range(3)]
+    records += [mean(experiments.BAGGED, 0, 0.002, "validation-no-refit")]
+    found = study(experiments.ENSEMBLE, records)
+    text = ensemble.headline(found)
+    assert "1 of 2 means have a lower RMSE than their best member" in text
+    frame = ensemble.table(found)
+    heads = "mean minus best member [95 %]"
+    assert frame.loc[names[0], heads].startswith("-0.0030 [")
+    assert frame.loc[experiments.BAGGED, heads] == "+0.0020 (one fold)"
+    assert frame.loc[names[1], "RMSE"] == "pending"
+    assert "attentive + MLP2 (epoch 7)" in ensemble.members(found).to_string()
+
+
+@pytest.mark.parametrize("folds", [[], range(1), range(2)])
+def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
+    two = planted(folds) if len(folds) else nothing()
+    one, means = nothing(experiments.TABLE1), nothing(experiments.ENSEMBLE)
+    made: list[Any] = [
+        table2.headline(two), table2.optimism(two), table2.context_spread(two), table2.limit(two),
+        table2.selections(two), table2.contexts(two), table2.tuned(two), table2.times(two),
+        table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
+        table1.versions(one), table1.tuned(one), variants.headline(two), variants.spread(two),
+        variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),
+        variants.overfitting(two), ensemble.headline(means), ensemble.table(means),
+        ensemble.members(means),
+        *(variants.table(two, name) for name in variants.SHOWN),
+        *(variants.sentence(two, name) for name in variants.SHOWN),
+    ]  # fmt: skip
+    for text in made:
+        if isinstance(text, pd.DataFrame):
+            assert not text.isna().any(axis=None)
+            text = page.tables.to_text(text)
+        assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
+    draw: list[Callable[[], Any]] = [
+        lambda: table2.dots(two), lambda: variants.figure(two), lambda: variants.curves(two, "test")
+    ]  # fmt: skip
+    for figure in draw:
+        assert (figure() is None) is (not len(folds))
+
+
+def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None:
+    found = verdicts.of("attentive_ncf")
+    assert found.book.title == "Attentive NCF"
+    families = set(found.book.claimed) | set(found.book.checks)
+    assert {claim.family for claim in claims.CLAIMS} == families
+    assert {j.main.verdict for j in found if j.claim.id != "parameters/count"} == {"untestable"}
+    n = found.words()
+    assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
+    assert "refute 2 of the" in found.headline()
+    assert "**Found.** Of 80 claims of Attentive NCF" in verdicts.headline({"a": found})
+    assert "Pending" in found.second()
+    for family in families:
+        assert "<summary>" in found.details(family)
+    assert len(found.refuted_in_print()) == 2
+
+
+# --- Figures 1, 2 and 3 ----------------------------------------------------------------------
+
+
+def test_no_table_of_users_is_behind_the_attentive_user() -> None:
+    for embedding in EMBEDDINGS:
+        nodes = {node.name: node for node in architecture.read(embedding, "MLP1")}
+        user, movie = nodes["user"].parents, nodes["movie"].parents
+        if embedding == "attentive":
+            assert {n.split(".")[1] for n in user} == {"structure", "tastes", "default_user"}
+            assert movie == ("embedding.structure",)
+            assert not any("users" in node.size for node in nodes.values())
+        else:
+            assert (user, movie) == (("embedding.users",), ("embedding.items",))
+            assert nodes["embedding.users"].size == "users × E"
+        assert nodes["rating"].size == "B" and nodes["network"].size == "200-100-1"
+    assert "network" not in {node.name for node in architecture.read("simple", "inner product")}
+
+
+def test_layers_are_those_that_ran() -> None:
+    layers = architecture.layer_table("MLP2", hidden=(7, 5))
+    assert layers["out"].tolist() == ["7", "7", "5", "5", "5"]
+    assert layers["parameters"].iloc[0] == f"{(3 * 64 + 1) * 7:,}"
+    assert architecture.layer_table("inner product").empty
+    model = claims.at_paper_size(AttentiveNCFConfig(embedding="simple", predictor="MLP1"))
+    assert architecture.takes_both_and_product(model.predictor)
+
+    class Other(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torch.nn.Sequential(torch.nn.Linear(12, 1))
+
+        def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+            return self.network(torch.cat([item, user, user * item], 1))
+
+    assert not architecture.takes_both_and_product(Other())
+
+
+def test_parameters_add_up_and_are_the_printed_ones() -> None:
+    counted = architecture.counts(64)
+    for n in counted.values():
+        assert n["all"] == n["tables"] + n["default user"] + n["predictor"]
+    assert counted["attentive + MLP2"]["tables"] == 128_000
+    assert counted["simple + MLP1"]["tables"] == 704_000
+    assert architecture.counts()["simple + MLP1"]["tables"] == 2 * 704_000
+    text = architecture.headline(load_published("attentive_ncf"))
+    assert "128,000" in text and "704,000" in text and ", as printed;" in text
+    wrong = load_published("attentive_ncf")
+    wrong.loc[wrong["metric"] == "embedding parameters", "value"] += 1
+    assert ", not as printed;" in architecture.headline(wrong)
+
+
+def test_every_combination_and_predictor_can_be_drawn() -> None:
+    for embedding in EMBEDDINGS:
+        nodes = architecture.read(embedding, "inner product")
+        assert architecture.draw_combination(nodes).axes
+    for predictor in PREDICTORS:
+        texts = {t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts}
+        assert ("64→5" in texts) is (predictor == "MLP2")
