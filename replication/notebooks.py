@@ -47,7 +47,7 @@ STAMP = "replication_stamp"  # key in the metadata of a rendered notebook
 FORMAT = 1  # part of every stamp; raise it when the form of the rendering changes
 
 # What turns records into a page, whatever the paper.
-_CODE = ("claims.py", "compare.py", "figures.py", "page.py", "tables.py")
+_CODE = ("claims.py", "compare.py", "figures.py", "page.py", "questions.py", "tables.py")
 # What a live training depends on, beside that.
 _TRAINING = (
     "training.py",
