@@ -60,7 +60,7 @@ PATIENCE = 3  # epochs without a better validation error, then training stops
 
 # A new user's look-up vector starts at the mean of the trained ones. Neither rate nor steps are
 # published; two numbers of steps are shown, for every n.
-RATE, STEPS = 0.02, (10, 100)
+RATE, STEPS = 0.02, (10, 50)
 
 METRICS = tuple(f"RMSE/{n}" for n in KNOWN)
 
