@@ -183,7 +183,9 @@ def test_fine_tuning_fits_the_known_ratings_and_moves_nobody_else(split, asked):
         keep = which < asked.known[rows]
         rows, which = rows[keep], which[keep]
         items = model.embedding.items[asked.items[rows, which]]
-        return float(model.predictor.loss(vectors[rows], items, asked.ratings[rows, which]).detach())
+        return float(
+            model.predictor.loss(vectors[rows], items, asked.ratings[rows, which]).detach()
+        )
 
     assert loss(tuned) < loss(torch.zeros_like(tuned)) - 0.001
 
