@@ -220,7 +220,9 @@ def lines(
             )
             for place, name in enumerate(names)
         ]  # fmt: skip
-        _legend(figure, handles, 3)
+        # So many columns as the longest name leaves room for, at 0.085 inches a letter.
+        room = 0.085 * max(map(len, names), default=0) + 0.7
+        _legend(figure, handles, max(1, int(figure.get_figwidth() / room)))
     return figure
 
 

@@ -194,10 +194,9 @@ def test_an_example_says_what_the_model_does(study):
 
 def test_records_pages_and_audit(study, capsys):
     command = ["run", explanations.TABLE, "--model", "attentive-ip", "--seeds", "2"]
-    assert shown.headline(shown.answer_all(stored_table(explanations.TABLE))).endswith(
-        shown.PENDING
-    )
-    assert shown.figure(stored_table(explanations.TABLE)) is None
+    empty = stored_table(explanations.TABLE)
+    assert shown.headline(empty, shown.answer_all(empty)).endswith(shown.PENDING)
+    assert shown.figure(empty) is None
     assert shown.view("stored", "attentive-ip", "middle", None, None, "cpu") is None
     assert cli.main([*command, "--device", "cpu"]) == 0
     assert "(run)" in capsys.readouterr().out
@@ -212,7 +211,7 @@ def test_records_pages_and_audit(study, capsys):
         assert records[1]["metrics"][name] == pytest.approx(mean), name
     study_ = stored_table(explanations.TABLE)
     found = shown.answer_all(study_)
-    assert "of 1 models" in shown.headline(found)
+    assert "of 1 models" in shown.headline(study_, found)
     assert "attentive + MLP1 on `ml-100k` (0 of 5 seeds)" in shown.gaps(study_)
     assert shown.figure(study_) is not None
     assert len(shown.table(found["faithful"], shown.FAITHFUL[4]).columns) == len(shown.AGAINST)

@@ -77,7 +77,7 @@ def answer_all(study: Study) -> dict[str, list[Answer]]:
     return {name: questions.answers(found, study.ranks, asked) for name, asked in GROUPS.items()}
 
 
-def headline(found: Mapping[str, Sequence[Answer]]) -> str:
+def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     """What was asked of the attention and what was found, in two sentences."""
     asked = (
         "Does the attention explain a prediction, as the paper says: does it go to movies like the "
@@ -93,9 +93,15 @@ def headline(found: Mapping[str, Sequence[Answer]]) -> str:
     )
     control = ", ".join(f"{count(faithful, FAITHFUL[k][1])} for {k}" for k in measured.REMOVED)
     extreme = ", ".join(f"{count(faithful, FAITHFUL[k][3])} for {k}" for k in measured.REMOVED)
+    even = [
+        float(np.mean([r["metrics"]["evenness"] for r in runs.values()]))
+        for _, runs in found_cells(study)
+        if runs
+    ]
     return (
-        f"**Asked.** {asked} **Found.** Attention follows genre overlap more than shuffled "
-        f"attention does in {count(genres, GENRES[0])} models (rank correlation "
+        f"**Asked.** {asked} **Found.** The evenness of the attention over the context is "
+        f"{number(min(even))} to {number(max(even))} (1 is uniform), it follows genre overlap "
+        f"more than shuffled attention does in {count(genres, GENRES[0])} models (rank correlation "
         f"{span(genres, GENRES[0])}) and more than plain co-rating similarity does in "
         f"{count(genres, GENRES[1])}, and the error is higher with shuffled attention in "
         f"{count(error, ERROR[0])}; without the most attended movies the prediction moves more "

@@ -153,7 +153,9 @@ def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]
     )
     parts = [_sentence(found, made, dataset) for dataset in measured.DATASETS]
     ready = "; ".join(part for part in parts if part)
-    return f"**Asked.** {asked} **Found.** {ready + '.' if ready else PENDING}"
+    return (
+        f"**Asked.** {asked} **Found.** {ready[:1].upper() + ready[1:] + '.' if ready else PENDING}"
+    )
 
 
 def _sentence(
