@@ -133,48 +133,6 @@ def intervals(
     return figure
 
 
-def curves(
-    panels: Mapping[str, Mapping[str, Curve]],
-    ylabels: Mapping[str, str],
-    xlabel: str = "epoch",
-    columns: int = 2,
-) -> Figure:
-    """Means over epochs as thick lines, each seed as a thin one, one panel a quantity.
-
-    Args:
-        panels: panel title -> line name -> curve.
-        ylabels: panel title -> quantity and unit of its vertical axis.
-        xlabel: quantity and unit of the horizontal axis.
-        columns: panels side by side at the most.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    colours = palette()
-    with _style():
-        figure, axes = _grid(len(panels), columns, height=2.7)
-        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-            for name, curve in lines.items():
-                place = names.index(name)
-                colour = colours[place % len(colours)]
-                for seed in curve.seeds:
-                    axis.plot(range(1, len(seed) + 1), seed, color=colour, linewidth=0.7, alpha=0.4)
-                axis.plot(
-                    range(1, len(curve.mean) + 1), curve.mean, color=colour, linewidth=2.0,
-                    linestyle=DASHES[place % len(DASHES)],
-                )  # fmt: skip
-            axis.set_title(title)
-            axis.set_xlabel(xlabel)
-            axis.set_ylabel(ylabels.get(title, ""))
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        handles = [
-            _handle(name, colours[place % len(colours)], None, DASHES[place % len(DASHES)])
-            for place, name in enumerate(names)
-        ]
-        _legend(figure, handles)
-    return figure
-
-
 def lines(
     panels: Mapping[str, Mapping[str, Mapping[int, Interval]]],
     xlabel: str,
@@ -223,6 +181,48 @@ def lines(
         # So many columns as the longest name leaves room for, at 0.085 inches a letter.
         room = 0.085 * max(map(len, names), default=0) + 0.7
         _legend(figure, handles, max(1, int(figure.get_figwidth() / room)))
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Curve]],
+    ylabels: Mapping[str, str],
+    xlabel: str = "epoch",
+    columns: int = 2,
+) -> Figure:
+    """Means over epochs as thick lines, each seed as a thin one, one panel a quantity.
+
+    Args:
+        panels: panel title -> line name -> curve.
+        ylabels: panel title -> quantity and unit of its vertical axis.
+        xlabel: quantity and unit of the horizontal axis.
+        columns: panels side by side at the most.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    colours = palette()
+    with _style():
+        figure, axes = _grid(len(panels), columns, height=2.7)
+        for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+            for name, curve in lines.items():
+                place = names.index(name)
+                colour = colours[place % len(colours)]
+                for seed in curve.seeds:
+                    axis.plot(range(1, len(seed) + 1), seed, color=colour, linewidth=0.7, alpha=0.4)
+                axis.plot(
+                    range(1, len(curve.mean) + 1), curve.mean, color=colour, linewidth=2.0,
+                    linestyle=DASHES[place % len(DASHES)],
+                )  # fmt: skip
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+            axis.set_ylabel(ylabels.get(title, ""))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles = [
+            _handle(name, colours[place % len(colours)], None, DASHES[place % len(DASHES)])
+            for place, name in enumerate(names)
+        ]
+        _legend(figure, handles)
     return figure
 
 

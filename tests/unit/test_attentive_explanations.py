@@ -214,6 +214,7 @@ def test_records_pages_and_audit(study, capsys):
     assert "of 1 models" in shown.headline(study_, found)
     assert "attentive + MLP1 on `ml-100k` (0 of 5 seeds)" in shown.gaps(study_)
     assert shown.figure(study_) is not None
+    assert "genre overlap" in shown.agreement_figure(study_).axes[0].get_xlabel()
     assert len(shown.table(found["faithful"], shown.FAITHFUL[4]).columns) == len(shown.AGAINST)
     pair = shown.view("stored", "attentive-ip", "middle", None, None, "cpu")
     assert pair is not None and "Target: *film" in shown.describe(pair)

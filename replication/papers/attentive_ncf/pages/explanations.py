@@ -127,6 +127,17 @@ def agreement(study: Study) -> pd.DataFrame:
     return questions.means(found_cells(study), names, PENDING)
 
 
+def agreement_figure(study: Study) -> Figure | None:
+    """Rank correlation of attention, and of what it is compared with, with genre overlap."""
+    kinds = {
+        "genres/attention": "attention",
+        "genres/shuffled": "shuffled attention",
+        "genres/co-rating": "co-rating similarity",
+    }
+    xlabel = "rank correlation with genre overlap"
+    return questions.dots(found_cells(study), study.ranks, kinds, xlabel)
+
+
 def accuracy(study: Study) -> pd.DataFrame:
     """RMSE with each attention, one line a model."""
     names = {"RMSE/own": "own", "RMSE/shuffled": "shuffled", "RMSE/uniform": "uniform"}
