@@ -104,10 +104,10 @@ def count(some: Sequence[Answer], question: Question) -> str:
 
 
 def span(some: Sequence[Answer], question: Question) -> str:
-    """The differences of one question over its cells: from, to and median."""
+    """The differences of one question over its cells: the only one, or the least and the most."""
     values = [a.test.difference for a in some if a.question == question]
-    ends = f"{number(min(values), signed=True)} to {number(max(values), signed=True)}"
-    return f"{ends}, median {number(float(np.median(values)), signed=True)}"
+    ends = dict.fromkeys(number(value, signed=True) for value in (min(values), max(values)))
+    return " to ".join(ends)
 
 
 def table(some: Sequence[Answer], pending: str, only: Sequence[str] = ()) -> pd.DataFrame:

@@ -153,7 +153,7 @@ def planted_records(shift: float, seeds: int = 3, users: int = 300) -> Study:
 
 
 @pytest.mark.parametrize(
-    ("shift", "words"), [(0.1, "in 2 of 2;"), (0.0, "in 0 of 2;"), (-0.1, "the reverse in 2")]
+    ("shift", "words"), [(0.1, "in 2 of 2,"), (0.0, "in 0 of 2,"), (-0.1, "the reverse in 2")]
 )
 def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, words: str) -> None:
     made = planted_records(shift)

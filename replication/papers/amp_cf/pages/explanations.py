@@ -13,7 +13,7 @@ from replication import questions
 from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
 from replication.page import Study
 from replication.papers.amp_cf import explanations as measured
-from replication.questions import Answer, Question, count, span
+from replication.questions import Answer, Question, count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,28 +85,22 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
         "Does AMP's attention do what the paper says of it, and do its explanations pass tests "
         "that a shuffled assignment fails?"
     )
-    entropy, conditional, genres, seeds, faithful, _ = (found[name] for name in GROUPS)
+    entropy, conditional, genres, _, faithful, _ = (found[name] for name in GROUPS)
     if not entropy:
         return f"**Asked.** {asked} **Found.** {PENDING}"
     n = sum(a.question == ENTROPY[0] for a in entropy)
 
-    recovered = recovery(planted)
     one, _ = collapsed(study)
     return (
         f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas are "
-        f"one vector (mean cosine above {COLLAPSED}) in {len(one)}, and entropy is "
-        f"established to be higher on negatives than on test positives in "
-        f"{count(entropy, ENTROPY[0])}; HR@10 falls when the candidates' attention is shuffled in "
-        f"{count(conditional, CONDITIONAL[0])} (own minus shuffled "
-        f"{span(conditional, CONDITIONAL[0])}) and when every candidate gets the user's mean "
-        f"attention in {count(conditional, CONDITIONAL[1])} ({span(conditional, CONDITIONAL[1])}); "
-        f"assignments agree with genres beyond chance in {count(genres, GENRES[0])} "
-        f"({span(genres, GENRES[0])} in AMI), more than K-means of the item vectors does in "
-        f"{count(genres, GENRES[1])}, and with another seed's in {count(seeds, SEEDS[0])} "
-        f"({span(seeds, SEEDS[0])}); without the history items that the responsible persona claims "
-        f"the recommended item loses more than without as many random ones in "
-        f"{count(faithful, FAITHFUL[0])}, and in the control with shuffled claims in "
-        f"{count(faithful, FAITHFUL[2])}{recovered}."
+        f"one vector (mean cosine above {COLLAPSED}) in {len(one)}, attention has a higher entropy "
+        f"on negatives than on positives in {count(entropy, ENTROPY[0])}, HR@10 falls when the "
+        f"candidates' attention is shuffled in {count(conditional, CONDITIONAL[0])}, and "
+        f"assignments agree with genres beyond chance in {count(genres, GENRES[0])} but more than "
+        f"K-means of the item vectors in {count(genres, GENRES[1])}; claimed history items carry "
+        f"the recommendation more than random ones in {count(faithful, FAITHFUL[0])} (the control, "
+        f"shuffled claims, in {count(faithful, FAITHFUL[2])}), and planted tastes are recovered "
+        f"{recovery(planted)}."
     )
 
 
@@ -137,7 +131,7 @@ def collapse(study: Study) -> str:
 
 
 def recovery(planted: Study) -> str:
-    """A part of a sentence on planted personas; empty where nothing is measured."""
+    """How well planted personas are found, the end of a sentence."""
     found = {
         (cell.row, cell.dataset): float(np.mean([r["metrics"]["AMI"] for r in runs.values()]))
         for cell, runs in cells(planted.grid, planted.records)
@@ -146,7 +140,7 @@ def recovery(planted: Study) -> str:
     texts = [
         f"{number(value)} by {row}" for (row, data), value in found.items() if data == "planted-3"
     ]
-    return f"; planted tastes are recovered with an AMI of {', '.join(texts)}" if texts else ""
+    return f"with an AMI of {', '.join(texts)}" if texts else "(pending)"
 
 
 def entropies(study: Study) -> pd.DataFrame:

@@ -165,34 +165,25 @@ def _sentence(
     own = found.get((dataset, "attentive"))
     if own is None:
         return ""
-    points = [f"{number(rmse(own.by_known[n]).mean)} for {n}" for n in (0, 1, 8, MOST)]
-    text = f"on `{dataset}` the RMSE of attention by the number of known ratings is " + ", ".join(
-        points
-    )
+    points = [f"{number(rmse(own.by_known[n]).mean)} with {n}" for n in (0, 1, 8, MOST)]
+    text = f"on `{dataset}` the RMSE of attention is {', '.join(points)} known ratings"
     for method, name in (
         ("autoencoder", "the autoencoder"),
-        *((f"simple-{s}", f"look-ups fine-tuned in {s} steps") for s in measured.STEPS),
+        (f"simple-{measured.STEPS[0]}", f"look-ups fine-tuned in {measured.STEPS[0]} steps"),
         ("bias", "movie means with the user's bias"),
-        ("item-linear", "the item-based linear model"),
     ):
         rows = [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
         if rows:
-            text += f"; against {name} it errs less for {_numbers(rows, -1)} and more for "
-            text += _numbers(rows, 1)
-    for c in made:
-        if (c.dataset, c.first, c.second) == (dataset, *DEFAULT):
-            text += (
-                "; without any rating, training the default user changes its RMSE by "
-                f"{number(c.difference, True)} {interval(c.low, c.high, True)}"
-            )
+            text += f"; against {name} it errs less with {_numbers(rows, -1)} and more "
+            text += f"with {_numbers(rows, 1)}"
     return text
 
 
 def _numbers(some: Sequence[Comparison], direction: int) -> str:
-    """For which n a direction is established: "8, 16 and 64", or "none"."""
+    """For which n a direction is established: "8, 16 and 64", "all" or "none"."""
     chosen = [str(c.n) for c in some if c.direction == direction]
     if len(chosen) == len(some):
-        return "every number"
+        return "all"
     if len(chosen) < 2:
         return "".join(chosen) or "none"
     return f"{', '.join(chosen[:-1])} and {chosen[-1]}"
