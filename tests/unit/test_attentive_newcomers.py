@@ -213,6 +213,9 @@ def test_records_pages_and_rerun(study, capsys):
         assert np.isfinite(error).sum() == record["new users with all"]
         assert record["metrics"]["RMSE/64"] == pytest.approx(np.sqrt(np.nanmean(error)))
         assert np.isfinite(values["squared error/0"]).all()
+        for n in newcomers.KNOWN:
+            mean = float(np.nanmean(values[f"squared error/{n}"].astype(float)))
+            assert record["metrics"][f"squared error/{n}"] == pytest.approx(mean)
     study_ = stored_table(newcomers.TABLE)
     found = shown.errors(study_)
     assert len(found) == len(newcomers.METHODS)

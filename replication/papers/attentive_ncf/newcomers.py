@@ -60,7 +60,7 @@ PATIENCE = 3  # epochs without a better validation error, then training stops
 
 # A new user's look-up vector starts at the mean of the trained ones. Neither rate nor steps are
 # published; two numbers of steps are shown, for every n.
-RATE, STEPS = 0.02, (10, 50)
+RATE, STEPS = 0.02, (10, 100)
 
 METRICS = tuple(f"RMSE/{n}" for n in KNOWN)
 
@@ -508,6 +508,7 @@ def measure(
         values[f"squared error/{n}"] = stored
         metrics[f"RMSE/{n}"] = _root_mean(stored[count >= MOST])
         metrics[f"RMSE, enough known/{n}"] = _root_mean(stored[count >= n])
+        metrics[f"squared error/{n}"] = metrics[f"RMSE, enough known/{n}"] ** 2
     if "validation RMSE" in extra:
         metrics["RMSE/validation"] = extra["validation RMSE"]
     facts: Record = {

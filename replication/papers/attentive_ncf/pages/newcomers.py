@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PENDING = "Pending: no new users are measured yet."
-DRAWN = ("attentive", "attentive-default", "autoencoder", "simple-10", "simple-50", "bias")
+DRAWN = (
+    "attentive",
+    "attentive-default",
+    "autoencoder",
+    *(f"simple-{steps}" for steps in measured.STEPS),
+    "bias",
+)
 # What is compared at every n, first minus second; Holm's correction runs over all of it.
 AGAINST = (
     ("attentive", "bias"),
