@@ -154,6 +154,57 @@ def intervals(
     return figure
 
 
+def lines(
+    panels: Mapping[str, Mapping[str, Mapping[int, Interval]]],
+    xlabel: str,
+    ylabel: str,
+    columns: int = 2,
+) -> Figure:
+    """Measured values with intervals along steps of a number, one panel a data set or model.
+
+    Args:
+        panels: panel title -> line name -> step -> value. The steps of all lines stand at equal
+            distances, in ascending order.
+        xlabel: quantity and unit of the steps.
+        ylabel: quantity and unit of the values, shared by all panels.
+        columns: panels side by side at the most.
+    """
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    colours = palette()
+    with _style():
+        figure, axes = _grid(len(panels), columns, height=3.1)
+        for axis, (title, series) in zip(axes, panels.items(), strict=True):
+            steps = sorted({step for points in series.values() for step in points})
+            for rank, (name, points) in enumerate(series.items()):
+                place = names.index(name)
+                colour = colours[place % len(colours)]
+                shift = 0.3 * (rank / max(1, len(series) - 1) - 0.5)  # intervals stay apart
+                xs = [steps.index(step) + shift for step in points]
+                axis.plot(
+                    xs, [p.mean for p in points.values()], color=colour, linewidth=1.4,
+                    linestyle=DASHES[place % len(DASHES)], marker=MARKERS[place % len(MARKERS)],
+                    markersize=5,
+                )  # fmt: skip
+                for x, point in zip(xs, points.values(), strict=True):
+                    if point.low is not None and point.high is not None:
+                        axis.vlines(x, point.low, point.high, colour, linewidth=1.4)
+            axis.set_xticks(range(len(steps)), [str(step) for step in steps])
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+            axis.set_ylabel(ylabel)
+        handles = [
+            _handle(
+                name, colours[place % len(colours)], MARKERS[place % len(MARKERS)],
+                DASHES[place % len(DASHES)],
+            )
+            for place, name in enumerate(names)
+        ]  # fmt: skip
+        # So many columns as the longest name leaves room for, at 0.085 inches a letter.
+        room = 0.085 * max(map(len, names), default=0) + 0.7
+        _legend(figure, handles, max(1, int(figure.get_figwidth() / room)))
+    return figure
+
+
 def curves(
     panels: Mapping[str, Mapping[str, Curve]],
     ylabels: Mapping[str, str],
@@ -302,9 +353,9 @@ def _handle(
     )  # fmt: skip
 
 
-def _legend(figure: Figure, handles: list[Any]) -> None:
+def _legend(figure: Figure, handles: list[Any], columns: int = 5) -> None:
     if handles:
         figure.legend(
-            handles=handles, loc="outside upper left", ncols=min(len(handles), 5),
+            handles=handles, loc="outside upper left", ncols=min(len(handles), columns),
             handletextpad=0.5, columnspacing=1.4,
         )  # fmt: skip

@@ -53,6 +53,7 @@ _CODE = (
     "figures.py",
     "fold_claims.py",
     "page.py",
+    "questions.py",
     "tables.py",
     "verdicts.py",
 )

@@ -2,6 +2,9 @@
 
 All are made from a ``RatingSplit`` and offer ``predict(users, items, generator)``, as trained
 models do; none draws anything. Ratings are in stars, and nothing is clipped here.
+
+``fold_in`` predicts for users who were not trained on, from V users' known ratings [V, I]: what
+depends on the user is computed from them in closed form, and all else stays as it was trained.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class Bias:
     def __init__(self, split: RatingSplit, config: BiasConfig, device: torch.device) -> None:
         train = DeviceRatings.of(split.train, device)
         shape = (split.n_users, split.n_items)
+        self.l2_users = config.l2_users
         self.mean = float(train.values.double().mean())
         rest = train.values.double() - self.mean
         rated = torch.zeros(shape, dtype=torch.float64, device=device)
@@ -67,6 +71,17 @@ class Bias:
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         """Ratings [B]."""
         return (self.mean + self.users[users] + self.items[items]).float()
+
+    def fold_in(self, ratings: Tensor, rated: Tensor) -> Tensor:
+        """[V, I] ratings of new users for everything.
+
+        Args:
+            ratings: [V, I] what is known of them.
+            rated: [V, I] bool, where something is known.
+        """
+        rest = torch.where(rated, ratings - self.mean - self.items, 0.0)  # [V, I]
+        users = rest.sum(1) / (rated.sum(1) + self.l2_users)  # [V], the minimum for given b_i
+        return (self.mean + users[:, None] + self.items).float()
 
 
 def residuals(split: RatingSplit, bias: Bias, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -160,6 +175,12 @@ class ItemLinear:
         base = self.bias.predict(users, items, generator)
         return base + (self.left[users] * self.weights[items]).sum(1)
 
+    def fold_in(self, ratings: Tensor, rated: Tensor) -> Tensor:
+        """[V, I] ratings of new users; see ``Bias.fold_in``."""
+        base = self.bias.fold_in(ratings, rated)
+        left = torch.where(rated, ratings - base, 0.0)
+        return base + left @ self.weights.T
+
 
 @dataclass(frozen=True)
 class ALSConfig:
@@ -191,12 +212,18 @@ class ALS:
             users, user_bias = _ridge(values, rated, items, item_bias, config.l2)
             items, item_bias = _ridge(values_by_item, by_item, users, user_bias, config.l2)
         self.users, self.items = users, items
-        self.user_bias, self.item_bias = user_bias, item_bias
+        self.user_bias, self.item_bias, self.l2 = user_bias, item_bias, config.l2
 
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         """Ratings [B]."""
         product = (self.users[users] * self.items[items]).sum(1)
         return self.mean + self.user_bias[users] + self.item_bias[items] + product
+
+    def fold_in(self, ratings: Tensor, rated: Tensor) -> Tensor:
+        """[V, I] ratings of new users, half a sweep; see ``Bias.fold_in``."""
+        values = torch.where(rated, ratings - self.mean, 0.0)
+        users, bias = _ridge(values, rated.float(), self.items, self.item_bias, self.l2)
+        return self.mean + bias[:, None] + self.item_bias + users @ self.items.T
 
 
 def _ridge(

@@ -1,4 +1,4 @@
-"""Measures of explanations: agreement of assignments, entropy of attention, overlap of personas.
+"""Measures of explanations: agreement of assignments and of ranks, entropy, overlap.
 
 An assignment gives each item of a user's history one of a few labels: the persona that claims it,
 its genre, or the group from which it was planted. Everything works on all users at once.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy import special
+from scipy import sparse, special
 from torch import Tensor
 
 from replication.metrics.lists import NO_GENRE
@@ -162,3 +162,68 @@ def vector_cosine(personas: np.ndarray) -> np.ndarray:
     unit = directions(personas)
     k, m = np.triu_indices(personas.shape[1], 1)
     return (unit[:, k] * unit[:, m]).sum(-1)
+
+
+def mean_by_user(users: np.ndarray, values: np.ndarray, n_users: int) -> np.ndarray:
+    """[U] mean of each user's values [n] that are not NaN; NaN for a user without any."""
+    known = np.isfinite(values)
+    total = np.bincount(users[known], values[known], minlength=n_users)
+    count = np.bincount(users[known], minlength=n_users)
+    return np.divide(total, count, out=np.full(n_users, np.nan), where=count > 0)
+
+
+def average_ranks(values: Tensor, valid: Tensor) -> Tensor:
+    """[B, C] float64 ranks from 1 among the valid places of each row; equal values share theirs.
+
+    Args:
+        values: [B, C].
+        valid: [B, C] bool; the other places get 0.
+    """
+    filled = values.masked_fill(~valid, torch.inf).contiguous()
+    ordered = filled.sort(1).values
+    below = torch.searchsorted(ordered, filled)  # [B, C] how many are smaller
+    upto = torch.searchsorted(ordered, filled, right=True)
+    return ((below + upto + 1).double() / 2).masked_fill(~valid, 0.0)
+
+
+def rank_correlation(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    """[B] Spearman's rank correlation of each row over its valid places, ties averaged.
+
+    NaN where a row has fewer than two places, or one of the two is constant there.
+
+    Args:
+        first, second: [B, C].
+        valid: [B, C] bool.
+    """
+    middle = (valid.sum(1, keepdim=True) + 1) / 2
+    a, b = ((average_ranks(x, valid) - middle) * valid for x in (first, second))
+    norm = (a.square().sum(1) * b.square().sum(1)).sqrt()
+    return torch.where(norm > 0, (a * b).sum(1) / norm, torch.nan)
+
+
+def genre_overlap(genres: pd.Series) -> np.ndarray:
+    """[I, I] float32 Jaccard overlap of the genres of every two items: shared over all of both.
+
+    0 where neither has a genre.
+
+    Args:
+        genres: names joined by ``|``.
+    """
+    flags = genres.fillna("").str.get_dummies("|").drop(columns=NO_GENRE, errors="ignore")
+    has = flags.to_numpy(np.float32)  # [I, G]
+    shared, count = has @ has.T, has.sum(1)
+    either = count[:, None] + count - shared
+    return np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+
+
+def co_rating(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> np.ndarray:
+    """[I, I] float32 cosine of who rated every two items, whatever the ratings; 0 without ratings.
+
+    Args:
+        users, items: [n] the rated pairs.
+    """
+    rated = sparse.csr_matrix((np.ones(len(users), np.float32), (users, items)), (n_users, n_items))
+    both = np.asarray((rated.T @ rated).todense())
+    length = np.sqrt(both.diagonal())
+    norm = length[:, None] * length
+    return np.divide(both, norm, out=np.zeros_like(both), where=norm > 0)

@@ -12,6 +12,7 @@ import torch
 from replication import paths
 from replication.compare import load_published
 from replication.errors import ReplicationError
+from replication.figures import Interval, lines
 from replication.page import Study
 from replication.papers.amp_cf import explanations as measured
 from replication.papers.amp_cf import figure2 as example
@@ -162,3 +163,16 @@ def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, word
     frame = explanations.table(found["entropy"])
     stars = frame["negatives minus test positives"].str.endswith("*")
     assert stars.all() if shift else not stars.any()
+
+
+def test_lines_stand_at_their_values_and_have_their_names() -> None:
+    points = {0: Interval(1.0, 0.9, 1.1), 1: Interval(0.8), 64: Interval(0.7, 0.6, 0.8)}
+    figure = lines({"cil": {"one": points, "two": {1: Interval(0.5)}}}, "known", "RMSE (stars)")
+    (axis,) = figure.axes
+    first, second = axis.get_lines()
+    assert list(first.get_ydata()) == [1.0, 0.8, 0.7] and list(second.get_ydata()) == [0.5]
+    assert np.diff(first.get_xdata()) == pytest.approx([1, 1])  # steps at equal distances
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["0", "1", "64"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("known", "RMSE (stars)")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert len(axis.collections) == 2  # intervals where there are any

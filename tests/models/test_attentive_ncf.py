@@ -1,6 +1,7 @@
 """Attentive NCF: its equations by hand, its derivatives, its contexts, what it learns."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,10 @@ from replication.papers.attentive_ncf.model import (
     Context,
     History,
     autoencoder_tables,
+    autoencoders,
     draw_positions,
     embedding_parameters,
+    encoded,
     reconstruction_loss,
 )
 from replication.papers.attentive_ncf.rows import ROWS, build
@@ -303,6 +306,21 @@ def test_autoencoders_put_users_of_one_taste_together(data, split):
         group = torch.from_numpy(ids % 2)
         same = group[:, None] == group
         assert similar[same].mean() > similar[~same].mean() + 0.5
+
+
+def test_an_autoencoder_is_left_as_it_was_after_its_best_epoch(split):
+    """An epoch that is worse on the hidden ratings leaves no trace."""
+    config = dataclasses.replace(SMALL, pretrain_patience=99, pretrain_learning_rate=0.05)
+    nets = [
+        autoencoders(split, dataclasses.replace(config, pretrain_epochs=epochs), 0, CPU)
+        for epochs in range(1, 9)
+    ]
+    tables = [encoded(net)[0] for net in nets]
+    same = [torch.equal(*pair) for pair in itertools.pairwise(tables)]
+    assert any(same) and not all(same)
+    last = nets[-1]
+    vectors = last.users.encoder(last.matrix * last.user_factor)
+    assert torch.equal(tables[-1], vectors.detach())
 
 
 # --- learning, leaks, resuming -------------------------------------------------------------------

@@ -151,3 +151,34 @@ def test_without_the_package_there_is_one_sentence(split, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(ReplicationError, match="pip install"):
             call()
+
+
+def known_of(split):
+    """All training ratings as a table, and where they are."""
+    ratings = torch.zeros(split.n_users, split.n_items)
+    ratings[split.train.users, split.train.items] = torch.from_numpy(split.train.values)
+    return ratings, ratings > 0
+
+
+@pytest.mark.parametrize("kind", ["bias", "item-linear", "als"])
+def test_an_old_user_is_folded_in_as_he_was_trained(split, kind):
+    model = {
+        "bias": lambda: Bias(split, BiasConfig(), CPU),
+        "item-linear": lambda: ItemLinear(split, ItemLinearConfig(l2=5.0), CPU),
+        "als": lambda: ALS(split, ALSConfig(rank=2, l2=1.0, sweeps=200), CPU, 0),
+    }[kind]()
+    everything = (torch.from_numpy(x) for x in np.indices((80, 30)).reshape(2, -1))
+    expected = model.predict(*everything, NOTHING).view(80, 30)
+    found = model.fold_in(*known_of(split))
+    torch.testing.assert_close(found, expected, atol=0.01 if kind == "als" else 1e-4, rtol=0)
+
+
+def test_a_new_user_of_whom_nothing_is_known_is_the_mean_of_each_movie(split):
+    bias = Bias(split, BiasConfig(), CPU)
+    ratings, rated = known_of(split)
+    found = bias.fold_in(ratings, torch.zeros_like(rated))
+    torch.testing.assert_close(found[3], (bias.mean + bias.items).float())
+    two = rated & (rated.cumsum(1) <= 2)
+    (items,) = two[3].nonzero(as_tuple=True)
+    rest = (ratings[3, items] - bias.mean - bias.items[items]).sum() / (2 + bias.l2_users)
+    torch.testing.assert_close(bias.fold_in(ratings, two)[3], found[3] + rest.float())

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import adjusted_mutual_info_score
 
 from replication.metrics import explanation as measures
@@ -92,3 +93,39 @@ def test_effective_number_of_personas():
     users, personas = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 2, 3, 2, 2])
     found = measures.effective_personas(users, personas, 3, 4)
     np.testing.assert_allclose(found, [4, 1, np.nan])
+
+
+def test_rank_correlation_is_spearmans():
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 4, (6, 9)).astype(np.float32)  # with many ties
+    second = first + rng.integers(0, 6, (6, 9))
+    count = np.array([9, 7, 5, 3, 2, 1])
+    first[4, :2] = 1.0  # constant
+    valid = np.arange(9) < count[:, None]
+    found = measures.rank_correlation(*map(torch.from_numpy, (first, second, valid))).numpy()
+    for row in range(4):
+        one, other = first[row, : count[row]], second[row, : count[row]]
+        assert found[row] == pytest.approx(stats.spearmanr(one, other).statistic)
+    assert np.isnan(found[4:]).all()
+
+
+def test_ranks_of_places_that_do_not_count_are_zero():
+    values = torch.tensor([[3.0, 1.0, 3.0, 0.0]])
+    valid = torch.tensor([[True, True, True, False]])
+    assert measures.average_ranks(values, valid).tolist() == [[2.5, 1.0, 2.5, 0.0]]
+
+
+def test_genre_overlap_and_co_rating_by_hand():
+    overlap = measures.genre_overlap(pd.Series(["A|B", "B|C|D", None, "(no genres listed)"]))
+    assert overlap[0, 1] == pytest.approx(1 / 4) and overlap[0, 0] == 1
+    assert (overlap[2:] == 0).all()
+    users, items = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0])
+    rated = measures.co_rating(users, items, 3, 3)
+    assert rated[0, 1] == pytest.approx(2 / np.sqrt(3 * 2)) and rated[1, 1] == pytest.approx(1)
+    assert (rated[2] == 0).all()
+
+
+def test_a_mean_by_user_leaves_nan_out():
+    users, values = np.array([0, 0, 2, 2, 3]), np.array([1.0, 3.0, np.nan, 5.0, np.nan])
+    found = measures.mean_by_user(users, values, 4)
+    np.testing.assert_array_equal(found, [2.0, np.nan, 5.0, np.nan])

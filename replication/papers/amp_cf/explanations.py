@@ -185,20 +185,13 @@ def entropies(
         ),
     }
     return {
-        f"entropy/{kind}": mean_by_user(
+        f"entropy/{kind}": measures.mean_by_user(
             whose.cpu().numpy(),
             measures.attention_entropy(attention_of(model, whose, what)).cpu().numpy(),
             split.n_users,
         )
         for kind, (whose, what) in kinds.items()
     }
-
-
-def mean_by_user(users: np.ndarray, values: np.ndarray, n_users: int) -> np.ndarray:
-    """[U] mean of each user's values; NaN for a user without any."""
-    total = np.bincount(users, values, minlength=n_users)
-    count = np.bincount(users, minlength=n_users)
-    return np.divide(total, count, out=np.full(n_users, np.nan), where=count > 0)
 
 
 # --- personas --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ different ratings (5). Section numbers are those of the paper.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -455,14 +456,38 @@ def reconstruction_loss(output: Tensor, target: Tensor, observed: Tensor) -> Ten
     return norm.sum() / (count > 0).sum().clamp_min(1)
 
 
+class Pretrained(NamedTuple):
+    """Both autoencoders, trained, and what they encode."""
+
+    users: AutoEncoder
+    items: AutoEncoder
+    matrix: Tensor  # [U, I] training ratings over the highest rating; 0 where unrated
+    user_factor: float  # what ``matrix`` is multiplied by before the user autoencoder reads it
+
+
 def autoencoder_tables(
     split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Latent vectors of all users [U, E] and movies [I, E], on the CPU.
+    """Latent vectors of all users [U, E] and movies [I, E], on the CPU."""
+    return encoded(autoencoders(split, config, seed, device))
 
-    Both autoencoders see training ratings only. The number of epochs is chosen on a tenth of the
-    training ratings of each row that is hidden while they train; the vectors then encode all of
-    the training ratings.
+
+@torch.no_grad()
+def encoded(trained: Pretrained) -> tuple[Tensor, Tensor]:
+    """Latent vectors of all users [U, E] and movies [I, E], on the CPU."""
+    users = trained.users.encoder(trained.matrix * trained.user_factor)
+    items = trained.items.encoder(trained.matrix.T.contiguous())
+    return users.cpu(), items.cpu()
+
+
+def autoencoders(
+    split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
+) -> Pretrained:
+    """Train the autoencoders of users and of movies.
+
+    Both see training ratings only. The number of epochs is chosen on a tenth of the training
+    ratings of each row that is hidden while they train; the vectors then encode all of the
+    training ratings.
     """
     top = float(split.levels[-1])
     e, c = config.dimension, config
@@ -482,26 +507,26 @@ def autoencoder_tables(
     user_factor = top if c.user_scale == "raw" else 1.0
     torch.manual_seed(seed)
     user_net = AutoEncoder((n_items, 512, e, 512, n_items), sigmoid=False).to(device)
-    users = _encode(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)
+    _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)
     # "The inner layers all containing 128 neurons": at E = 64 only the latent one is smaller.
     item_net = AutoEncoder((n_users, 128, e, 128, n_users), sigmoid=True).to(device)
     batch = max(1, min(c.pretrain_batch, n_items // 20))  # as many steps as there are movies for
-    items = _encode(item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed)
-    return users.cpu(), items.cpu()
+    _pretrain(item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed)
+    return Pretrained(user_net, item_net, matrix, user_factor)
 
 
-def _encode(
+def _pretrain(
     net: AutoEncoder,
     matrix: Tensor,
     hidden: Tensor,
     config: AttentiveNCFConfig,
     batch: int,
     seed: int,
-) -> Tensor:
-    """Train until the hidden ratings saturate; the latent vectors [rows, E] of the best epoch."""
+) -> None:
+    """Train until the hidden ratings saturate; the net is left as it was after the best epoch."""
     generator = torch.Generator(device=matrix.device).manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.pretrain_learning_rate, fused=True)
-    best, since, latent = float("inf"), 0, torch.empty(0)
+    best, since, state = float("inf"), 0, deepcopy(net.state_dict())
     for _ in range(config.pretrain_epochs):
         order = torch.randperm(len(matrix), generator=generator, device=matrix.device)
         for rows in order.split(batch):
@@ -512,9 +537,9 @@ def _encode(
         with torch.no_grad():
             output = net(matrix.masked_fill(hidden, 0.0))
             error = float(reconstruction_loss(output, matrix, hidden))
-            since += 1
-            if error < best:
-                best, since, latent = error, 0, net.encoder(matrix)
+        since += 1
+        if error < best:
+            best, since, state = error, 0, deepcopy(net.state_dict())
         if since >= config.pretrain_patience:
             break
-    return latent
+    net.load_state_dict(state)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from replication.errors import ReplicationError
-from replication.papers.attentive_ncf import experiments
+from replication.papers.attentive_ncf import experiments, explanations, newcomers
 from replication.papers.attentive_ncf import packing as packing
 from replication.papers.attentive_ncf.rows import row
 from replication.papers.common import Quick, Table
@@ -36,7 +36,19 @@ TABLES = {
         lambda select, variant: experiments.ensemble_grid(),
         lambda variant: METRICS,
         experiments.rerun_ensemble,
-    )
+    ),
+    explanations.TABLE: Table(
+        lambda select, variant: explanations.grid(),
+        lambda variant: explanations.METRICS,
+        explanations.rerun,
+        explanations.run,
+    ),
+    newcomers.TABLE: Table(
+        lambda select, variant: newcomers.grid(),
+        lambda variant: newcomers.METRICS,
+        newcomers.rerun,
+        newcomers.run,
+    ),
 }
 
 
@@ -78,6 +90,12 @@ def run(
     device: str,
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
+    own = TABLES[table].run
+    if own is not None:
+        if protocols or variant or select != SELECTS[0]:
+            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
+        yield from own(datasets, models, seeds, device)
+        return
     if table == experiments.ENSEMBLE:
         if models or protocols or variant or seeds:
             raise ReplicationError(

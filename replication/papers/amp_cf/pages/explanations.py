@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from replication.claims import ALPHA
-from replication.compare import (
-    Cell,
-    PairedTest,
-    Record,
-    bootstrap_interval,
-    cells,
-    holm,
-    interval,
-    number,
-    paired_test,
-)
-from replication.figures import Interval, intervals
+from replication import questions
+from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
 from replication.page import Study
 from replication.papers.amp_cf import explanations as measured
+from replication.questions import Answer, Question, count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,20 +21,6 @@ if TYPE_CHECKING:
 COLLAPSED = 0.99  # mean cosine of a user's personas above which they are one vector
 PENDING = "Pending: no attention is measured yet."
 PLANTED_PENDING = "Pending: nothing is planted yet."
-
-
-@dataclass(frozen=True)
-class Question:
-    """Two values of each user whose difference, first minus second, is asked for.
-
-    Attributes:
-        first, second: metrics of a record.
-        text: what the difference is called.
-    """
-
-    first: str
-    second: str
-    text: str
 
 
 # Every comparison of the page; Holm's correction runs over each group and all models and data.
@@ -82,24 +58,6 @@ GROUPS = {
 }
 
 
-class Answer(NamedTuple):
-    """One question on one cell."""
-
-    cell: Cell
-    question: Question
-    first: float
-    second: float
-    test: PairedTest
-    pvalue: float  # after Holm
-
-    @property
-    def direction(self) -> int:
-        """+1 or -1 where a difference is established, else 0."""
-        if self.pvalue >= ALPHA or self.test.ci_low <= 0 <= self.test.ci_high:
-            return 0
-        return 1 if self.test.difference > 0 else -1
-
-
 def _cells(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
     """The cells of the page and of the variants, each with its runs; a variant has its own row."""
     variants = [cell for name in measured.VARIANTS for cell in measured.grid(name)]
@@ -110,56 +68,15 @@ def _cells(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
     ]
 
 
-def _values(study: Study, runs: Mapping[int, Record], metric: str) -> np.ndarray | None:
-    """[S, U] the values of single users in the runs of a cell."""
-    found = [study.ranks.get(r["key"]) for r in runs.values()]
-    values = [v[metric] for v in found if isinstance(v, Mapping) and metric in v]
-    return np.stack(values).astype(np.float64) if values and len(values) == len(runs) else None
-
-
-def answers(study: Study, questions: Sequence[Question]) -> list[Answer]:
-    """Each question on each measured cell, paired over users and seeds, Holm over all of them."""
-    found = []
-    for cell, runs in _cells(study):
-        for question in questions:
-            first, second = (_values(study, runs, m) for m in (question.first, question.second))
-            if first is None or second is None:
-                continue
-            both = np.isfinite(first).all(0) & np.isfinite(second).all(0)  # [U]
-            test = paired_test(first[:, both], second[:, both])
-            means = float(first[:, both].mean()), float(second[:, both].mean())
-            found.append((cell, question, *means, test))
-    adjusted = holm([entry[-1].pvalue for entry in found])
-    return [Answer(*entry, float(p)) for entry, p in zip(found, adjusted, strict=True)]
-
-
-def _tally(some: Sequence[Answer], question: Question) -> tuple[int, int, int]:
-    """Established above, established below, and all answers of one question."""
-    own = [a.direction for a in some if a.question == question]
-    return own.count(1), own.count(-1), len(own)
-
-
 def answer_all(study: Study) -> dict[str, list[Answer]]:
     """The answers of each group of questions."""
-    return {name: answers(study, questions) for name, questions in GROUPS.items()}
+    found = _cells(study)
+    return {name: questions.answers(found, study.ranks, asked) for name, asked in GROUPS.items()}
 
 
 def table(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
-    """Differences with intervals, one line a data set and model and one column a question.
-
-    A star says that the difference is established. ``only``: the metrics whose questions are shown.
-    """
-    lines: dict[tuple[str, str], dict[str, str]] = {}
-    for a in some:
-        if not only or a.question.first in only:
-            text = f"{number(a.test.difference, signed=True)} "
-            text += interval(a.test.ci_low, a.test.ci_high, signed=True)
-            line = lines.setdefault((a.cell.dataset, a.cell.row), {})
-            line[a.question.text] = text + (" *" if a.direction else "")
-    if not lines:
-        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
-    index = pd.MultiIndex.from_tuples(list(lines), names=["data set", "model"])
-    return pd.DataFrame(list(lines.values()), index=index).fillna("–")
+    """Differences with intervals; a star says that one is established (``questions.table``)."""
+    return questions.table(some, PENDING, only)
 
 
 def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study) -> str:
@@ -172,10 +89,6 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
     if not entropy:
         return f"**Asked.** {asked} **Found.** {PENDING}"
     n = sum(a.question == ENTROPY[0] for a in entropy)
-
-    def count(some: Sequence[Answer], question: Question) -> str:
-        above, below, total = _tally(some, question)
-        return f"{above} of {total}" + (f" (and the reverse in {below})" if below else "")
 
     one, _ = collapsed(study)
     return (
@@ -281,31 +194,12 @@ def losses(study: Study) -> pd.DataFrame:
 
 
 def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
-    lines = []
-    for cell, runs in _cells(study):
-        if runs:
-            seeds = "" if len(runs) >= cell.seeds_required else f" of {cell.seeds_required}"
-            lines.append(
-                {"data set": cell.dataset, "model": cell.row}
-                | {
-                    text: number(float(np.mean([r["metrics"][name] for r in runs.values()])))
-                    for name, text in names.items()
-                }
-                | {"seeds": f"{len(runs)}{seeds}"}
-            )
-    if not lines:
-        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
-    return pd.DataFrame(lines).set_index(["data set", "model"])
+    return questions.means(_cells(study), names, PENDING)
 
 
 def gaps(study: Study) -> str:
     """Which cells have no record, or not all seeds, in one sentence; empty if there are none."""
-    missing = [
-        f"{cell.row} on `{cell.dataset}` ({len(runs)} of {cell.seeds_required} seeds)"
-        for cell, runs in _cells(study)
-        if len(runs) < cell.seeds_required
-    ]
-    return f"Pending: {', '.join(missing)}." if missing else ""
+    return questions.gaps(_cells(study))
 
 
 def planted_table(planted: Study) -> pd.DataFrame:
@@ -316,7 +210,7 @@ def planted_table(planted: Study) -> pd.DataFrame:
             continue
         line = {"data set": cell.dataset, "model": cell.row}
         for name in ("AMI", "AMI shuffled"):
-            values = _values(planted, runs, name)
+            values = questions.values_of(planted.ranks, runs, name)
             text = number(float(np.mean([r["metrics"][name] for r in runs.values()])))
             if values is not None and len(values) > 1:
                 text += f" {interval(*bootstrap_interval(values))}"
@@ -329,20 +223,7 @@ def planted_table(planted: Study) -> pd.DataFrame:
 
 def dots(study: Study, kinds: Mapping[str, str], xlabel: str) -> Figure | None:
     """Figure: means of some metrics with 95 % intervals, one panel a data set; None if empty."""
-    panels: dict[str, dict[str, dict[str, Interval]]] = {}
-    found = _cells(study)
-    for cell, runs in found:
-        for metric, text in kinds.items():
-            values = _values(study, runs, metric)
-            if values is None:
-                continue
-            values = values[:, np.isfinite(values).all(0)]
-            low, high = bootstrap_interval(values) if len(values) > 1 else (None, None)
-            series = panels.setdefault(cell.dataset, {}).setdefault(text, {})
-            series[cell.row] = Interval(float(values.mean()), low, high)
-    drawn = {row for series in panels.values() for points in series.values() for row in points}
-    labels = [row for row in dict.fromkeys(cell.row for cell, _ in found) if row in drawn]
-    return intervals(panels, {}, labels, xlabel, columns=3) if panels else None
+    return questions.dots(_cells(study), study.ranks, kinds, xlabel)
 
 
 def entropy_figure(study: Study) -> Figure | None:

@@ -1,0 +1,304 @@
+"""Does attention explain? Sentences, tables and figures from ``attentive_ncf/explanations``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from replication import figures, questions
+from replication.compare import Record, bootstrap_interval, cells, number
+from replication.errors import ReplicationError
+from replication.figures import Interval
+from replication.page import MODES, Study
+from replication.papers.attentive_ncf import experiments
+from replication.papers.attentive_ncf import explanations as measured
+from replication.questions import Answer, Filled, Question, count, span
+from replication.training import resolve_device
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PENDING = "Pending: no attention is measured yet."
+HEADLINE = 4  # movies taken away, in the sentence at the top
+TITLE = 44  # characters of a title that fit
+
+GENRES = (
+    Question("genres/attention", "genres/shuffled", "attention minus shuffled attention"),
+    Question("genres/attention", "genres/co-rating", "attention minus co-rating similarity"),
+)
+OVERLAP = (
+    Question("overlap/attention", "overlap/uniform", "attention minus uniform"),
+    Question("overlap/attention", "overlap/co-rating", "attention minus co-rating similarity"),
+    Question("overlap/shuffled", "overlap/uniform", "control: shuffled minus uniform"),
+)
+ERROR = (
+    Question("squared error/shuffled", "squared error/own", "shuffled minus own"),
+    Question("squared error/uniform", "squared error/own", "uniform minus own"),
+)
+AGAINST = {
+    "random": "attended minus random",
+    "shuffled": "control: shuffled minus random",
+    "nearest": "attended minus nearest embeddings",
+    "extreme": "attended minus most extreme ratings",
+    "weighted": "attended minus attention x |rating|",
+    "co-rated": "attended minus co-rated",
+    "same genres": "attended minus same genres",
+}
+# By how many movies are taken away; Holm's correction runs over all of a group.
+FAITHFUL = {
+    k: tuple(
+        Question(
+            f"moved/{'shuffled' if arm == 'shuffled' else 'attended'}/{k}",
+            f"moved/{'random' if arm == 'shuffled' else arm}/{k}",
+            text,
+        )
+        for arm, text in AGAINST.items()
+    )
+    for k in measured.REMOVED
+}
+GROUPS: dict[str, tuple[Question, ...]] = {
+    "genres": GENRES,
+    "overlap": OVERLAP,
+    "error": ERROR,
+    "faithful": tuple(question for some in FAITHFUL.values() for question in some),
+}
+
+
+def found_cells(study: Study) -> Filled:
+    """The cells of the page, each with its runs."""
+    return cells(study.grid, study.records)
+
+
+def answer_all(study: Study) -> dict[str, list[Answer]]:
+    """The answers of each group of questions."""
+    found = found_cells(study)
+    return {name: questions.answers(found, study.ranks, asked) for name, asked in GROUPS.items()}
+
+
+def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
+    """What was asked of the attention and what was found, in two sentences."""
+    asked = (
+        "Does the attention explain a prediction, as the paper says: does it go to movies like the "
+        "target, and does the prediction depend on the movies that get it?"
+    )
+    genres, _, _, faithful = (found[name] for name in GROUPS)
+    if not faithful:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    even = [
+        float(np.mean([r["metrics"]["evenness"] for r in runs.values()]))
+        for _, runs in found_cells(study)
+        if runs
+    ]
+    shares = " to ".join(dict.fromkeys(f"{100 * x:.0f}" for x in (min(even), max(even))))
+    removed = dict(zip(AGAINST, FAITHFUL[HEADLINE], strict=True))
+    return (
+        f"**Asked.** {asked} **Found.** The attention is as wide as an even one over {shares} % "
+        f"of the context, and its rank correlation with genre "
+        f"overlap exceeds that of shuffled attention in {count(genres, GENRES[0])} models (by "
+        f"{span(genres, GENRES[0])}) and that of plain co-rating similarity in "
+        f"{count(genres, GENRES[1])}; without the {HEADLINE} most attended movies the prediction "
+        f"moves more than without {HEADLINE} random ones in {count(faithful, removed['random'])} "
+        f"(by {span(faithful, removed['random'])} stars; the control, shuffled attention, in "
+        f"{count(faithful, removed['shuffled'])}), and more than without the {HEADLINE} most "
+        f"extreme ratings, which need no attention, in {count(faithful, removed['extreme'])}."
+    )
+
+
+def agreement(study: Study) -> pd.DataFrame:
+    """Rank correlations, overlap and evenness, one line a model."""
+    names = {
+        "genres/attention": "genres and attention",
+        "genres/shuffled": "genres and shuffled attention",
+        "genres/co-rating": "genres and co-rating",
+        "co-rating/attention": "co-rating and attention",
+        "popularity/attention": "popularity and attention",
+        "overlap/attention": "overlap under attention",
+        "overlap/uniform": "overlap, uniform",
+        "overlap/co-rating": "overlap under co-rating",
+        "evenness": "evenness",
+    }
+    return questions.means(found_cells(study), names, PENDING)
+
+
+def agreement_figure(study: Study) -> Figure | None:
+    """Rank correlation of attention, and of what it is compared with, with genre overlap."""
+    kinds = {
+        "genres/attention": "attention",
+        "genres/shuffled": "shuffled attention",
+        "genres/co-rating": "co-rating similarity",
+    }
+    xlabel = "rank correlation with genre overlap"
+    return questions.dots(found_cells(study), study.ranks, kinds, xlabel)
+
+
+def accuracy(study: Study) -> pd.DataFrame:
+    """RMSE with each attention, one line a model."""
+    names = {"RMSE/own": "own", "RMSE/shuffled": "shuffled", "RMSE/uniform": "uniform"}
+    return questions.means(found_cells(study), names, PENDING)
+
+
+def moved(study: Study, k: int) -> pd.DataFrame:
+    """How far predictions move, in stars, without k movies picked each way; one line a model."""
+    names = {f"moved/{arm}/{k}": arm for arm in measured.ARMS}
+    return questions.means(found_cells(study), names, PENDING)
+
+
+def table(some: Sequence[Answer], group: Sequence[Question]) -> pd.DataFrame:
+    """Differences with intervals of some questions; a star says that one is established."""
+    return questions.table([a for a in some if a.question in group], PENDING)
+
+
+def arms() -> pd.DataFrame:
+    """How the movies to take away are picked."""
+    lines = [{"movies": arm, "those with": text} for arm, text in measured.ARMS.items()]
+    return pd.DataFrame(lines).set_index("movies")
+
+
+def users_left(study: Study) -> str:
+    """How many users have a pair with enough context for each number of movies."""
+    for _, runs in found_cells(study):
+        if not runs:
+            continue
+        counts = []
+        for k in measured.REMOVED:
+            values = questions.values_of(study.ranks, runs, f"moved/attended/{k}")
+            if values is not None:
+                counts.append(f"{int(np.isfinite(values).all(0).sum())} users for {k}")
+        return f"A pair counts where its context holds twice as many: {', '.join(counts)}."
+    return PENDING
+
+
+def figure(study: Study) -> Figure | None:
+    """How far predictions move by the number of movies taken away, one panel a model."""
+    panels: dict[str, dict[str, dict[int, Interval]]] = {}
+    for cell, runs in found_cells(study):
+        for arm in ("attended", "random", "shuffled", "weighted", "nearest", "extreme"):
+            for k in measured.REMOVED:
+                values = questions.values_of(study.ranks, runs, f"moved/{arm}/{k}")
+                if values is None:
+                    continue
+                values = values[:, np.isfinite(values).all(0)]
+                ends = bootstrap_interval(values) if len(values) > 1 else (None, None)
+                line = panels.setdefault(cell.row, {}).setdefault(arm, {})
+                line[k] = Interval(float(values.mean()), *ends)
+    if not panels:
+        return None
+    return figures.lines(
+        panels, "context movies taken away", "change of the prediction (stars)", columns=3
+    )
+
+
+# --- one pair ---------------------------------------------------------------------------------
+
+
+def view(
+    mode: str, model: str, pair: str, user: int | None, movie: int | None, device: str
+) -> Record | None:
+    """The pair of a user and a movie that the page shows; None where there is none yet.
+
+    ``stored`` without a user takes the committed one. A user and a movie, or another mode,
+    measures it now, from the model that was kept or one that is trained again.
+
+    Raises:
+        ReplicationError: a mode, model, pair, user, movie or device that there is not.
+    """
+    for kind, value, known in (
+        ("mode", mode, MODES),
+        ("model", model, measured.MODELS),
+        ("pair", pair, tuple(measured.QUANTILES)),
+    ):
+        if value not in known:
+            raise ReplicationError(f"unknown {kind} {value!r}; use one of {', '.join(known)}")
+    if (user is None) != (movie is None):
+        raise ReplicationError("a pair needs a user and a movie, or neither")
+    for kind, index in (("user", user), ("movie", movie)):
+        if index is not None and type(index) is not int:
+            raise ReplicationError(f"{kind} should be a whole number or None, not {index!r}")
+    (dataset,) = measured.DATASETS
+    if mode == "stored" and user is None:
+        records = measured.Store(measured.TABLE).load()
+        name = experiments.row_name(model)
+        found = [r for r in records if r["row"] == name and r["seed"] == 0 and "examples" in r]
+        return found[-1]["examples"].get(pair) if found else None
+    where = resolve_device(device)
+    job = measured.run_of(dataset, model, 0)
+    made = measured.trained(job, where)
+    if user is not None and movie is not None:
+        return measured.example(job, made, user, movie)
+    return measured.measure(job, made, where)[0]["examples"][pair]
+
+
+def describe(shown: Record | None) -> str:
+    """Target, prediction and how much attention the shown movies get."""
+    if shown is None:
+        return PENDING
+    rated = "has not rated it" if shown["rating"] is None else f"gave it {shown['rating']:g}"
+    uniform = len(shown["movies"]) / shown["context"]
+    return (
+        f"Target: *{shown['target']['title']}* ({shown['target']['genres'].replace('|', ', ')}). "
+        f"Predicted for user {shown['user']} is {shown['prediction']:.2f}; the user {rated}. The "
+        f"{len(shown['movies'])} of {shown['context']} context movies below get "
+        f"{100 * shown['shown attention']:.0f} % of the attention; uniform attention would give "
+        f"them {100 * uniform:.0f} %."
+    )
+
+
+def rule() -> str:
+    """How the pair is picked, in one sentence."""
+    return (
+        f"The pair is not picked by hand: {measured.RULE}. `pair` low and high show the pairs a "
+        "tenth from either end of the same order."
+    )
+
+
+def listed(shown: Record) -> pd.DataFrame:
+    """The context movies with the most attention, one line a movie."""
+    lines = [
+        {
+            "place": str(place),
+            "title": movie["title"],
+            "genres": movie["genres"].replace("|", ", "),
+            "rating": f"{movie['rating']:g}",
+            "attention": number(movie["attention"]),
+            "genre overlap": number(movie["overlap"]),
+            "prediction without it": number(movie["change"], signed=True),
+        }
+        for place, movie in enumerate(shown["movies"], 1)
+    ]
+    return pd.DataFrame(lines).set_index("place")
+
+
+def draw(shown: Record) -> Figure:
+    """Attention of the context movies as bars, each with its rating; a line for uniform."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as NewFigure
+
+    movies = shown["movies"]
+    with matplotlib.rc_context(figures.STYLE):  # type: ignore[arg-type]
+        made = NewFigure(figsize=(8.2, 0.29 * len(movies) + 1.0), layout="constrained")
+        FigureCanvasAgg(made)
+        axis = made.add_subplot()
+        axis.barh(range(len(movies)), [m["attention"] for m in movies], color=figures.palette()[0])
+        uniform = 1 / shown["context"]
+        axis.axvline(uniform, color=figures.INK, linestyle="--", linewidth=1.2)
+        axis.text(uniform, -0.75, " uniform", fontsize=8, va="center")
+        labels = [f"{_short(m['title'])}  ({m['rating']:g})" for m in movies]
+        axis.set_yticks(range(len(movies)), labels, fontsize=8)
+        axis.set_ylim(len(movies) - 0.4, -1.1)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("attention (share)")
+        axis.set_title(f"Target: {_short(shown['target']['title'])}")
+    return made
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE else f"{text[: TITLE - 1].rstrip()}…"
+
+
+def gaps(study: Study) -> str:
+    """Which cells have no record, or not all seeds; empty if there are none."""
+    return questions.gaps(found_cells(study))

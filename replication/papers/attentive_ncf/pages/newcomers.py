@@ -1,0 +1,284 @@
+"""New users without retraining: sentences, tables and the figure from its records.
+
+An error is the root of the mean squared error over the new users of whom all 64 ratings are known
+and over the seeds: the same users and the same ratings for every number of known ones.
+Shapes: S seeds, V users, D bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from replication import figures, questions
+from replication.claims import ALPHA
+from replication.compare import (
+    Cell,
+    Record,
+    bootstrap_means,
+    cells,
+    holm,
+    interval,
+    number,
+    paired_test,
+)
+from replication.figures import Interval
+from replication.page import Study
+from replication.papers.attentive_ncf import newcomers as measured
+from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PENDING = "Pending: no new users are measured yet."
+DRAWN = (
+    "attentive",
+    "attentive-default",
+    "autoencoder",
+    *(f"simple-{steps}" for steps in measured.STEPS),
+    "bias",
+)
+# What is compared at every n, first minus second; Holm's correction runs over all of it.
+AGAINST = (
+    ("attentive", "bias"),
+    ("attentive", "item-linear"),
+    ("attentive", "als"),
+    ("attentive", "autoencoder"),
+    *(("attentive", f"simple-{steps}") for steps in measured.STEPS),
+    ("autoencoder", "bias"),
+    ("autoencoder", "autoencoder-kept"),
+)
+DEFAULT = ("attentive-default", "attentive")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The squared errors of one method on one data set.
+
+    Attributes:
+        by_known: n -> [S, V] each complete user's mean squared error.
+        enough: n -> [S, V'] the same of all users of whom n are known.
+        seeds: numbers of the runs.
+    """
+
+    cell: Cell
+    by_known: Mapping[int, np.ndarray]
+    enough: Mapping[int, np.ndarray]
+    seeds: tuple[int, ...]
+
+
+def errors(study: Study) -> dict[tuple[str, str], Errors]:
+    """What is measured, by data set and method."""
+    names = {spec.name: method for method, spec in METHODS.items()}
+    found = {}
+    for cell, runs in cells(study.grid, study.records):
+        values = {n: questions.values_of(study.ranks, runs, f"squared error/{n}") for n in KNOWN}
+        known = {n: v for n, v in values.items() if v is not None}
+        if len(known) < len(KNOWN):
+            continue
+        complete = np.isfinite(known[MOST]).all(0)  # [V]
+        found[cell.dataset, names[cell.row]] = Errors(
+            cell,
+            {n: v[:, complete] for n, v in known.items()},
+            {n: v[:, np.isfinite(v).all(0)] for n, v in known.items()},
+            tuple(runs),
+        )
+    return found
+
+
+def rmse(values: np.ndarray) -> Interval:
+    """Root of the mean of squared errors [S, V], with a 95 % interval over users and seeds."""
+    low, high = np.quantile(np.sqrt(bootstrap_means(values)), [0.025, 0.975])
+    return Interval(float(np.sqrt(values.mean())), float(low), float(high))
+
+
+class Comparison(NamedTuple):
+    """Two methods at one number of known ratings: RMSE of the first minus that of the second."""
+
+    dataset: str
+    first: str
+    second: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    pvalue: float  # after Holm
+
+    @property
+    def direction(self) -> int:
+        """-1 where the first is established to err less, +1 where more, else 0."""
+        if self.pvalue >= ALPHA or self.low <= 0 <= self.high:
+            return 0
+        return 1 if self.difference > 0 else -1
+
+
+def comparisons(found: Mapping[tuple[str, str], Errors]) -> list[Comparison]:
+    """Every comparison of the page that can be made, paired over users and seeds."""
+    made = []
+    asked = [(*DEFAULT, 0), *((a, b, n) for a, b in AGAINST for n in KNOWN)]
+    for dataset in measured.DATASETS:
+        for a, b, n in asked:
+            one, other = found.get((dataset, a)), found.get((dataset, b))
+            if one is None or other is None:
+                continue
+            first, second = _paired(one, other, n)
+            if first is None or second is None:
+                continue
+            pvalue = paired_test(first, second).pvalue
+            roots = np.sqrt(bootstrap_means(np.stack([first, second])))  # [D, 2]
+            low, high = np.quantile(roots[:, 0] - roots[:, 1], [0.025, 0.975])
+            gap = float(np.sqrt(first.mean()) - np.sqrt(second.mean()))
+            made.append((dataset, a, b, n, gap, float(low), float(high), pvalue))
+    adjusted = holm([entry[-1] for entry in made])
+    return [Comparison(*entry[:-1], float(p)) for entry, p in zip(made, adjusted, strict=True)]
+
+
+def _paired(one: Errors, other: Errors, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """[S, V] twice, of the seeds that both have; a method without seeds stands beside each."""
+    first, second = one.by_known[n], other.by_known[n]
+    if other.cell.select == "none":
+        return first, np.broadcast_to(second, first.shape)
+    both = [seed for seed in one.seeds if seed in other.seeds]
+    if not both:
+        return None, None
+    return (
+        first[[one.seeds.index(seed) for seed in both]],
+        second[[other.seeds.index(seed) for seed in both]],
+    )
+
+
+def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]) -> str:
+    """What was asked of new users and what was found, in two sentences."""
+    asked = (
+        "Can new users be served without retraining, as the paper says of attention and "
+        "autoencoder, and does that beat what needs no network?"
+    )
+    parts = [_sentence(found, made, dataset) for dataset in measured.DATASETS]
+    ready = "; ".join(part for part in parts if part)
+    return (
+        f"**Asked.** {asked} **Found.** {ready[:1].upper() + ready[1:] + '.' if ready else PENDING}"
+    )
+
+
+def _sentence(
+    found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison], dataset: str
+) -> str:
+    """The findings on one data set; empty while the attentive model is not measured there."""
+    own = found.get((dataset, "attentive"))
+    if own is None:
+        return ""
+    points = [f"{number(rmse(own.by_known[n]).mean)} with {n}" for n in (0, 1, 8, MOST)]
+    text = f"on `{dataset}` the RMSE of attention is {', '.join(points)} known ratings"
+    for method, name in (
+        ("autoencoder", "the autoencoder"),
+        (f"simple-{measured.STEPS[0]}", f"look-ups fine-tuned in {measured.STEPS[0]} steps"),
+        ("bias", "movie means with the user's bias"),
+    ):
+        rows = [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
+        if rows:
+            text += f"; against {name} it errs less with {_numbers(rows, -1)} and more "
+            text += f"with {_numbers(rows, 1)}"
+    return text
+
+
+def _numbers(some: Sequence[Comparison], direction: int) -> str:
+    """For which n a direction is established: "8, 16 and 64", "all" or "none"."""
+    chosen = [str(c.n) for c in some if c.direction == direction]
+    if len(chosen) == len(some):
+        return "all"
+    if len(chosen) < 2:
+        return "".join(chosen) or "none"
+    return f"{', '.join(chosen[:-1])} and {chosen[-1]}"
+
+
+def table(
+    found: Mapping[tuple[str, str], Errors], dataset: str, enough: bool = False
+) -> pd.DataFrame:
+    """RMSE and its interval by the number of known ratings, two lines a method.
+
+    ``enough``: over all new users of whom so many are known, not only over the complete ones.
+    """
+    lines, index = [], []
+    for method, spec in METHODS.items():
+        own = found.get((dataset, method))
+        if own is None:
+            index.append((spec.name, "RMSE"))
+            lines.append(dict.fromkeys(map(str, KNOWN), "pending") | {"runs": "0"})
+            continue
+        values = own.enough if enough else own.by_known
+        points = {n: rmse(values[n]) for n in KNOWN}
+        required = own.cell.seeds_required
+        runs = str(len(own.seeds)) + ("" if len(own.seeds) >= required else f" of {required}")
+        index += [(spec.name, "RMSE"), (spec.name, "95 %")]
+        lines.append({str(n): number(p.mean) for n, p in points.items()} | {"runs": runs})
+        lines.append({str(n): interval(p.low, p.high) for n, p in points.items()} | {"runs": ""})
+    names = ["known ratings", ""]
+    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names))
+
+
+def differences(made: Sequence[Comparison], dataset: str) -> pd.DataFrame:
+    """RMSE of the first minus that of the second by the number of known ratings."""
+    lines: dict[str, dict[str, str]] = {}
+    for c in made:
+        if c.dataset == dataset and (c.first, c.second) != DEFAULT:
+            name = f"{METHODS[c.first].name} minus {METHODS[c.second].name}"
+            text = f"{number(c.difference, True)} {interval(c.low, c.high, True)}"
+            lines.setdefault(name, {})[str(c.n)] = text + (" *" if c.direction else "")
+    if not lines:
+        return pd.DataFrame({"comparison": [PENDING]}).set_index("comparison")
+    return pd.DataFrame(list(lines.values()), index=pd.Index(list(lines), name="known ratings"))
+
+
+def default_user(made: Sequence[Comparison], found: Mapping[tuple[str, str], Errors]) -> str:
+    """Trained against untrained default user where nothing is known, a sentence a data set."""
+    texts = []
+    for c in made:
+        if (c.first, c.second) != DEFAULT:
+            continue
+        trained, plain = (rmse(found[c.dataset, m].by_known[0]).mean for m in DEFAULT)
+        sure = {-1: "lower", 1: "higher", 0: "no difference established"}[c.direction]
+        texts.append(
+            f"On `{c.dataset}` the RMSE without any known rating is {number(trained)} with the "
+            f"trained default user and {number(plain)} with the untrained one "
+            f"({number(c.difference, True)} {interval(c.low, c.high, True)}: {sure})."
+        )
+    return "  \n".join(texts) or PENDING
+
+
+def methods() -> pd.DataFrame:
+    """What each method does."""
+    lines = [{"method": spec.name, "for a new user": spec.text} for spec in METHODS.values()]
+    return pd.DataFrame(lines).set_index("method")
+
+
+def who(records: Sequence[Record]) -> str:
+    """How many users are new on each data set, and of how many all ratings are known."""
+    newest = {r["dataset"]: r for r in records}
+    texts = [
+        f"`{dataset}`: {newest[dataset]['new users']:,} new users are asked, and of "
+        f"{newest[dataset]['new users with all']:,} all {MOST} ratings are known"
+        for dataset in measured.DATASETS
+        if dataset in newest
+    ]
+    return f"{'; '.join(texts)}." if texts else PENDING
+
+
+def gaps(study: Study) -> str:
+    """Which cells have no record, or not all seeds; empty if there are none."""
+    return questions.gaps(cells(study.grid, study.records))
+
+
+def figure(found: Mapping[tuple[str, str], Errors]) -> Figure | None:
+    """RMSE by the number of known ratings, one panel a data set."""
+    panels: dict[str, dict[str, dict[int, Interval]]] = {}
+    for dataset in measured.DATASETS:
+        for method in DRAWN:
+            own = found.get((dataset, method))
+            if own is not None:
+                line = {n: rmse(own.by_known[n]) for n in KNOWN}
+                panels.setdefault(dataset, {})[METHODS[method].name] = line
+    return figures.lines(panels, "known ratings", "RMSE (stars)") if panels else None
