@@ -91,6 +91,7 @@ class Server:
         self.data, _, _ = data_preparation(config, self.dataset)
         self.model = get_model(wanted["model"])(config, self.data.dataset)
         mend(self.model, wanted["model"], wanted["linear_std"])
+        self.model.to(getattr(torch, wanted["precision"]))
         self.trainer = Trainer(config, self.model)
         if wanted["adagrad_start"] is not None:
             for state in self.trainer.optimizer.state.values():
@@ -136,7 +137,7 @@ class Server:
                 _, positive = self.ids(users, np.broadcast_to(items[:, :1], items[:, 1:].shape))
                 batch = {"user_id": user, "item_id": positive, "neg_item_id": negative}
             else:
-                label = torch.zeros(items.shape)
+                label = torch.zeros(items.shape, dtype=next(self.model.parameters()).dtype)
                 label[:, 0] = 1.0
                 user, item = self.ids(users, items)
                 batch = {"user_id": user, "item_id": item, "label": label.reshape(-1)}
@@ -218,6 +219,7 @@ class Peer:
         threads: int = 1,
         linear_std: float | None = None,
         adagrad_start: float | None = None,
+        precision: str = "float32",
     ) -> None:
         """
         Args:
@@ -229,6 +231,7 @@ class Peer:
             threads: on which it computes.
             linear_std: from which its linear layers are drawn; None: its own way.
             adagrad_start: where the accumulators of Adagrad begin; None: at 0, its own way.
+            precision: of its parameters, and so of all that it computes.
         """
         self._temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self._temporary.name)
@@ -255,6 +258,7 @@ class Peer:
             "threads": threads,
             "linear_std": linear_std,
             "adagrad_start": adagrad_start,
+            "precision": precision,
         }
         (self.folder / "wanted.json").write_text(json.dumps(wanted))
         self._process = subprocess.Popen(
