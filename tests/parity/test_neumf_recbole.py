@@ -1,30 +1,25 @@
 """NeuMF against its equations written out, and against RecBole's where that is installed.
 
 RecBole is too heavy for every run of the tests and wants older packages: the comparison runs where
-``REPLICATION_PEER_PYTHON`` names an interpreter that has it (``benchmarks/neumf_speed.py`` says
-how to make one) and takes some minutes.
+``REPLICATION_PEER_PYTHON`` names an interpreter that has it (``recbole_peer.py`` says how to make
+one) and takes some minutes.
 """
 
-import importlib.util
-import os
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import pytest
+import recbole_peer
 import torch
+from agreement import PEER, assert_within_the_spread, measured
 from torch import Tensor, nn
 
 from replication.baselines.neumf import PARTS, NeuMF, NeuMFConfig, build
 from replication.data import filter_rare, load
 from replication.evaluation import held_out
-from replication.metrics.ranking import rank_of_target, summary
 from replication.protocols import make_split
 from replication.training import fit
 
 CPU = torch.device("cpu")
-PEER = os.environ.get("REPLICATION_PEER_PYTHON")
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "neumf_speed.py"
 
 
 class Printed(nn.Module):
@@ -100,18 +95,9 @@ def test_ranks_as_well_as_recbole():
     Without pretraining and for a fixed number of epochs. The difference of the means over five
     seeds must be within three standard errors.
     """
-    spec = importlib.util.spec_from_file_location("neumf_speed", BENCHMARK)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
     split = make_split(filter_rare(load("ml-100k")), "loo-random")
     config = NeuMFConfig(pretrain_epochs=0)
     held = held_out(split, "test", CPU)
-
-    def measured(scores: Tensor) -> tuple[float, float]:
-        target = torch.zeros(len(scores), dtype=torch.long)
-        found = summary(rank_of_target(scores, target, held.valid).numpy())
-        return found["HR@10"], found["NDCG@10"]
-
     ours, theirs = [], []
     for seed in SEEDS:
         made = fit(
@@ -123,19 +109,10 @@ def test_ranks_as_well_as_recbole():
             None,
             EPOCHS,
         ).model
-        ours.append(measured(made.score_candidates(held.users, held.items)))
-        with benchmark.Peer(PEER, split, config, seed) as peer:
+        ours.append(measured(made.score_candidates(held.users, held.items), held))
+        with recbole_peer.neumf(PEER, split, config, seed) as peer:
             for _ in range(EPOCHS):
                 peer.ask("epoch")
-            theirs.append(
-                measured(torch.from_numpy(peer.scores(held.users.numpy(), held.items.numpy())))
-            )
-    for name, mine, other in zip(
-        ("HR@10", "NDCG@10"), np.transpose(ours), np.transpose(theirs), strict=True
-    ):
-        error = np.sqrt((np.var(mine, ddof=1) + np.var(other, ddof=1)) / len(SEEDS))
-        print(
-            f"{name}: ours {np.mean(mine):.4f} (sd {np.std(mine, ddof=1):.4f}), "
-            f"RecBole {np.mean(other):.4f} (sd {np.std(other, ddof=1):.4f})"
-        )
-        assert abs(np.mean(mine) - np.mean(other)) < 3 * error
+            scores = peer.scores(held.users.numpy(), held.items.numpy())
+        theirs.append(measured(torch.from_numpy(scores), held))
+    assert_within_the_spread(ours, theirs)
