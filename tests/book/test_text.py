@@ -14,6 +14,7 @@ import pytest
 from replication import cli, compare
 from replication.claims import ALPHA, Evidence
 from replication.data import cil
+from replication.folds import INNER_FOLDS
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
 from replication.papers.amp_cf.rows import row
@@ -49,6 +50,8 @@ NARROW, DEEP = (
 PLAIN = "-".join(map(str, HIDDEN["MLP2"]))
 EXPECTED = {
     "protocol.md": [
+        f"{attentive.N_TRIALS} trials of at most {attentive.TRIAL_EPOCHS} epochs",
+        f"an inner {({10: 'tenth'})[INNER_FOLDS]} of the training",
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
         f"stops after {CONFIG.patience} epochs in a row",
         f"after {CONFIG.max_epochs} epochs at the latest, "
