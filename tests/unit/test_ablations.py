@@ -129,6 +129,11 @@ def study_with(
     return Study("amp_cf/table2", "stored", "validation", records, ranks, load_published("amp_cf"))
 
 
+def test_a_title_inside_a_sentence_keeps_the_capitals_of_a_model():
+    titles = [STUDIES[name].inner_title for name in ("negatives", "vectors", "radius", "alpha")]
+    assert titles == ["number of negatives", "AISP's item vectors", "DiRec's radius", "alpha"]
+
+
 def many(sign: float, *levels: str) -> dict[tuple[str, str], float]:
     return {("amp-2", level): 0.2 * sign for level in levels}
 

@@ -125,6 +125,12 @@ class Study:
     claim: str = ""
     others: str = ""
 
+    @property
+    def inner_title(self) -> str:
+        """The title inside a sentence: a model's name keeps its capitals."""
+        own = self.title.split()[0][1:]
+        return self.title if own != own.lower() else self.title[0].lower() + self.title[1:]
+
 
 def _study_of(main: str, *levels: str, models: tuple[str, ...] = ("amp-2",)) -> tuple[Line, ...]:
     """Each model as in its main cell, then with each level that is run on it."""

@@ -503,6 +503,17 @@ def _claims() -> Iterator[Claim]:
         protocols={dataset: (protocol,) for dataset, protocol in VARIANTS[TIES].cells},
         again=False,
     )
+    # The PCA vectors of AISP's items are the longer the more users consumed the item.
+    yield from _against(
+        "aisp-unit",
+        every,
+        tuple(variant_row(row, "aisp-unit-length") for row in AISP),
+        "is better than",
+        "not in the paper; the claims against AISP, with its item vectors scaled to unit length",
+        protocols={
+            dataset: (protocol,) for dataset, protocol in VARIANTS["aisp-unit-length"].cells
+        },
+    )
     yield from _against(
         "tastes-single",
         every,

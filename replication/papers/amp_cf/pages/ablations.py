@@ -123,7 +123,7 @@ def headline(found: Results) -> str:
     every = [effect for some in by_study.values() for effect in some]
     if not every:
         return f"**Asked.** {asked} **Found.** {PENDING}"
-    losing = [STUDIES[name].title.lower() for name, some in by_study.items() if _count(some)[0]]
+    losing = [STUDIES[name].inner_title for name, some in by_study.items() if _count(some)[0]]
     where = f" (losses under: {', '.join(losing)})" if losing else ""
     loss, gain, neither = _count(every)
     late = sum(len(list(_questions(name))) for name in STUDIES) - len(every)
@@ -250,7 +250,7 @@ def table(found: Results, name: str) -> pd.DataFrame:
             shown["seeds"] = str(len(runs)) if len(runs) == wanted else f"{len(runs)} of {wanted}"
             index.append((dataset, line.label))
             lines.append(shown)
-    names = ["data set", STUDIES[name].title.lower()]
+    names = ["data set", STUDIES[name].inner_title]
     return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names), dtype=str)
 
 
