@@ -238,21 +238,29 @@ def _run(arguments: argparse.Namespace) -> int:
     table = _checked_table(arguments.table)
     paper = paper_of(table)
     grid = paper.experiments
-    if TABLES[table].run is None:  # else the table has data sets of its own
+    own = TABLES[table].run
+    if own is None:  # else the table has data sets of its own
         _checked("data set", arguments.dataset or [], list(grid.DATASETS))
     select = arguments.select or grid.SELECTS[0]
     _checked("select", [select], grid.SELECTS)
     resolve_device(arguments.device)
-    for label, record, new in paper.run(
-        table,
-        arguments.dataset,
-        arguments.model,
-        arguments.protocol,
-        select,
-        arguments.variant,
-        arguments.seeds,
-        arguments.device,
-    ):
+    datasets, models, seeds = arguments.dataset, arguments.model, arguments.seeds
+    if own is None:
+        found = paper.run(
+            table,
+            datasets,
+            models,
+            arguments.protocol,
+            select,
+            arguments.variant,
+            seeds,
+            arguments.device,
+        )
+    elif arguments.protocol or arguments.variant or select != grid.SELECTS[0]:
+        raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
+    else:
+        found = own(datasets, models, seeds, arguments.device)
+    for label, record, new in found:
         print(f"{label}: {_metrics(record, new)}", flush=True)
     return 0
 

@@ -77,6 +77,11 @@ class Quick:
     seeds: int = 1
 
 
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A value of a search trial between two ends, to three digits."""
+    return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
+
+
 def whole_number(name: str, value: Any) -> int | None:
     """A parameter that counts something; None where it was not given.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import recbole_peer
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from replication.data import Interactions, filter_rare, load
 from replication.evaluation import HeldOut
 from replication.metrics.ranking import rank_of_target, summary
 from replication.protocols import Split, make_split
+from replication.training import Differentiable, RankingConfig, Sampler
 
 # An interpreter that has RecBole: a test marked ``peer`` runs only where there is one.
 PEER = os.environ.get("REPLICATION_PEER_PYTHON", "")
@@ -45,3 +47,28 @@ def assert_within_the_spread(
             f"RecBole {np.mean(other):.4f} (sd {np.std(other, ddof=1):.4f})"
         )
         assert abs(np.mean(mine) - np.mean(other)) < 3 * error
+
+
+def same_steps(
+    peer: recbole_peer.Peer,
+    model: Differentiable,
+    split: Split,
+    config: RankingConfig,
+    held: HeldOut,
+    steps: int = 20,
+) -> tuple[Tensor, Tensor]:
+    """Scores [E, C] by ours and by the peer's after the same steps from the same weights.
+
+    The peer has been given the weights already.
+    """
+    users, items = Sampler(split, config, held.users.device).epoch(torch.Generator().manual_seed(0))
+    users = users[: steps * config.batch_size].view(steps, -1)
+    items = items[: steps * config.batch_size].view(steps, config.batch_size, -1)
+    peer.train_on(users.numpy(), items.numpy())
+    theirs = torch.from_numpy(peer.scores(held.users.numpy(), held.items.numpy()))
+    optimizer = config.optimizer(model.parameters())
+    for batch in zip(users, items, strict=True):
+        optimizer.zero_grad()
+        model.accumulate_gradients(*batch)
+        optimizer.step()
+    return model.score_candidates(held.users, held.items), theirs

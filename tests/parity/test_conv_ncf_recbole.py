@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import recbole_peer
 import torch
-from agreement import PEER, assert_within_the_spread, measured, split_of_users
+from agreement import PEER, assert_within_the_spread, measured, same_steps, split_of_users
 
 from replication.baselines.conv_ncf import ConvNCF, ConvNCFConfig, build
 from replication.evaluation import held_out
 from replication.protocols import Split
-from replication.training import Sampler, fit
+from replication.training import fit
 
 CPU = torch.device("cpu")
 CONFIG = ConvNCFConfig(
@@ -118,20 +118,9 @@ def test_takes_the_same_steps(split: Split):
     model = build(split, CONFIG, 0, CPU, progress=False).double()
     held = held_out(split, "test", CPU)
     before = model.score_candidates(held.users, held.items)
-    users, items = Sampler(split, CONFIG, CPU).epoch(torch.Generator().manual_seed(0))
-    steps, size = 20, CONFIG.batch_size
-    users = users[: steps * size].view(steps, size)
-    items = items[: steps * size].view(steps, size, -1)
     with conv_ncf_peer(split, CONFIG, precision="float64") as peer:
         give(peer, model)
-        peer.train_on(users.numpy(), items.numpy())
-        theirs = torch.from_numpy(peer.scores(held.users.numpy(), held.items.numpy()))
-    optimizer = CONFIG.optimizer(model.parameters())
-    for batch in zip(users, items, strict=True):
-        optimizer.zero_grad()
-        model.accumulate_gradients(*batch)
-        optimizer.step()
-    after = model.score_candidates(held.users, held.items)
+        after, theirs = same_steps(peer, model, split, CONFIG, held)
     moved, apart = (after - before).abs(), (after - theirs).abs()
     print(f"moved by {moved.mean():.3f}, apart by {apart.mean():.1e}, at most {apart.max():.1e}")
     assert apart.max() < 1e-4 * moved.mean()

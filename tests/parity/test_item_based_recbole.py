@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 import recbole_peer
 import torch
-from agreement import PEER, assert_within_the_spread, measured, split_of_users
+from agreement import PEER, assert_within_the_spread, measured, same_steps, split_of_users
 
 from replication.baselines.deep_icf import FISM, DeepICF, DeepICFConfig, FISMConfig, ItemBased
 from replication.data import Interactions
 from replication.evaluation import held_out
 from replication.protocols import Split
-from replication.training import Sampler, fit
+from replication.training import fit
 
 CPU = torch.device("cpu")
 CONFIG = FISMConfig(dimension=16, l2_embeddings=0.0)
@@ -116,20 +116,9 @@ def test_fism_takes_the_same_steps(split: Split):
     randomise(model, 0.1)
     held = held_out(split, "test", CPU)
     before = model.score_candidates(held.users, held.items)
-    users, items = Sampler(split, CONFIG, CPU).epoch(torch.Generator().manual_seed(0))
-    steps, size = 20, CONFIG.batch_size
-    users = users[: steps * size].view(steps, size)
-    items = items[: steps * size].view(steps, size, -1)
     with fism_peer(split, CONFIG) as peer:
         give(peer, model)
-        peer.train_on(users.numpy(), items.numpy())
-        theirs = torch.from_numpy(peer.scores(held.users.numpy(), held.items.numpy()))
-    optimizer = CONFIG.optimizer(model.parameters())
-    for batch in zip(users, items, strict=True):
-        optimizer.zero_grad()
-        model.accumulate_gradients(*batch)
-        optimizer.step()
-    after = model.score_candidates(held.users, held.items)
+        after, theirs = same_steps(peer, model, split, CONFIG, held)
     moved = (torch.sigmoid(after) - torch.sigmoid(before)).abs()
     apart = (torch.sigmoid(after) - theirs).abs()
     print(f"moved by {moved.mean():.3f}, apart by {apart.mean():.1e}, at most {apart.max():.1e}")

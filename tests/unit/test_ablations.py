@@ -129,6 +129,13 @@ def study_with(
     return Study("amp_cf/table2", "stored", "validation", records, ranks, load_published("amp_cf"))
 
 
+def test_a_gain_of_a_baseline_is_not_counted_as_one_of_amp():
+    better = {("aisp-2", "aisp-unit-length"): 0.2}
+    text = page.headline(page.results(study_with(better)))
+    assert ", 0 a gain and" in text.split("; under")[0]
+    assert "under AISP's item vectors 0 of 36 establish a loss and 4 a gain of that base" in text
+
+
 def test_a_title_inside_a_sentence_keeps_the_capitals_of_a_model():
     titles = [STUDIES[name].inner_title for name in ("negatives", "vectors", "radius", "alpha")]
     assert titles == ["number of negatives", "AISP's item vectors", "DiRec's radius", "alpha"]

@@ -434,6 +434,7 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "simple": 5 * 3 * 8 * 2,
         "simple-ties": 5 * 4 * 2,
         "aisp-unit": 5 * 3 * 2 * 2,
+        "direc-near": 5 * 2 * 2,
         "tastes-single": 5 * 5 * 2,
         "tastes-simple": 5 * 3 * 5 * 2,
     } | {

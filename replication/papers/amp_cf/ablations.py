@@ -126,6 +126,11 @@ class Study:
     others: str = ""
 
     @property
+    def of_baseline(self) -> bool:
+        """About a model that AMP is compared with, and not about AMP or its one vector a user."""
+        return not any(line.model.startswith(("amp-", "mf")) for line in self.lines)
+
+    @property
     def inner_title(self) -> str:
         """The title inside a sentence: a model's name keeps its capitals."""
         own = self.title.split()[0][1:]

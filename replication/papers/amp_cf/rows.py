@@ -26,6 +26,7 @@ from replication.baselines.neumf import NeuMF, NeuMFConfig
 from replication.baselines.popularity import MostPop, MostPopConfig
 from replication.errors import ReplicationError
 from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.papers.common import log_uniform
 from replication.protocols import Split
 from replication.training import RankingConfig
 
@@ -66,18 +67,14 @@ class Row:
         return isinstance(self.start, RankingConfig)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
-
-
 def draw_training(rng: np.random.Generator) -> dict[str, Any]:
     """Learning rate and weight decay.
 
     The learning rate spans the values that He et al. (2017, Section 4.1) search, without their
     smallest; weight decay is off in half of the trials, as in AMP-CF's released code.
     """
-    learning_rate = _log_uniform(rng, 5e-4, 5e-3)
-    decays, decay = rng.random() < 0.5, _log_uniform(rng, 1e-3, 1.0)
+    learning_rate = log_uniform(rng, 5e-4, 5e-3)
+    decays, decay = rng.random() < 0.5, log_uniform(rng, 1e-3, 1.0)
     return {"learning_rate": learning_rate, "weight_decay": decay if decays else 0.0}
 
 
@@ -89,7 +86,7 @@ def draw_amp(rng: np.random.Generator) -> dict[str, Any]:
     """
     changes = draw_training(rng)
     alpha = round(float(rng.uniform(0.1, 0.9)), 3)
-    lambda_p, lambda_n = _log_uniform(rng, 5e-4, 2.0), _log_uniform(rng, 5e-4, 2.0)
+    lambda_p, lambda_n = log_uniform(rng, 5e-4, 2.0), log_uniform(rng, 5e-4, 2.0)
     return changes | {"alpha": alpha, "lambda_p": lambda_p, "lambda_n": lambda_n}
 
 
@@ -125,14 +122,14 @@ def draw_item_knn(rng: np.random.Generator) -> dict[str, Any]:
     They draw neighbours from 5 to 800 and shrinkage from 0 to 1,000 uniformly, which leaves small
     values of either almost untried; here shrinkage is 0 in a fifth of the trials.
     """
-    neighbours = round(_log_uniform(rng, 5, 800))
-    none, shrink = rng.random() < 0.2, _log_uniform(rng, 1.0, 1000.0)
+    neighbours = round(log_uniform(rng, 5, 800))
+    none, shrink = rng.random() < 0.2, log_uniform(rng, 1.0, 1000.0)
     return {"neighbours": neighbours, "shrink": 0.0 if none else shrink}
 
 
 def draw_ease(rng: np.random.Generator) -> dict[str, Any]:
     """Around the values that Steck (2019) reports as best (200 to 1,000), a decade either side."""
-    return {"l2": _log_uniform(rng, 10.0, 1e4)}
+    return {"l2": log_uniform(rng, 10.0, 1e4)}
 
 
 def draw_ials(rng: np.random.Generator) -> dict[str, Any]:
@@ -141,23 +138,23 @@ def draw_ials(rng: np.random.Generator) -> dict[str, Any]:
     Theirs are an unobserved weight of 0.02 to 0.3 and a regularization of 0.002 to 0.007.
     """
     return {
-        "unobserved_weight": _log_uniform(rng, 0.002, 3.0),
-        "regularization": _log_uniform(rng, 2e-4, 0.07),
+        "unobserved_weight": log_uniform(rng, 0.002, 3.0),
+        "regularization": log_uniform(rng, 2e-4, 0.07),
     }
 
 
 def draw_ncf(rng: np.random.Generator) -> dict[str, Any]:
     """AMP's training values, on the whole range of He et al.; and how long the parts train."""
     changes = draw_training(rng)
-    learning_rate = _log_uniform(rng, 1e-4, 5e-3)
+    learning_rate = log_uniform(rng, 1e-4, 5e-3)
     return changes | {"learning_rate": learning_rate, "pretrain_epochs": int(rng.integers(0, 21))}
 
 
 def draw_conv_ncf(rng: np.random.Generator) -> dict[str, Any]:
     """A decade either side of the released learning rates and penalty on the embeddings."""
     return {
-        "learning_rate": _log_uniform(rng, 5e-3, 0.5),
-        "l2_embeddings": _log_uniform(rng, 1e-3, 0.1),
+        "learning_rate": log_uniform(rng, 5e-3, 0.5),
+        "l2_embeddings": log_uniform(rng, 1e-3, 0.1),
         "pretrain_epochs": int(rng.integers(5, 41)),
     }
 
@@ -165,10 +162,10 @@ def draw_conv_ncf(rng: np.random.Generator) -> dict[str, Any]:
 def draw_deep_icf(rng: np.random.Generator) -> dict[str, Any]:
     """Around the two published settings, of the released script and of its README."""
     return {
-        "learning_rate": _log_uniform(rng, 1e-3, 0.05),
+        "learning_rate": log_uniform(rng, 1e-3, 0.05),
         "beta": round(float(rng.uniform(0.5, 0.9)), 3),
         "alpha": float(rng.choice([0.0, 0.5])),
-        "l2_embeddings": _log_uniform(rng, 1e-7, 1e-5),
+        "l2_embeddings": log_uniform(rng, 1e-7, 1e-5),
         "l2_hidden": float(rng.choice([0.0, 0.1, 10.0])),
         "hidden": ((32, 16), (64, 32, 16))[rng.integers(2)],
     }

@@ -110,12 +110,6 @@ def run(
     device: str,
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
-    own = TABLES[table].run
-    if own is not None:
-        if protocols or variant or select != "validation":
-            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
-        yield from own(datasets, models, seeds, device)
-        return
     if table == experiments.TABLE1:
         given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
         for name, value in given.items():

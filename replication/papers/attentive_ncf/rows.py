@@ -28,6 +28,7 @@ from replication.papers.attentive_ncf.model import (
     AttentiveNCFConfig,
     autoencoder_tables,
 )
+from replication.papers.common import log_uniform
 from replication.rating_training import RatingConfig
 from replication.records import source_hash
 from replication.training import write_state
@@ -62,18 +63,14 @@ class Row:
         return isinstance(self.start, RatingConfig)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
-
-
 def draw_training(rng: np.random.Generator) -> dict[str, Any]:
     """What the paper tuned "specifically for each model" and does not print.
 
     The learning rate spans a decade around Adam's default; weight decay is off in a third of the
     trials and else goes from nothing to where a step of rate 0.001 takes away a hundredth.
     """
-    learning_rate = _log_uniform(rng, 5e-4, 1e-2)
-    decays, decay = rng.random() < 2 / 3, _log_uniform(rng, 1e-2, 10.0)
+    learning_rate = log_uniform(rng, 5e-4, 1e-2)
+    decays, decay = rng.random() < 2 / 3, log_uniform(rng, 1e-2, 10.0)
     batch = int(rng.choice([2048, 4096, 8192]))
     return {
         "learning_rate": learning_rate,
@@ -89,22 +86,22 @@ def draw_mf(rng: np.random.Generator) -> dict[str, Any]:
 
 def draw_svd(rng: np.random.Generator) -> dict[str, Any]:
     """One to a hundred singular values of a thousand."""
-    return {"rank": round(_log_uniform(rng, 1, 100))}
+    return {"rank": round(log_uniform(rng, 1, 100))}
 
 
 def draw_bias(rng: np.random.Generator) -> dict[str, Any]:
     """From nearly no penalty to one as heavy as a median user's ratings."""
-    return {"l2_users": _log_uniform(rng, 0.1, 100), "l2_items": _log_uniform(rng, 0.1, 100)}
+    return {"l2_users": log_uniform(rng, 0.1, 100), "l2_items": log_uniform(rng, 0.1, 100)}
 
 
 def draw_als(rng: np.random.Generator) -> dict[str, Any]:
     """Ranks 4 to 64; a penalty from a tenth of to ten times the start."""
-    return {"rank": round(_log_uniform(rng, 4, 64)), "l2": _log_uniform(rng, 3.0, 100.0)}
+    return {"rank": round(log_uniform(rng, 4, 64)), "l2": log_uniform(rng, 3.0, 100.0)}
 
 
 def draw_linear(rng: np.random.Generator) -> dict[str, Any]:
     """A decade either side of the start."""
-    return {"l2": _log_uniform(rng, 100.0, 10_000.0)}
+    return {"l2": log_uniform(rng, 100.0, 10_000.0)}
 
 
 def _pretrained(

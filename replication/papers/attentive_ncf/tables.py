@@ -90,12 +90,6 @@ def run(
     device: str,
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
-    own = TABLES[table].run
-    if own is not None:
-        if protocols or variant or select != SELECTS[0]:
-            raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
-        yield from own(datasets, models, seeds, device)
-        return
     if table == experiments.ENSEMBLE:
         if models or protocols or variant or seeds:
             raise ReplicationError(

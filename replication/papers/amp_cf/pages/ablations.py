@@ -123,19 +123,27 @@ def headline(found: Results) -> str:
     every = [effect for some in by_study.values() for effect in some]
     if not every:
         return f"**Asked.** {asked} **Found.** {PENDING}"
-    losing = [STUDIES[name].inner_title for name, some in by_study.items() if _count(some)[0]]
+    own = {name: some for name, some in by_study.items() if not STUDIES[name].of_baseline}
+    losing = [STUDIES[name].inner_title for name, some in own.items() if _count(some)[0]]
     where = f" (losses under: {', '.join(losing)})" if losing else ""
-    loss, gain, neither = _count(every)
-    late = sum(len(list(_questions(name))) for name in STUDIES) - len(every)
+    n = sum(len(some) for some in own.values())
+    loss, gain, neither = _count([effect for some in own.values() for effect in some])
+    late = sum(len(list(_questions(name))) for name in own) - n
     pending = f" ({late} more are pending)" if late else ""
+    others = "".join(
+        f"; under {STUDIES[name].inner_title} {_count(some)[0]} of {len(some)} establish a loss "
+        f"and {_count(some)[1]} a gain of that baseline"
+        for name, some in by_study.items()
+        if some and STUDIES[name].of_baseline
+    )
     said = "; ".join(
         f"that {study.claim}: {_judged(found, name)}"
         for name, study in STUDIES.items()
         if study.claim and by_study[name]
     )
     return (
-        f"**Asked.** {asked} **Found.** Of {len(every)} paired comparisons on two small data sets "
-        f"{loss} establish a loss{where}, {gain} a gain and {neither} neither{pending}"
+        f"**Asked.** {asked} **Found.** Of {n} paired comparisons of AMP and MF on two small data "
+        f"sets {loss} establish a loss{where}, {gain} a gain and {neither} neither{pending}{others}"
         f"{'; of the paper: ' + said if said else ''}."
     )
 

@@ -34,6 +34,7 @@ CHECKS = {
     "simple": "an AMP is more accurate than a simple model",
     "simple-ties": "an AMP is more accurate than ItemKNN, ties decided for ItemKNN",
     "aisp-unit": "an AMP is more accurate than AISP on item vectors of unit length",
+    "direc-near": "an AMP is more accurate than DiRec with a small radius",
     "tastes-single": "several personas are closer to the users' tastes than one vector",
     "tastes-simple": "an AMP is closer to the users' tastes than a simple model",
 }
