@@ -18,6 +18,7 @@ import numpy as np
 
 from replication.data import Interactions
 from replication.errors import ReplicationError
+from replication.item_features import FeatureTable
 
 INNER_FOLDS = 10  # the inner validation is one of ten folds of the training ratings
 _PROTOCOL = re.compile(r"kfold-([1-9]\d*)(-plain)?")
@@ -48,6 +49,7 @@ class RatingSplit:
         n_users, n_items: sizes of the catalogue.
         levels: [L] float32, the different rating values of the data set, ascending.
         train, validation, test: disjoint; ``validation`` is empty unless it was asked for.
+        features: of the items, for the models that use any.
     """
 
     protocol: str
@@ -58,6 +60,7 @@ class RatingSplit:
     train: Ratings
     validation: Ratings
     test: Ratings
+    features: FeatureTable | None = None
 
     def assert_disjoint(self, n_ratings: int) -> None:
         """No pair in two parts, and the parts together are all ratings.
