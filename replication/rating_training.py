@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.metrics.rating import summary
-from replication.training import Progress, run_epochs
+from replication.training import Progress, later, run_epochs
 
 METRICS = ("RMSE", "MAE")
 BLOCK = 8192  # pairs that are predicted at a time
@@ -32,10 +32,18 @@ class RatingConfig:
     batch_size: int = 4096  # ratings a step; ours, tuned
     weight_decay: float = 0.0  # decoupled (Loshchilov and Hutter 2019); tuned
     max_epochs: int = 20  # our budget
+    method: str = later("adam")  # or "sgd"
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Adam, with decoupled weight decay where that is not 0."""
-        return torch.optim.AdamW(
+        """Adam with decoupled weight decay, or plain SGD, in which decay is an L2 penalty.
+
+        Raises:
+            ReplicationError: ``method`` is neither of the two.
+        """
+        known = {"adam": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        if self.method not in known:
+            raise ReplicationError(f"unknown method {self.method!r}; use {' or '.join(known)}")
+        return known[self.method](
             parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
 

@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from replication.baselines import rating_packages as packages
+from replication.baselines.rating_mf import RatingMFConfig
 from replication.baselines.rating_simple import (
     ALS,
     ALSConfig,
@@ -23,6 +24,7 @@ from replication.baselines.rating_simple import (
     residuals,
 )
 from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.errors import ReplicationError
 from replication.folds import make_rating_split
 from replication.metrics.rating import rmse
 from replication.rating_training import DeviceRatings, predict_all
@@ -182,3 +184,13 @@ def test_a_new_user_of_whom_nothing_is_known_is_the_mean_of_each_movie(split):
     (items,) = two[3].nonzero(as_tuple=True)
     rest = (ratings[3, items] - bias.mean - bias.items[items]).sum() / (2 + bias.l2_users)
     torch.testing.assert_close(bias.fold_in(ratings, two)[3], found[3] + rest.float())
+
+
+def test_sgd_steps_along_the_gradient_and_an_unknown_method_is_refused() -> None:
+    """Fails if ``method`` is ignored (a first step of Adam has the size of the learning rate)."""
+    weight = torch.nn.Parameter(torch.tensor([2.0, -1.0]))
+    weight.grad = torch.tensor([0.5, 0.25])
+    RatingMFConfig(learning_rate=0.1, method="sgd").optimizer([weight]).step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([1.95, -1.025]))
+    with pytest.raises(ReplicationError, match="unknown method 'rmsprop'; use adam or sgd"):
+        RatingMFConfig(method="rmsprop").optimizer([weight])
