@@ -164,7 +164,7 @@ def fit_ratings(
         if not len(ratings):
             raise ReplicationError(f"the split has no {part} ratings to watch")
     run = Progress(model, optimizer, generator, RatingCurve())
-    range_ = (float(split.levels[0]), float(split.levels[-1]))
+    range_ = rating_range(split)
 
     def train_epoch(bar: Any) -> float:
         order = torch.randperm(len(train), generator=generator, device=device)
@@ -213,6 +213,11 @@ def fit_ratings(
         progress,
     )
     return RatingFit(model, run.curve, run.seconds)
+
+
+def rating_range(split: RatingSplit) -> tuple[float, float]:
+    """The lowest and the highest rating of the data set."""
+    return float(split.levels[0]), float(split.levels[-1])
 
 
 def evaluation_generator(seed: int, draw: int, device: torch.device) -> torch.Generator:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions
 from replication.errors import ReplicationError
-from replication.records import Record
+from replication.records import Record, Store, provenance, record_key
+from replication.training import described
 
 Run = Callable[
     [Sequence[str] | None, Sequence[str] | None, int | None, str],
@@ -75,6 +77,75 @@ class Quick:
     models: tuple[str, ...]
     protocol: str
     seeds: int = 1
+
+
+class Addressed(Protocol):
+    """A run that can say what its record will be, before anything is computed."""
+
+    def address(self) -> Record:
+        """Everything that can change the numbers."""
+
+
+RunT = TypeVar("RunT", bound=Addressed)
+
+
+def run_missing(
+    jobs: Iterable[RunT], store_of: Callable[[RunT], Store], perform: Callable[[RunT], Record]
+) -> Iterator[tuple[RunT, Record, bool]]:
+    """Do what is not stored yet, one run after the other.
+
+    Args:
+        jobs: the runs.
+        store_of: where a run's record belongs.
+        perform: does a run and stores its record, which it returns.
+
+    Yields:
+        The run, its record, and whether it was done now (True) or was there (False).
+    """
+    for job in jobs:
+        key = record_key(job.address())
+        stored = {record["key"]: record for record in store_of(job).load()}
+        if key in stored:
+            yield job, stored[key], False
+            continue
+        record = perform(job)
+        for file in paths.CHECKPOINTS.glob(f"{key}-*"):
+            file.unlink(missing_ok=True)  # another process may have finished it too
+        yield job, record, True
+
+
+def run_trials(
+    table: str,
+    about: Record,
+    configs: Iterable[Any],
+    tried: Callable[[int, Any], Record],
+    device: torch.device,
+) -> Iterator[tuple[int, Record, bool]]:
+    """Do the search trials of one model that are not stored yet, on validation data, with seed 0.
+
+    Args:
+        table: where they are stored.
+        about: row, data set, its hash and source, and protocol.
+        configs: the configuration of every trial.
+        tried: runs a trial: its number and configuration to its metrics, seconds and epochs.
+        device: where they run.
+
+    Yields:
+        A trial's number, its record, and whether it was run now (True) or was there (False).
+    """
+    store = Store(table)
+    for trial, config in enumerate(configs):
+        same = {"variant": "", "select": "validation", "config": described(config), "seed": 0}
+        address = {"table": table, **about, **same}
+        stored = {record["key"]: record for record in store.load()}
+        key = record_key(address)
+        if key in stored:
+            yield trial, stored[key], False
+            continue
+        record = address | {"trial": trial, "device": device.type} | tried(trial, config)
+        record |= provenance()
+        store.append(record)
+        yield trial, record, True
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

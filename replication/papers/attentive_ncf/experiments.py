@@ -21,11 +21,10 @@ From the curves follow, without another run (``derived``):
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,12 +39,14 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
+from replication.papers.common import run_missing, run_trials
+from replication.papers.fold_runs import fitted, trained, tried
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
     evaluation_generator,
-    fit_ratings,
     predict_all,
+    rating_range,
     unpack,
 )
 from replication.records import Record, Store, provenance, record_key, source_hash
@@ -372,59 +373,26 @@ def run(
         "ratings": {"train": len(split.train), "test": len(split.test)},
         "device": device.type,
     }
-    started = time.perf_counter()
     if not known.trained:
-        model = known.build(split, config, job.number, device)
-        trained = time.perf_counter()
-        test = DeviceRatings.of(split.test, device)
-        drawn = evaluation_generator(job.number, 0, device)
-        metrics = summary(predict_all(model, test, _range(split), drawn), test.values)
-        extra |= {"epochs": 0, "seconds": round(trained - started, 2)}
-        extra |= {"seconds_test": round(time.perf_counter() - trained, 2)}
-        return Finished(address | {"metrics": metrics} | extra | provenance(), model)
-
+        model, found = fitted(known, split, "test", config, job.number, device)
+        return Finished(address | found | extra | provenance(), model)
     # The code's hash is in the name: a run is not resumed by other code than began it.
     file = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}.pt" if resumable else None
-    watch = ("validation", "test") if job.select == "validation-no-refit" else ("test",)
-    built: dict[str, float] = {}
-
-    def build() -> Any:
-        before = time.perf_counter()
-        model = known.build(split, config, job.number, device)
-        built["seconds"] = time.perf_counter() - before  # pretraining, where it was not kept
-        return model
-
-    result = fit_ratings(
-        build,
+    result, found = trained(
+        known,
         split,
         config,
         job.number,
         device,
-        watch,
+        ("validation", "test") if job.select == "validation-no-refit" else ("test",),
         keep_predictions=_keeps(job),
         checkpoint=file,
         label=job.label,
         progress=progress,
     )
-    curve = result.curve
-    epoch = curve.best(watch[0])
-    metrics = {metric: curve.errors[f"test {metric}"][epoch - 1] for metric in METRICS}
-    metrics |= _contexts(job, result.model, split, device)
-    extra |= {
-        "curve": curve.as_dict(),
-        "epochs": epoch,
-        "parameters": sum(p.numel() for p in result.model.parameters()),
-        "seconds": round(result.seconds + built["seconds"], 2),
-        "seconds_pretraining": round(built["seconds"], 2),
-        "seconds_per_epoch": round(result.seconds / len(curve.epoch), 3),
-    }
-    record = address | {"metrics": metrics} | extra | provenance()
-    kept = torch.stack(curve.predictions) if curve.predictions else None
-    return Finished(record, result.model, kept)
-
-
-def _range(split: RatingSplit) -> tuple[float, float]:
-    return float(split.levels[0]), float(split.levels[-1])
+    found["metrics"] |= _contexts(job, result.model, split, device)
+    kept = torch.stack(result.curve.predictions) if result.curve.predictions else None
+    return Finished(address | found | extra | provenance(), result.model, kept)
 
 
 def _keeps(job: Run) -> bool:
@@ -447,7 +415,7 @@ def _contexts(job: Run, model: Any, split: RatingSplit, device: torch.device) ->
 
     def measure(name: str, draw: int) -> None:
         drawn = evaluation_generator(job.number, 1_000 + draw, device)
-        predicted = predict_all(model, test, _range(split), drawn)
+        predicted = predict_all(model, test, rating_range(split), drawn)
         found[f"RMSE/{name}"] = summary(predicted, test.values)["RMSE"]
 
     for draw in range(TEST_DRAWS):
@@ -539,20 +507,18 @@ def run_and_store(
         The job, its record, and whether it was run now (True) or was there (False).
     """
     where = resolve_device(device)
-    for job in jobs:
-        into = store or Store(job.table)
-        key = record_key(job.address())
-        stored = {record["key"]: record for record in into.load()}
-        if key in stored:
-            yield job, stored[key], False
-            continue
+
+    def store_of(job: Run) -> Store:
+        return store or Store(job.table)
+
+    def perform(job: Run) -> Record:
         finished = run(job, where, progress)
         if store is None:  # a page that retrains leaves nothing beside the data
-            keep(finished, key)
-        into.append(finished.record)
-        for file in paths.CHECKPOINTS.glob(f"{key}-*"):
-            file.unlink(missing_ok=True)  # another process may have finished it too
-        yield job, finished.record, True
+            keep(finished, record_key(job.address()))
+        store_of(job).append(finished.record)
+        return finished.record
+
+    return run_missing(jobs, store_of, perform)
 
 
 def keep(finished: Finished, key: str) -> None:
@@ -595,62 +561,26 @@ def tune(
     model: str, dataset: str, device: str = "auto", progress: bool = True
 ) -> Iterator[tuple[int, Record, bool]]:
     """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
-    where, store = resolve_device(device), Store(TUNING)
-    known = row(model)
+    where, known = resolve_device(device), row(model)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
     split, data = split_for(dataset, TUNING_PROTOCOL, 0, inner=True), data_for(dataset)
-    for trial in range(N_TRIALS):
-        config = trial_config(model, trial)
-        if known.trained:
-            config = replace(config, max_epochs=TRIAL_EPOCHS)
-        address = {
-            "table": TUNING,
-            "row": known.name,
-            "dataset": dataset,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": TUNING_PROTOCOL,
-            "variant": "",
-            "select": "validation",
-            "config": described(config),
-            "seed": 0,
-        }
-        stored = {record["key"]: record for record in store.load()}
-        key = record_key(address)
-        if key in stored:
-            yield trial, stored[key], False
-            continue
-        record = address | {"trial": trial, "device": where.type}
-        started = time.perf_counter()
-        if known.trained:
-            result = fit_ratings(
-                partial(known.build, split, config, 0, where),
-                split,
-                config,
-                0,
-                where,
-                ("validation",),
-                patience=TRIAL_PATIENCE,
-                label=f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}",
-                progress=progress,
-            )
-            best = result.curve.best("validation")
-            errors = result.curve.errors
-            record |= {
-                "metrics": {m: errors[f"validation {m}"][best - 1] for m in METRICS},
-                "epochs": best,
-                "epochs_run": len(result.curve.epoch),
-            }
-        else:
-            held = DeviceRatings.of(split.validation, where)
-            fitted = known.build(split, config, 0, where)
-            drawn = evaluation_generator(0, 0, where)
-            predicted = predict_all(fitted, held, _range(split), drawn)
-            record |= {"metrics": summary(predicted, held.values)}
-        record |= {"seconds": round(time.perf_counter() - started, 2)} | provenance()
-        store.append(record)
-        yield trial, record, True
+    configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
+    if known.trained:
+        configs = [replace(config, max_epochs=TRIAL_EPOCHS) for config in configs]
+    about = {
+        "row": known.name,
+        "dataset": dataset,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": TUNING_PROTOCOL,
+    }
+
+    def one(trial: int, config: Any) -> Record:
+        label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
+        return tried(known, split, config, where, TRIAL_PATIENCE, label, progress)
+
+    return run_trials(TUNING, about, configs, one, where)
 
 
 # --- ensembles -------------------------------------------------------------------------------
@@ -726,7 +656,7 @@ def _average(records: Sequence[Record], name: str, dataset: str, fold: int) -> R
     predicted = []  # of each member, [n]
     for member in members:
         kept = torch.load(predictions_file(member["key"]), weights_only=True)["predictions"]
-        predicted.append(unpack(kept[member["epochs"] - 1], _range(split)))
+        predicted.append(unpack(kept[member["epochs"] - 1], rating_range(split)))
     alone = [member["metrics"]["RMSE"] for member in members]
     metrics = summary(torch.stack(predicted).mean(0), split.test.values)
     metrics |= {"RMSE/best member": min(alone), "RMSE/mean member": float(np.mean(alone))}

@@ -7,7 +7,6 @@ Every model that has something to tune gets the same number of random trials
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,38 +28,24 @@ from replication.papers.attentive_ncf.model import (
     autoencoder_tables,
 )
 from replication.papers.common import log_uniform
-from replication.rating_training import RatingConfig
+from replication.papers.fold_runs import RatingRow, draw_als, draw_bias
 from replication.records import source_hash
 from replication.training import write_state
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(RatingRow):
     """One model of the tables.
 
     Attributes:
-        name: as the paper prints it, or ours.
         table: "table1" or "table2".
-        start: the configuration before tuning: what the paper prints.
-        build: the model from a split, a configuration, a seed and a device: ready to be trained
-            where the configuration is a ``RatingConfig``, else ready to predict.
-        draw: a trial's departures from ``start``; None where there is nothing to tune.
         folds: how many folds a cell needs.
         inner_folds: on how many folds the epoch is also chosen on an inner validation.
     """
 
-    name: str
-    table: str
-    start: Any
-    build: Callable[[RatingSplit, Any, int, torch.device], Any]
-    draw: Callable[[np.random.Generator], dict[str, Any]] | None = None
+    table: str = "table1"
     folds: int = 10
     inner_folds: int = 0
-
-    @property
-    def trained(self) -> bool:
-        """Trained by gradient steps over epochs, one of which is selected."""
-        return isinstance(self.start, RatingConfig)
 
 
 def draw_training(rng: np.random.Generator) -> dict[str, Any]:
@@ -87,16 +72,6 @@ def draw_mf(rng: np.random.Generator) -> dict[str, Any]:
 def draw_svd(rng: np.random.Generator) -> dict[str, Any]:
     """One to a hundred singular values of a thousand."""
     return {"rank": round(log_uniform(rng, 1, 100))}
-
-
-def draw_bias(rng: np.random.Generator) -> dict[str, Any]:
-    """From nearly no penalty to one as heavy as a median user's ratings."""
-    return {"l2_users": log_uniform(rng, 0.1, 100), "l2_items": log_uniform(rng, 0.1, 100)}
-
-
-def draw_als(rng: np.random.Generator) -> dict[str, Any]:
-    """Ranks 4 to 64; a penalty from a tenth of to ten times the start."""
-    return {"rank": round(log_uniform(rng, 4, 64)), "l2": log_uniform(rng, 3.0, 100.0)}
 
 
 def draw_linear(rng: np.random.Generator) -> dict[str, Any]:
@@ -160,13 +135,12 @@ def _combination(embedding: str, predictor: str) -> Row:
     )
     inner = 10 if (embedding, predictor) in BEST else 3
     name = f"{embedding} + {predictor}"
-    return Row(name, "table2", start, build, draw_training, inner_folds=inner)
+    return Row(name, start, build, draw_training, "table2", inner_folds=inner)
 
 
 def _surprise(algorithm: str) -> Row:
     return Row(
         f"{algorithm}-Surprise",
-        "table1",
         packages.SurpriseConfig(algorithm, packages.surprise_version()),
         lambda split, config, seed, device: packages.Surprise(split, config, seed),
     )
@@ -175,7 +149,6 @@ def _surprise(algorithm: str) -> Row:
 def _closed(name: str, start: Any, model: Any, draw: Any = None) -> Row:
     return Row(
         name,
-        "table1",
         start,
         lambda split, config, seed, device: model(split, config, device),
         draw,
@@ -200,7 +173,6 @@ ROWS |= {
     "bias": _closed("bias (closed form)", simple.BiasConfig(), simple.Bias, draw_bias),
     "als": Row(
         "ALS with biases",
-        "table1",
         simple.ALSConfig(),
         lambda split, config, seed, device: simple.ALS(split, config, device, seed),
         draw_als,
@@ -210,7 +182,6 @@ ROWS |= {
     ),
     "mf": Row(
         "MF with biases",
-        "table1",
         RatingMFConfig(),
         lambda split, config, seed, device: RatingMF(split, config),
         draw_mf,
@@ -218,7 +189,6 @@ ROWS |= {
     ),
     "bayesian": Row(
         "Bayesian factorisation (myfm)",
-        "table1",
         packages.MyFMConfig(package_version=packages.myfm_version()),
         lambda split, config, seed, device: packages.MyFM(split, config, seed),
     ),

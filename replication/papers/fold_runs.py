@@ -1,0 +1,172 @@
+"""Runs of rating models on folds: what the papers that predict ratings have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from replication.folds import RatingSplit
+from replication.metrics.rating import summary
+from replication.papers.common import log_uniform
+from replication.rating_training import (
+    METRICS,
+    DeviceRatings,
+    RatingConfig,
+    RatingFit,
+    evaluation_generator,
+    fit_ratings,
+    predict_all,
+    rating_range,
+)
+from replication.records import Record
+
+
+@dataclass(frozen=True)
+class RatingRow:
+    """One rating model of a paper's tables.
+
+    Attributes:
+        name: as the paper prints it, or ours.
+        start: the configuration before tuning: what the paper prints.
+        build: the model from a split, a configuration, a seed and a device: ready to be trained
+            where the configuration is a ``RatingConfig``, else ready to predict.
+        draw: a trial's departures from ``start``; None where there is nothing to tune.
+    """
+
+    name: str
+    start: Any
+    build: Callable[[RatingSplit, Any, int, torch.device], Any]
+    draw: Callable[[np.random.Generator], dict[str, Any]] | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Trained by gradient steps over epochs, one of which is selected."""
+        return isinstance(self.start, RatingConfig)
+
+
+def draw_bias(rng: np.random.Generator) -> dict[str, Any]:
+    """From nearly no penalty to one as heavy as a median user's ratings."""
+    return {"l2_users": log_uniform(rng, 0.1, 100), "l2_items": log_uniform(rng, 0.1, 100)}
+
+
+def draw_als(rng: np.random.Generator) -> dict[str, Any]:
+    """Ranks 4 to 64; a penalty from a tenth of to ten times the start."""
+    return {"rank": round(log_uniform(rng, 4, 64)), "l2": log_uniform(rng, 3.0, 100.0)}
+
+
+def fitted(
+    known: RatingRow, split: RatingSplit, part: str, config: Any, seed: int, device: torch.device
+) -> tuple[Any, Record]:
+    """A model that is ready once it is built, and a record's part on the errors of its predictions.
+
+    Args:
+        known: its row.
+        split: its training ratings are used.
+        part: "test" or "validation": what is predicted.
+        config, seed, device: how, and where.
+    """
+    started = time.perf_counter()
+    model = known.build(split, config, seed, device)
+    built = time.perf_counter()
+    held = DeviceRatings.of(getattr(split, part), device)
+    drawn = evaluation_generator(seed, 0, device)
+    metrics = summary(predict_all(model, held, rating_range(split), drawn), held.values)
+    return model, {
+        "metrics": metrics,
+        "epochs": 0,
+        "seconds": round(built - started, 2),
+        "seconds_test": round(time.perf_counter() - built, 2),
+    }
+
+
+def trained(
+    known: RatingRow,
+    split: RatingSplit,
+    config: RatingConfig,
+    seed: int,
+    device: torch.device,
+    watch: Sequence[str],
+    patience: int | None = None,
+    keep_predictions: bool = False,
+    checkpoint: Path | None = None,
+    label: str = "",
+    progress: bool = True,
+) -> tuple[RatingFit, Record]:
+    """A model that is trained over epochs, and a record's part on its test errors.
+
+    The epoch is the best on the first part of ``watch``; the other arguments are those of
+    ``fit_ratings``.
+    """
+    built: dict[str, float] = {}
+
+    def build() -> Any:
+        before = time.perf_counter()
+        model = known.build(split, config, seed, device)
+        built["seconds"] = time.perf_counter() - before  # pretraining, where it was not kept
+        return model
+
+    result = fit_ratings(
+        build,
+        split,
+        config,
+        seed,
+        device,
+        watch,
+        patience=patience,
+        keep_predictions=keep_predictions,
+        checkpoint=checkpoint,
+        label=label,
+        progress=progress,
+    )
+    curve = result.curve
+    epoch = curve.best(watch[0])
+    return result, {
+        "metrics": {metric: curve.errors[f"test {metric}"][epoch - 1] for metric in METRICS},
+        "curve": curve.as_dict(),
+        "epochs": epoch,
+        "parameters": sum(p.numel() for p in result.model.parameters()),
+        "seconds": round(result.seconds + built["seconds"], 2),
+        "seconds_pretraining": round(built["seconds"], 2),
+        "seconds_per_epoch": round(result.seconds / len(curve.epoch), 3),
+    }
+
+
+def tried(
+    known: RatingRow,
+    split: RatingSplit,
+    config: Any,
+    device: torch.device,
+    patience: int,
+    label: str,
+    progress: bool,
+) -> Record:
+    """One search trial: the errors on the validation ratings, with seed 0."""
+    if not known.trained:
+        _, found = fitted(known, split, "validation", config, 0, device)
+        return {"metrics": found["metrics"], "seconds": found["seconds"]}
+    started = time.perf_counter()
+    result = fit_ratings(
+        partial(known.build, split, config, 0, device),
+        split,
+        config,
+        0,
+        device,
+        ("validation",),
+        patience=patience,
+        label=label,
+        progress=progress,
+    )
+    best, errors = result.curve.best("validation"), result.curve.errors
+    return {
+        "metrics": {metric: errors[f"validation {metric}"][best - 1] for metric in METRICS},
+        "epochs": best,
+        "epochs_run": len(result.curve.epoch),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
