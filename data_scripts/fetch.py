@@ -131,6 +131,7 @@ class DataSet:
     available: bool = True
     reason: str = ""
     own_files: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ def load_manifest(path: Path | None = None) -> tuple[dict[str, DataSet], list[st
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         sets = {name: _parse(name, entry) for name, entry in raw["sets"].items()}
         default = [str(name) for name in raw["default"]]
+        if unknown := {need for item in sets.values() for need in item.needs} - set(sets):
+            raise ValueError(f"sets are needed that it does not have: {sorted(unknown)}")
     except OSError as e:
         raise ReplicationError(f"the manifest {path} cannot be read ({e.strerror}).") from e
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as e:
@@ -220,6 +223,7 @@ def _parse(name: str, entry: dict[str, Any]) -> DataSet:
         available=entry.get("available", True),
         reason=entry.get("reason", ""),
         own_files=tuple(_safe(f) for f in entry.get("own_files", ())),
+        needs=tuple(entry.get("needs", ())),
     )
 
 
@@ -256,7 +260,8 @@ def fetch(
 
     Parameters
     ----------
-    names : names of the manifest; None stands for its default sets.
+    names : names of the manifest, with whose sets those that they need are brought; None stands for
+        its default sets.
     data : the data folder; None stands for `replication.paths.DATA`.
     sources : kinds of sources to use ("mirror", "official", "wheel"), in the manifest's order; None
         stands for all. Files that are in place count only if one of these sources gives them.
@@ -277,6 +282,7 @@ def fetch(
         raise ReplicationError(
             f"unknown data set{s} {', '.join(map(repr, unknown))}: known are {', '.join(sets)}."
         )
+    wanted = list(dict.fromkeys(n for name in wanted for n in (*sets[name].needs, name)))
     fetcher = _Fetcher(data / "raw" if data else paths.RAW, sources)
     report = Report()
     for name in wanted:
@@ -937,7 +943,7 @@ def _count_cil(folder: Path, files: dict[str, FileSpec]) -> dict[str, Any]:
     return _triples(cell[0], cell[1], table["Prediction"])
 
 
-def _count_melu(folder: Path, files: dict[str, FileSpec]) -> dict[str, Any]:
+def _count_omdb(folder: Path, files: dict[str, FileSpec]) -> dict[str, Any]:
     text = (folder / "movies_extrainfos.dat").read_text(encoding="utf-8")
     return {"items": len({line.split("::", 1)[0] for line in text.split("\n") if line})}
 
@@ -958,7 +964,7 @@ COUNTERS: dict[str, Callable[[Path, dict[str, FileSpec]], dict[str, Any]]] = {
     "pinterest": _count_pinterest,
     "amazon-video-games": _count_amazon,
     "cil": _count_cil,
-    "melu-ml-1m": _count_melu,
+    "ml-1m-omdb": _count_omdb,
     "ml-100k-tmdb": _count_tmdb,
 }
 
@@ -971,7 +977,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="fetch", description="Fetch and verify the data sets of the study."
     )
-    parser.add_argument("names", nargs="*", metavar="set", help="default: those of Table 2")
+    parser.add_argument("names", nargs="*", metavar="set", help="default: those of the tables")
     parser.add_argument("--data", type=Path, help="data folder (default: data/ of the checkout)")
     parser.add_argument(
         "--source",

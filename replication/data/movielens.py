@@ -114,11 +114,47 @@ def load_ml_1m(raw: Path) -> Interactions:
         source = f"a copy of ratings.dat without {unknown.sum()} of its timestamps"
     else:
         raise _missing("ml-1m", folder)
-    movies = pd.read_csv(
+    _checked("ml-1m", frame, 1_000_209, 6_040, 3_706)
+    return from_frame("ml-1m", frame, movies_1m(folder), source)
+
+
+def movies_1m(folder: Path) -> pd.DataFrame:
+    """Title and genres of all 3,883 movies that MovieLens 1M lists, rated or not, by their id."""
+    return pd.read_csv(
         folder / "movies.dat",
         sep="::",
         engine="python",
         names=["item", "title", "genres"],
         encoding="latin-1",
     ).set_index("item")
-    return from_frame("ml-1m", _checked("ml-1m", frame, 1_000_209, 6_040, 3_706), movies, source)
+
+
+def tags_latest_small(raw: Path, data: Interactions) -> pd.DataFrame:
+    """The tags of MovieLens latest-small, in the numbering of its interactions.
+
+    Args:
+        raw: folder of the raw data sets.
+        data: the interactions, whole or filtered.
+
+    Returns:
+        Columns ``user``, ``item`` (int64 indices of ``data``) and ``tag``, in lower case, without
+        blanks around it, and with ``/`` for ``|``, which separates the values of a feature. A tag
+        that a user gives an item twice is there once. Tags of users and items that ``data`` lacks
+        are left out: nobody rated 18 of the listed movies.
+
+    Raises:
+        DataUnavailable: the file is not there.
+    """
+    file = raw / "ml-latest-small" / "tags.csv"
+    if not file.exists():
+        raise _missing("ml-latest-small", file.parent)
+    table = pd.read_csv(file, dtype={"tag": str}, keep_default_na=False)
+    tags = pd.DataFrame(
+        {
+            "user": pd.Index(data.user_ids).get_indexer(table["userId"]),
+            "item": pd.Index(data.item_ids).get_indexer(table["movieId"]),
+            "tag": table["tag"].str.strip().str.lower().str.replace("|", "/"),
+        }
+    )
+    tags = tags[(tags["user"] >= 0) & (tags["item"] >= 0) & (tags["tag"] != "")]
+    return tags.drop_duplicates(ignore_index=True)

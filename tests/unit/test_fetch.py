@@ -226,6 +226,7 @@ def test_every_entry_of_the_manifest_is_complete():
         "pinterest",
         "amazon-video-games",
         "cil",
+        "ml-1m-omdb",
     ]
     assert DEFAULT == tables
     for item in SETS.values():
