@@ -2,7 +2,7 @@
 
 Symbols (paper -> here): ``u_i`` -> ``user``; ``X_j`` (rows x_j0, ..., x_jn) -> ``slots``;
 ``v_ij`` -> ``item``; ``W_a`` -> ``attention_map``; ``alpha_i`` -> ``attention``; ``n`` -> F;
-``k`` -> ``dimension``; the product y of Eqs. 4 and 5 -> the return value of ``interact``.
+``k`` -> ``dimension``; ``y`` of Eqs. 4 and 5 -> the return value of ``interact``.
 Shapes: B pairs of a user and an item, F features, S = F + 1 slots (the item's own x_j0 first), d
 dimensions, P values of B items one after the other, U users, I items, N values of all features.
 """
@@ -94,14 +94,24 @@ class Explanation(NamedTuple):
     sentence: str  # for the user, as Section 3.2 suggests
 
 
+class Places(NamedTuple):
+    """Where the vectors of B items stand, one item after the other: nothing is padded."""
+
+    rows: Tensor  # [P] rows of the table of vectors
+    slot: Tensor  # [P] which of the B * S slots a place belongs to
+    weights: Tensor  # [P] of a vector in its slot: 1 / k for the mean of k values
+    begin: Tensor  # [B] an item's first place
+    sizes: Tensor  # [B, S] number of places of each slot
+
+
 class Slots(nn.Module):
     """Which vectors stand in the slots of each item: the item's own in slot 0, then its values'.
 
-    The rows of the table of vectors are the I items, then the N values. Nothing is padded: an item
-    has as many places as it has values, and one for itself.
+    The rows of the table of vectors are the I items, then the N values.
     """
 
     rows: Tensor
+    slot: Tensor
     weights: Tensor
     start: Tensor
     sizes: Tensor
@@ -110,47 +120,40 @@ class Slots(nn.Module):
         super().__init__()
         n_items = table.n_items
         own = np.ones((n_items, 1), dtype=np.int64)
-        sizes = np.concatenate([own, table.present.sum(2)], axis=1)  # [I, S] values of each slot
-        item, slot, _ = np.nonzero(table.present)  # by item, then by slot
+        sizes = np.concatenate([own, table.present.sum(2)], axis=1)  # [I, S]
+        item, feature, _ = np.nonzero(table.present)
         item = np.concatenate([np.arange(n_items), item])
-        slot = np.concatenate([np.zeros(n_items, dtype=np.int64), slot + 1])
+        slot = np.concatenate([np.zeros(n_items, dtype=np.int64), feature + 1])
         rows = np.concatenate([np.arange(n_items), n_items + table.values[table.present]])
-        order = np.lexsort((slot, item))
         weights = 1.0 / sizes[item, slot] if values != "sum" else np.ones(len(item))
+        order = np.lexsort((slot, item))
         total = sizes.sum(1)
         for name, array in (
-            ("rows", rows[order]),  # [n] places of all items, one item after the other
-            ("weights", weights[order].astype(np.float32)),  # [n] of a value in its slot
-            ("start", np.cumsum(total) - total),  # [I] first place of an item
+            ("rows", rows[order]),  # [n] of all items, one after the other
+            ("slot", slot[order]),  # [n]
+            ("weights", weights[order].astype(np.float32)),  # [n]
+            ("start", np.cumsum(total) - total),  # [I] an item's first place
             ("sizes", sizes),  # [I, S]
         ):
             # Not part of the state: it is data, and made anew from the split.
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), False)
 
-    def forward(self, items: Tensor, table: Tensor, sparse: bool) -> tuple[Tensor, Tensor]:
-        """X_j of items [B]: vectors [B, S, d], zeros without a value, and sizes [B, S].
-
-        Args:
-            items: [B].
-            table: [I + N, d].
-            sparse: whether the gradient of the table is to be sparse.
-        """
-        sizes = self.sizes[items]  # [B, S]
-        flat = sizes.view(-1)  # [B * S]
-        first = flat.cumsum(0) - flat  # where a slot's values begin among the batch's P
+    def forward(self, items: Tensor) -> Places:
+        """The places of items [B]."""
+        sizes = self.sizes.index_select(0, items)  # [B, S]
         total = sizes.sum(1)  # [B]
-        shift = self.start[items] - first.view_as(sizes)[:, 0]  # [B]
-        places = torch.repeat_interleave(shift, total)
-        places += torch.arange(len(places), device=items.device)  # [P]
-        vectors = F.embedding_bag(
-            self.rows[places],
-            table,
-            first,
-            mode="sum",
-            per_sample_weights=self.weights[places].to(table.dtype),
-            sparse=sparse,
+        begin = total.cumsum(0) - total  # [B]
+        pair = torch.repeat_interleave(total)  # [P] 0, 0, 0, 1, 1, ...
+        shift = self.start.index_select(0, items) - begin  # [B]
+        at = shift.index_select(0, pair)
+        at += torch.arange(len(at), device=items.device)  # [P]
+        return Places(
+            self.rows.index_select(0, at),
+            self.slot.index_select(0, at).add_(pair, alpha=sizes.shape[1]),
+            self.weights.index_select(0, at),
+            begin,
+            sizes,
         )
-        return vectors.view(*sizes.shape, -1), sizes
 
 
 class AFM(nn.Module):
@@ -236,12 +239,31 @@ class AFM(nn.Module):
             logits = logits.masked_fill(empty, torch.finfo(logits.dtype).min)
         return logits.softmax(1).masked_fill(empty, 0.0)  # Eq. 2
 
-    def integrate(self, users: Tensor, user: Tensor, slots: Tensor, sizes: Tensor) -> Tensor:
-        """Eq. 1: item vectors v_ij [B, d] from user vectors [B, d], slots [B, S, d], sizes [B, S]"""
+    def integrate(self, users: Tensor, user: Tensor, places: Places) -> Tensor:
+        """Eq. 1: item vectors v_ij [B, d] of users [B] with vectors [B, d]."""
         if self.config.integration == "concat":
-            return self.projection(slots.flatten(1))
-        attention = self.weigh(self.logits(users, user), sizes)
-        return blend(attention, slots)
+            return self.projection(self.slot_vectors(places).flatten(1))
+        attention = self.weigh(self.logits(users, user), places.sizes)
+        # Eq. 3 straight from the values: the x_jl themselves [B, S, d] are not needed.
+        weights = attention.view(-1).index_select(0, places.slot) * places.weights  # [P]
+        return self._bags(places, weights, places.begin)
+
+    def slot_vectors(self, places: Places) -> Tensor:
+        """X_j of Eq. 1: [B, S, d], zeros where an item has no value."""
+        flat = places.sizes.view(-1)  # [B * S]
+        vectors = self._bags(places, places.weights, flat.cumsum(0) - flat)
+        return vectors.view(*places.sizes.shape, -1)
+
+    def _bags(self, places: Places, weights: Tensor, begin: Tensor) -> Tensor:
+        """Weighted sums of the vectors at places [P], of which a new sum starts at each begin."""
+        return F.embedding_bag(
+            places.rows,
+            self.vectors,
+            begin,
+            mode="sum",
+            per_sample_weights=weights.to(self.vectors.dtype),
+            sparse=self.sparse,
+        )
 
     # --- interaction layer -------------------------------------------------------------------
 
@@ -259,15 +281,14 @@ class AFM(nn.Module):
             y = y + self.mean + (of_user + of_item)[:, 0]
         return self.low + (self.high - self.low) * torch.sigmoid(y) if c.bounded else y
 
-    def embed(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """User vectors [B, d], slots [B, S, d] and sizes [B, S] of pairs [B]."""
-        user = F.embedding(users, self.users, sparse=self.sparse)
-        return user, *self.slots(items, self.vectors, self.sparse)
+    def embed(self, users: Tensor) -> Tensor:
+        """User vectors [B, d] of users [B]."""
+        return F.embedding(users, self.users, sparse=self.sparse)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Ratings [B] of users [B] for items [B]."""
-        user, slots, sizes = self.embed(users, items)
-        item = self.integrate(users, user, slots, sizes)
+        user = self.embed(users)
+        item = self.integrate(users, user, self.slots(items))
         return self.interact(users, items, user, item)
 
     def loss(
@@ -305,16 +326,17 @@ class AFM(nn.Module):
         Raises:
             ReplicationError: the model has no attention.
         """
-        user, slots, sizes = self.embed(users, items)
-        attention = self.weigh(self.logits(users, user), sizes)
-        item = blend(attention, slots)
+        user, places = self.embed(users), self.slots(items)
+        attention = self.weigh(self.logits(users, user), places.sizes)
+        slots = self.slot_vectors(places)  # [B, S, d]
+        item = blend(attention, slots)  # Eq. 3
         whole = self.interact(users, items, user, item)
         without = [
             self.interact(users, items, user, item - attention[:, [slot]] * slots[:, slot])
             for slot in range(len(self.names))
         ]
         added = whole[:, None] - torch.stack(without, 1)
-        return whole, added.masked_fill(sizes == 0, 0.0), attention
+        return whole, added.masked_fill(places.sizes == 0, 0.0), attention
 
     def explain(
         self, user: int, item: int, user_name: str = "", item_name: str = ""
@@ -368,4 +390,4 @@ class AFM(nn.Module):
 
 def blend(attention: Tensor, slots: Tensor) -> Tensor:
     """[B, d] sum over the slots [B, S, d] with weights [B, S]."""
-    return torch.bmm(attention[:, None], slots)[:, 0]  # Eq. 3
+    return (attention[..., None] * slots).sum(1)
