@@ -1,0 +1,530 @@
+"""Does AFM's attention say what a user cares about? Measures over all users, and planted truth.
+
+The paper shows two users a data set (Figures 1 and 4) and one share (Section 4.2). Here the same is
+asked of every user: does attention on a feature follow how concentrated the user's ratings over its
+values are; does the prediction depend on the slot with the most attention; how is attention spread.
+Each measure has a control that must fail: the attention shuffled among the users.
+
+Shapes: U users, S slots (the item's own id first), I items, F features, N_f values of a feature,
+T pairs of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import special, stats
+from torch import Tensor
+
+from replication.errors import ReplicationError
+from replication.folds import Ratings, RatingSplit
+from replication.item_features import FeatureTable
+from replication.metrics.explanation import mean_by_user
+from replication.papers.afm.model import AFM, blend
+from replication.rating_training import BLOCK, DeviceRatings
+
+FAVOURITE = 5.0  # "favorite movies (rated 5)", caption of Figure 4
+LEAST_RATED = 20  # items with the feature that a user must have rated to count
+LEAST_FAVOURITES = 20  # the same of favourites
+LOW_ATTENTION = 0.2  # Section 4.2: "less than 20% attention"
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+DRAWS = 2000  # permutations and bootstrap samples
+
+
+def all_attention(model: AFM) -> np.ndarray:
+    """[U, S] attention of every user (Eq. 2), float64."""
+    users = torch.arange(len(model.users), device=model.users.device)
+    return model.attention(users).double().cpu().numpy()
+
+
+def feature_index(table: FeatureTable, feature: str) -> int:
+    """Where a feature is among those of a table.
+
+    Raises:
+        ReplicationError: the table has no such feature.
+    """
+    if feature not in table.names:
+        raise ReplicationError(
+            f"there is no feature {feature!r}; there are {', '.join(table.names)}"
+        )
+    return table.names.index(feature)
+
+
+# --- how a user's ratings are spread over a feature's values ---------------------------------------
+
+
+class Spread(NamedTuple):
+    """How the rated items of all users are spread over the values of a feature."""
+
+    shares: np.ndarray  # [U, N_f] shares of a user's items; a row without any is zero
+    count: np.ndarray  # [U] rated items that have the feature
+    vocabulary: tuple[str, ...]  # [N_f]
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """[U] in nats: 0 if all items have one value; NaN for a user without items."""
+        return np.where(self.count > 0, special.entr(self.shares).sum(1), np.nan)
+
+
+def spread(ratings: Ratings, table: FeatureTable, feature: str, n_users: int) -> Spread:
+    """Shares of a feature's values among the items that users rated.
+
+    An item counts once: with k values it counts 1 / k for each.
+
+    Args:
+        ratings: those that count, for instance the favourites of the training ratings.
+        table: the items' features.
+        feature: which of them.
+        n_users: U.
+
+    Raises:
+        ReplicationError: the table has no such feature.
+    """
+    at = feature_index(table, feature)
+    own = np.flatnonzero(table.feature_of == at)  # [N_f]
+    place = np.full(table.n_values, -1)
+    place[own] = np.arange(len(own))
+    present = table.present[ratings.items, at]  # [n, V]
+    has = present.any(1)
+    row, column = np.nonzero(present)
+    value = place[table.values[ratings.items, at][row, column]]
+    weight = 1.0 / present.sum(1)[row]
+    shares = np.bincount(
+        ratings.users[row] * len(own) + value, weight, minlength=n_users * len(own)
+    ).reshape(n_users, len(own))
+    count = np.bincount(ratings.users[has], minlength=n_users)
+    shares /= np.maximum(count, 1)[:, None]
+    return Spread(shares, count, tuple(table.vocabulary[n] for n in own))
+
+
+def favourites(ratings: Ratings, least: float = FAVOURITE) -> Ratings:
+    """The ratings that are at least so high."""
+    return ratings.take(ratings.values >= least)
+
+
+# --- (a) does attention follow what a user rates? --------------------------------------------------
+
+
+class Following(NamedTuple):
+    """Rank correlation over users of attention on a feature with how concentrated they are."""
+
+    correlation: float  # Spearman's, of attention and minus the entropy; NaN if one is constant
+    low: float  # its 95 % interval, from a bootstrap over users
+    high: float
+    shuffled: float  # the mean of the same with the attention shuffled among the users
+    p: float  # two-sided, from the same permutations
+    given_count: float  # the partial rank correlation given how many items the users rated
+    users: int
+
+
+def following(
+    attention: np.ndarray,
+    spread: Spread,
+    rng: np.random.Generator,
+    least: int = LEAST_RATED,
+    draws: int = DRAWS,
+) -> Following:
+    """Do users who rate few values of a feature attend to it more?
+
+    The entropy of few ratings is lower by chance alone, so that attention which grew or shrank
+    with the number of ratings would look as if it followed the entropy: ``given_count`` takes the
+    number of ratings out.
+
+    Args:
+        attention: [U] on the feature.
+        spread: of the same feature.
+        rng: decides permutations and bootstrap samples.
+        least: only users with so many items count.
+        draws: how many permutations, and how many samples.
+
+    Returns:
+        Numbers that are NaN with fewer than three users, or where there is nothing to rank.
+    """
+    kept = spread.count >= least
+    n = int(kept.sum())
+    nothing = Following(*[np.nan] * 6, users=n)
+    if n < 3:
+        return nothing
+    x, y, z = (
+        standard_ranks(v[kept]) for v in (attention, -spread.entropy, spread.count.astype(float))
+    )
+    if not (x.any() and y.any()):
+        return nothing
+    found = float(x @ y)
+    by_chance = np.array([rng.permutation(x) @ y for _ in range(draws)])
+    # A sample's ranks are taken of the sample's ranks: the order is the same.
+    samples = (rng.integers(n, size=n) for _ in range(draws))
+    again = [float(standard_ranks(x[s]) @ standard_ranks(y[s])) for s in samples]
+    low, high = np.percentile(again, [2.5, 97.5])
+    xz, yz = float(x @ z), float(y @ z)
+    left = (1 - xz**2) * (1 - yz**2)
+    return Following(
+        found,
+        float(low),
+        float(high),
+        float(by_chance.mean()),
+        float((1 + (np.abs(by_chance) >= abs(found) - 1e-12).sum()) / (1 + draws)),
+        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else float("nan"),
+        n,
+    )
+
+
+def standard_ranks(values: np.ndarray) -> np.ndarray:
+    """[n] average ranks with mean 0 and length 1; zeros if all are equal.
+
+    The product of two such vectors is Spearman's rank correlation.
+    """
+    ranks = stats.rankdata(values)
+    ranks -= ranks.mean()
+    length = np.sqrt(ranks @ ranks)
+    return ranks / length if length > 0 else ranks
+
+
+# --- (b) does the prediction depend on what has the attention? -------------------------------------
+
+ARMS = ("attended", "random", "least", "shuffled")
+MASKINGS = ("renormalised", "lost")  # what becomes of the masked slot's attention
+WEIGHINGS = ("own", "shuffled", "uniform")
+
+
+class Masking(NamedTuple):
+    """What masking a slot does to the predictions of a test.
+
+    ``squared error/<weighing>``  with the user's own attention, another user's, the same on all.
+    ``squared error/<arm>/<masking>``  with a slot masked.
+    ``moved/<arm>/<masking>``  absolute change of the prediction, in stars.
+
+    An arm says which slot: the one with the most of the user's attention, any (the mean over all
+    of them, so that nothing is drawn), the one with the least, the one that most attention of
+    another user is on. Only slots in which the item has a value are masked, and items with fewer
+    than two of them do not count for the arms.
+    """
+
+    by_user: dict[str, np.ndarray]  # [U] means over a user's pairs; NaN for users without any
+    rmse: dict[str, float]  # roots of the means over all pairs, of the squared errors
+    pairs: int  # that count for the arms
+
+
+@torch.no_grad()
+def masking(model: AFM, test: Ratings, generator: torch.Generator) -> Masking:
+    """Errors and changes of the predictions of T pairs when slots are masked.
+
+    Args:
+        model: with attention.
+        test: the pairs and their ratings.
+        generator: on the model's device; decides which user's attention another user gets.
+
+    Raises:
+        ReplicationError: there is no test rating, or the model has no attention.
+    """
+    if not len(test):
+        raise ReplicationError("masking needs test ratings, and there are none")
+    device = model.users.device
+    n_users = len(model.users)
+    other = shuffle_of(n_users, generator, device)
+    data = DeviceRatings.of(test, device)
+    parts: dict[str, list[Tensor]] = {}
+    for users, items, ratings in zip(
+        data.users.split(BLOCK), data.items.split(BLOCK), data.values.split(BLOCK), strict=True
+    ):
+        for name, values in _mask_block(model, users, items, ratings, other).items():
+            parts.setdefault(name, []).append(values.double())
+    found = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+    return Masking(
+        {name: mean_by_user(test.users, values, n_users) for name, values in found.items()},
+        {
+            name.removeprefix("squared "): float(np.sqrt(np.nanmean(values)))
+            for name, values in found.items()
+            if name.startswith("squared error/") and np.isfinite(values).any()
+        },
+        int(np.isfinite(found[f"moved/attended/{MASKINGS[0]}"]).sum()),
+    )
+
+
+def shuffle_of(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """[n] a permutation in which nobody keeps the own place (one cycle); n = 1 keeps it."""
+    order = torch.randperm(n, generator=generator, device=device)
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other
+
+
+def _mask_block(
+    model: AFM, users: Tensor, items: Tensor, ratings: Tensor, other: Tensor
+) -> dict[str, Tensor]:
+    """[B] by name, NaN where a pair does not count."""
+    user, places = model.embed(users), model.slots(items)
+    there = places.sizes > 0  # [B, S]
+    slots = model.slot_vectors(places)  # [B, S, d]
+    logits = model.logits(users, user)
+    attention = model.weigh(logits, places.sizes)  # [B, S]
+    swapped = model.weigh(model.logits(other[users], model.embed(other[users])), places.sizes)
+    uniform = model.weigh(torch.zeros_like(logits), places.sizes)
+
+    def predict(weights: Tensor) -> Tensor:
+        y = model.interact(users, items, user, blend(weights, slots))
+        return y.clamp(model.low, model.high)
+
+    whole = predict(attention)
+    found = {
+        f"squared error/{name}": (predict(weights) - ratings).square()
+        for name, weights in zip(WEIGHINGS, (attention, swapped, uniform), strict=True)
+    }
+    enough = there.sum(1) >= 2  # [B]
+    pick = {
+        "attended": attention.masked_fill(~there, -1.0).argmax(1),
+        "least": attention.masked_fill(~there, 2.0).argmin(1),
+        "shuffled": swapped.masked_fill(~there, -1.0).argmax(1),
+    }
+    for kind in MASKINGS:
+        masked = torch.stack(
+            [
+                predict(without(attention, slot, kind == "renormalised"))
+                for slot in range(there.shape[1])
+            ],
+            1,
+        )  # [B, S] predictions without each slot
+        measured = {
+            "squared error": (masked - ratings[:, None]).square(),
+            "moved": (masked - whole[:, None]).abs(),
+        }
+        for measure, values in measured.items():
+            for arm in ARMS:
+                if arm == "random":
+                    value = (values * there).sum(1) / there.sum(1)
+                else:
+                    value = values.gather(1, pick[arm][:, None])[:, 0]
+                found[f"{measure}/{arm}/{kind}"] = torch.where(enough, value, torch.nan)
+    return found
+
+
+def without(attention: Tensor, slot: int, renormalise: bool) -> Tensor:
+    """[B, S] attention without one slot, divided by the rest's sum or not.
+
+    Where the slot had all of the attention nothing is left, and all weights are 0.
+    """
+    rest = attention.clone()
+    rest[:, slot] = 0.0
+    if renormalise:
+        rest /= rest.sum(1, keepdim=True).clamp_min(torch.finfo(rest.dtype).tiny)
+    return rest
+
+
+# --- (c) how attention is spread -------------------------------------------------------------------
+
+
+def attention_summary(
+    attention: np.ndarray, names: Sequence[str], low: float = LOW_ATTENTION
+) -> dict[str, float]:
+    """Per slot: mean, quantiles over the users, and the share of users with less than ``low``.
+
+    Args:
+        attention: [U, S].
+        names: [S].
+        low: 20 % in Section 4.2.
+
+    Returns:
+        ``<slot>/mean``, ``<slot>/q05`` to ``<slot>/q95``, ``<slot>/below``, ``<slot>/sd``.
+    """
+    found: dict[str, float] = {}
+    for name, values in zip(names, attention.T, strict=True):
+        found[f"{name}/mean"] = float(values.mean())
+        found[f"{name}/sd"] = float(values.std())
+        for q, value in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True):
+            found[f"{name}/q{round(100 * q):02d}"] = float(value)
+        found[f"{name}/below"] = float((values < low).mean())
+    return found
+
+
+# --- (d) which users are shown ---------------------------------------------------------------------
+
+FIGURE_4_RULE = (
+    f"among the users with at least {LEAST_FAVOURITES} training ratings of 5: the one with the "
+    "most and the one with the least attention on the feature; of equals the first"
+)
+FIGURE_1_RULE = (
+    "of all users and values: the largest share of one value among the films that the user rated "
+    f"in training, for users with at least {LEAST_RATED} films; of equal shares the one with more "
+    "ratings of 5 among that value's films, then the first user"
+)
+
+
+def figure_4_users(
+    attention: np.ndarray, favourite: Spread, least: int = LEAST_FAVOURITES
+) -> dict[str, int]:
+    """``high`` and ``low``: the users of ``FIGURE_4_RULE``; empty with fewer than two to choose of.
+
+    Args:
+        attention: [U] on the feature.
+        favourite: of the users' favourites.
+        least: favourites that a user must have.
+    """
+    able = np.flatnonzero(favourite.count >= least)
+    if len(able) < 2:
+        return {}
+    return {
+        "high": int(able[attention[able].argmax()]),
+        "low": int(able[attention[able].argmin()]),
+    }
+
+
+class Fan(NamedTuple):
+    """A user whose films have one value of a feature more often than anybody else's."""
+
+    user: int
+    value: str
+    share: float  # of the rated films that have the feature
+    favourites: float  # share of the value's films that are rated 5
+    rated: int  # films with the feature that the user rated
+
+
+def fan_of(
+    ratings: Ratings, table: FeatureTable, feature: str, n_users: int, least: int = LEAST_RATED
+) -> Fan | None:
+    """The user of ``FIGURE_1_RULE``; None if nobody has rated enough.
+
+    Args:
+        ratings: training ratings.
+        table, feature: of what.
+        n_users: U.
+        least: films with the feature that a user must have rated.
+
+    Raises:
+        ReplicationError: the table has no such feature.
+    """
+    all_, best = (
+        spread(part, table, feature, n_users) for part in (ratings, favourites(ratings))
+    )
+    able = all_.count >= least
+    if not able.any():
+        return None
+    shares = np.where(able[:, None], all_.shares, -1.0)
+    top = shares.max(1)  # [U]
+    value = shares.argmax(1)
+    at = np.arange(n_users)
+    films = all_.shares[at, value] * all_.count
+    loved = best.shares[at, value] * best.count
+    loved = np.divide(loved, films, out=np.zeros(n_users), where=films > 0)
+    user = int(np.lexsort((at, -loved, -top))[0])
+    return Fan(
+        user,
+        all_.vocabulary[int(value[user])],
+        float(top[user]),
+        float(loved[user]),
+        int(all_.count[user]),
+    )
+
+
+# --- features that say nothing ---------------------------------------------------------------------
+
+
+def shuffled_among_items(
+    table: FeatureTable, rng: np.random.Generator, features: Sequence[str] | None = None
+) -> FeatureTable:
+    """Each feature's sets of values dealt to the items anew: as many of each, but of other items.
+
+    Args:
+        table: as it is.
+        rng: decides who gets what.
+        features: which are shuffled, each on its own; None: all.
+
+    Raises:
+        ReplicationError: the table has no such feature.
+    """
+    values, present = table.values.copy(), table.present.copy()
+    for feature in table.names if features is None else features:
+        at = feature_index(table, feature)
+        order = rng.permutation(table.n_items)
+        values[:, at], present[:, at] = table.values[order, at], table.present[order, at]
+    return replace(table, values=values, present=present)
+
+
+# --- (e) planted truth -----------------------------------------------------------------------------
+
+
+class Planted(NamedTuple):
+    """Made-up ratings of users of whom it is known what they care about."""
+
+    split: RatingSplit
+    cares: np.ndarray  # [U] bool: the ratings follow the feature's value; else the item alone
+
+
+def planted(
+    seed: int = 0,
+    n_users: int = 300,
+    n_items: int = 240,
+    n_values: int = 8,
+    per_user: int = 60,
+    noise: float = 0.3,
+    test_share: float = 0.2,
+) -> Planted:
+    """Half of the users rate by the item's genre, the other half by the item itself.
+
+    A user who cares has a liking of -1 or 1 for each of the values of the one feature ``genre``,
+    and rates 3 + 1.3 times that of the item's. The others have a taste in the plane and rate
+    3 + 1.3 times its product with the item's own place there, which no genre tells. Both kinds of
+    ratings have the same mean and variance, plus noise, and the same items are rated by both, each
+    item as likely as any other: only the dependence on the feature tells the users apart.
+
+    Args:
+        seed: decides everything.
+        n_users, n_items, n_values, per_user: sizes.
+        noise: sd of a rating's own part, in stars.
+        test_share: of the ratings.
+    """
+    rng = np.random.default_rng(seed)
+    cares = rng.permutation(n_users) < n_users // 2
+    genre = rng.permutation(n_items) % n_values
+    # [U, G] likings; each user's are balanced, so that nobody's mean tells.
+    half = np.where(np.arange(n_values) < n_values // 2, -1.0, 1.0)
+    liking = rng.permuted(np.tile(half, (n_users, 1)), axis=1)
+    angle_u, angle_i = (rng.uniform(0, 2 * np.pi, n) for n in (n_users, n_items))
+    of_item = np.sqrt(2) * np.cos(angle_u[:, None] - angle_i)  # [U, I], variance 1
+    wanted = 3 + 1.3 * np.where(cares[:, None], liking[:, genre], of_item)
+    items = rng.random((n_users, n_items)).argsort(1)[:, :per_user]  # [U, per_user]
+    users = np.repeat(np.arange(n_users), per_user)
+    rated = wanted[users, items.ravel()] + noise * rng.standard_normal(len(users))
+    everything = Ratings(users, items.ravel(), rated.clip(1, 5).astype(np.float32))
+    tested = rng.random(len(users)) < test_share
+    table = FeatureTable(
+        ("genre",),
+        genre[:, None, None].astype(np.int64),
+        np.ones((n_items, 1, 1), dtype=bool),
+        tuple(f"genre {n}" for n in range(n_values)),
+        np.zeros(n_values, dtype=np.int64),
+    )
+    split = RatingSplit(
+        "planted",
+        0,
+        n_users,
+        n_items,
+        np.arange(1, 6, dtype=np.float32),
+        everything.take(~tested),
+        everything.take(np.zeros(len(users), dtype=bool)),
+        everything.take(tested),
+        table,
+    )
+    return Planted(split, cares)
+
+
+def recovery(attention: np.ndarray, cares: np.ndarray) -> float:
+    """Probability that a user who cares attends to the feature more than one who does not (AUC).
+
+    0.5 by chance, 1 if attention tells all of them apart; ties count half.
+
+    Args:
+        attention: [U] on the feature.
+        cares: [U] bool, with both kinds.
+
+    Raises:
+        ReplicationError: all users are of one kind.
+    """
+    yes, no = int(cares.sum()), int((~cares).sum())
+    if not (yes and no):
+        raise ReplicationError("recovery needs users who care and users who do not")
+    above = stats.rankdata(attention)[cares].sum() - yes * (yes + 1) / 2
+    return float(above / (yes * no))

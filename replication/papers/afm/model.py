@@ -1,0 +1,393 @@
+"""AFM: item features weighted by each user's own attention (Chen et al., SIGIR 2018, Section 3).
+
+Symbols (paper -> here): ``u_i`` -> ``user``; ``X_j`` (rows x_j0, ..., x_jn) -> ``slots``;
+``v_ij`` -> ``item``; ``W_a`` -> ``attention_map``; ``alpha_i`` -> ``attention``; ``n`` -> F;
+``k`` -> ``dimension``; ``y`` of Eqs. 4 and 5 -> the return value of ``interact``.
+Shapes: B pairs of a user and an item, F features, S = F + 1 slots (the item's own x_j0 first), d
+dimensions, P values of B items one after the other, U users, I items, N values of all features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replication.errors import ReplicationError
+from replication.folds import RatingSplit
+from replication.item_features import FeatureTable
+from replication.rating_training import RatingConfig
+from replication.row_sgd import RowSGD
+
+INTERACTIONS = ("mlp", "mlp-product", "inner")
+INTEGRATIONS = ("attention", "free", "mean", "concat")
+VALUES = ("mean", "sum", "slots")
+MISSING = ("renormalised", "lost")
+OTHERS = "others"  # the paper's name for x_j0 (Section 3.1)
+
+
+@dataclass(frozen=True)
+class AFMConfig(RatingConfig):
+    """Every choice of the model; the training choices are inherited.
+
+    The paper prints the embedding size, SGD, the square loss and "one interaction layer with
+    sigmoid as activity function" (Section 4.1.3). Everything else is a decision of this study.
+    """
+
+    learning_rate: float = 0.1  # none is printed; tuned
+    batch_size: int = 256  # none is printed; ours
+    method: str = "sgd"  # Section 4.1.3
+    dimension: int = 64  # k, Section 4.1.3
+    # Eq. 5 with one sigmoid hidden layer on [u, v] and a linear output ("mlp"), the same on u * v,
+    # as NFM has it ("mlp-product"), or Eq. 4 ("inner").
+    interaction: str = "mlp"
+    hidden: int = 64  # units of the interaction layer; none is printed; ours (= k)
+    bounded: bool = False  # a sigmoid output, scaled to the range of the ratings
+    biases: bool = False  # global mean, user and item biases; Eqs. 4 and 5 have none
+    # f_AI of Eq. 1: Eqs. 2 and 3 with W_a shared ("attention"), "different alpha for different
+    # users" (Section 3.1, "free"), and the two that other models use (Sections 1 and 3.1):
+    # adding ("mean": every slot has the same weight) and "concat".
+    integration: str = "attention"
+    # What x_jl is where a feature has several values: their vectors' mean, their sum, or each
+    # value a slot of its own with the feature's logit ("slots").
+    values: str = "mean"
+    # A feature that an item has no value of: the attention of the others is divided by its sum
+    # ("renormalised"), or the attention on it is lost.
+    missing: str = "renormalised"
+    initial_scale: float = 0.1  # sd of the look-up tables and of W_a at the start; ours
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("interaction", INTERACTIONS),
+            ("integration", INTEGRATIONS),
+            ("values", VALUES),
+            ("missing", MISSING),
+        ):
+            if getattr(self, name) not in known:
+                raise ReplicationError(
+                    f"unknown {name} {getattr(self, name)!r}; use {', '.join(known)}"
+                )
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """SGD on the rows of a batch, or Adam as every rating model has it."""
+        if self.method == "sgd":
+            return RowSGD(parameters, self.learning_rate, self.weight_decay)
+        return super().optimizer(parameters)
+
+
+class Explanation(NamedTuple):
+    """Why one item is recommended to one user."""
+
+    names: tuple[str, ...]  # [S] the slots, ``OTHERS`` first
+    attention: Tensor  # [S] the user's attention, Eq. 2
+    weight: Tensor  # [S] the same for this item: 0 where it has no value
+    contribution: Tensor  # [S] stars that a slot adds to the prediction, 0 where there is no value
+    carrier: str  # the slot that adds most: it carried the recommendation
+    values: tuple[str, ...]  # those of the carrier that the item has; none for ``OTHERS``
+    prediction: float
+    sentence: str  # for the user, as Section 3.2 suggests
+
+
+class Places(NamedTuple):
+    """Where the vectors of B items stand, one item after the other: nothing is padded."""
+
+    rows: Tensor  # [P] rows of the table of vectors
+    slot: Tensor  # [P] which of the B * S slots a place belongs to
+    weights: Tensor  # [P] of a vector in its slot: 1 / k for the mean of k values
+    begin: Tensor  # [B] an item's first place
+    sizes: Tensor  # [B, S] number of places of each slot
+
+
+class Slots(nn.Module):
+    """Which vectors stand in the slots of each item: the item's own in slot 0, then its values'.
+
+    The rows of the table of vectors are the I items, then the N values.
+    """
+
+    rows: Tensor
+    slot: Tensor
+    weights: Tensor
+    start: Tensor
+    sizes: Tensor
+
+    def __init__(self, table: FeatureTable, values: str) -> None:
+        super().__init__()
+        n_items = table.n_items
+        own = np.ones((n_items, 1), dtype=np.int64)
+        sizes = np.concatenate([own, table.present.sum(2)], axis=1)  # [I, S]
+        item, feature, _ = np.nonzero(table.present)
+        item = np.concatenate([np.arange(n_items), item])
+        slot = np.concatenate([np.zeros(n_items, dtype=np.int64), feature + 1])
+        rows = np.concatenate([np.arange(n_items), n_items + table.values[table.present]])
+        weights = 1.0 / sizes[item, slot] if values != "sum" else np.ones(len(item))
+        order = np.lexsort((slot, item))
+        total = sizes.sum(1)
+        for name, array in (
+            ("rows", rows[order]),  # [n] of all items, one after the other
+            ("slot", slot[order]),  # [n]
+            ("weights", weights[order].astype(np.float32)),  # [n]
+            ("start", np.cumsum(total) - total),  # [I] an item's first place
+            ("sizes", sizes),  # [I, S]
+        ):
+            # Not part of the state: it is data, and made anew from the split.
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), False)
+
+    def forward(self, items: Tensor) -> Places:
+        """The places of items [B]."""
+        sizes = self.sizes.index_select(0, items)  # [B, S]
+        total = sizes.sum(1)  # [B]
+        begin = total.cumsum(0) - total  # [B]
+        pair = torch.repeat_interleave(total)  # [P] 0, 0, 0, 1, 1, ...
+        shift = self.start.index_select(0, items) - begin  # [B]
+        at = shift.index_select(0, pair)
+        at += torch.arange(len(at), device=items.device)  # [P]
+        return Places(
+            self.rows.index_select(0, at),
+            self.slot.index_select(0, at).add_(pair, alpha=sizes.shape[1]),
+            self.weights.index_select(0, at),
+            begin,
+            sizes,
+        )
+
+
+class AFM(nn.Module):
+    """The three layers of Figure 2: embedding, attention-driven integration, interaction."""
+
+    def __init__(self, split: RatingSplit, config: AFMConfig) -> None:
+        """Raises: ReplicationError: the split has no item features, or not of its own items."""
+        super().__init__()
+        table = split.features
+        if table is None:
+            raise ReplicationError("AFM needs item features, and the split has none")
+        if table.n_items != split.n_items:
+            raise ReplicationError(
+                f"the features are of {table.n_items} items, but the split has {split.n_items}"
+            )
+        self.config = c = config
+        self.features = table
+        self.names = (OTHERS, *table.names)
+        self.sparse = c.method == "sgd"  # Adam moves every row at every step
+        self.low, self.high = float(split.levels[0]), float(split.levels[-1])
+        n_slots, scale = len(self.names), c.initial_scale
+        self.slots = Slots(table, c.values)
+        self.users = nn.Parameter(torch.randn(split.n_users, c.dimension) * scale)  # u
+        rows = split.n_items + table.n_values
+        self.vectors = nn.Parameter(torch.randn(rows, c.dimension) * scale)  # x
+        if c.integration == "attention":
+            self.attention_map = nn.Parameter(torch.randn(n_slots, c.dimension) * scale)  # W_a
+        elif c.integration == "free":
+            self.attention_logits = nn.Parameter(torch.zeros(split.n_users, n_slots))
+        elif c.integration == "concat":
+            # [x_j0; ...; x_jn] is n + 1 times as long as u: it is brought to the length of u.
+            self.projection = nn.Linear(n_slots * c.dimension, c.dimension, bias=False)
+        start = self._unscaled(float(split.train.values.mean(dtype="float64")))
+        if c.interaction != "inner":
+            width = 2 * c.dimension if c.interaction == "mlp" else c.dimension
+            self.hidden = nn.Linear(width, c.hidden)
+            self.output = nn.Linear(c.hidden, 1)
+            for layer in (self.hidden, self.output):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+            if not c.biases:  # the output's own constant begins at the mean rating
+                nn.init.constant_(self.output.bias, start)
+        if c.biases:
+            self.mean = start
+            self.user_bias = nn.Parameter(torch.zeros(split.n_users, 1))
+            self.item_bias = nn.Parameter(torch.zeros(split.n_items, 1))
+
+    def _unscaled(self, rating: float) -> float:
+        """The output before its scaled sigmoid (if it has one) at a rating."""
+        if not self.config.bounded:
+            return rating
+        share = min(max((rating - self.low) / (self.high - self.low), 0.01), 0.99)
+        return math.log(share / (1 - share))
+
+    # --- integration layer -------------------------------------------------------------------
+
+    def logits(self, users: Tensor, user: Tensor) -> Tensor:
+        """[B, S] attention before the softmax, of users [B] with vectors [B, d].
+
+        Raises:
+            ReplicationError: the model concatenates and has no attention.
+        """
+        if self.config.integration == "concat":
+            raise ReplicationError("AFM with concatenated features has no attention")
+        if self.config.integration == "attention":
+            return user @ self.attention_map.T  # Eq. 2, W_a u_i
+        if self.config.integration == "free":
+            return F.embedding(users, self.attention_logits, sparse=self.sparse)
+        return user.new_zeros(len(users), len(self.names))
+
+    def weigh(self, logits: Tensor, sizes: Tensor) -> Tensor:
+        """[B, S] attention on the slots of items: Eq. 2 over the slots that have a value.
+
+        Args:
+            logits: [B, S].
+            sizes: [B, S] how many values an item has in a slot; an item without any gets zeros.
+        """
+        c = self.config
+        if c.values == "slots":  # k slots with the same logit: exp(logit) counts k times
+            logits = logits + sizes.clamp_min(1).log()
+        empty = sizes == 0
+        if c.missing == "renormalised":
+            logits = logits.masked_fill(empty, torch.finfo(logits.dtype).min)
+        return logits.softmax(1).masked_fill(empty, 0.0)  # Eq. 2
+
+    def integrate(self, users: Tensor, user: Tensor, places: Places) -> Tensor:
+        """Eq. 1: item vectors v_ij [B, d] of users [B] with vectors [B, d]."""
+        if self.config.integration == "concat":
+            return self.projection(self.slot_vectors(places).flatten(1))
+        attention = self.weigh(self.logits(users, user), places.sizes)
+        # Eq. 3 straight from the values: the x_jl themselves [B, S, d] are not needed.
+        weights = attention.view(-1).index_select(0, places.slot) * places.weights  # [P]
+        return self._bags(places, weights, places.begin)
+
+    def slot_vectors(self, places: Places) -> Tensor:
+        """X_j of Eq. 1: [B, S, d], zeros where an item has no value."""
+        flat = places.sizes.view(-1)  # [B * S]
+        vectors = self._bags(places, places.weights, flat.cumsum(0) - flat)
+        return vectors.view(*places.sizes.shape, -1)
+
+    def _bags(self, places: Places, weights: Tensor, begin: Tensor) -> Tensor:
+        """Weighted sums of the vectors at places [P], of which a new sum starts at each begin."""
+        return F.embedding_bag(
+            places.rows,
+            self.vectors,
+            begin,
+            mode="sum",
+            per_sample_weights=weights.to(self.vectors.dtype),
+            sparse=self.sparse,
+        )
+
+    # --- interaction layer -------------------------------------------------------------------
+
+    def interact(self, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        """Ratings [B] of pairs [B] from user and item vectors [B, d]."""
+        c = self.config
+        if c.interaction == "inner":
+            y = (user * item).sum(1)  # Eq. 4
+        else:
+            both = torch.cat([user, item], 1) if c.interaction == "mlp" else user * item
+            y = self.output(torch.sigmoid(self.hidden(both)))[:, 0]  # Eq. 5
+        if c.biases:
+            of_user = F.embedding(users, self.user_bias, sparse=self.sparse)  # [B, 1]
+            of_item = F.embedding(items, self.item_bias, sparse=self.sparse)
+            y = y + self.mean + (of_user + of_item)[:, 0]
+        return self.low + (self.high - self.low) * torch.sigmoid(y) if c.bounded else y
+
+    def embed(self, users: Tensor) -> Tensor:
+        """User vectors [B, d] of users [B]."""
+        return F.embedding(users, self.users, sparse=self.sparse)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Ratings [B] of users [B] for items [B]."""
+        user = self.embed(users)
+        item = self.integrate(users, user, self.slots(items))
+        return self.interact(users, items, user, item)
+
+    def loss(
+        self, users: Tensor, items: Tensor, ratings: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Mean squared error of ratings [B] (Section 4.1.3)."""
+        return F.mse_loss(self(users, items), ratings)
+
+    @torch.no_grad()
+    def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Ratings [B] of users [B] for items [B]; nothing is drawn."""
+        return self(users, items)
+
+    # --- explanations ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def attention(self, users: Tensor) -> Tensor:
+        """[B, S] attention of users [B] on the slots of an item that has one value of each.
+
+        Raises:
+            ReplicationError: the model has no attention.
+        """
+        return self.logits(users, self.users[users]).softmax(1)  # Eq. 2
+
+    @torch.no_grad()
+    def contributions(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What every slot adds to the predictions of pairs [B].
+
+        A slot's contribution is the prediction less the prediction from v_ij without that slot's
+        term of Eq. 3. With Eq. 4 and no scaled output it is exactly alpha_l (u . x_l).
+
+        Returns:
+            Predictions [B], contributions [B, S] in stars, attention on the item's slots [B, S].
+
+        Raises:
+            ReplicationError: the model has no attention.
+        """
+        user, places = self.embed(users), self.slots(items)
+        attention = self.weigh(self.logits(users, user), places.sizes)
+        slots = self.slot_vectors(places)  # [B, S, d]
+        item = blend(attention, slots)  # Eq. 3
+        whole = self.interact(users, items, user, item)
+        without = [
+            self.interact(users, items, user, item - attention[:, [slot]] * slots[:, slot])
+            for slot in range(len(self.names))
+        ]
+        added = whole[:, None] - torch.stack(without, 1)
+        return whole, added.masked_fill(places.sizes == 0, 0.0), attention
+
+    def explain(
+        self, user: int, item: int, user_name: str = "", item_name: str = ""
+    ) -> Explanation:
+        """The slot that carried a recommendation, and a sentence about it.
+
+        The carrier is the slot with the largest contribution: high attention alone does not do,
+        since a slot with a vector that says nothing adds nothing. Where it is ``OTHERS`` the
+        sentence names no feature.
+
+        Raises:
+            ReplicationError: no such user or item, or a model without attention.
+        """
+        for kind, value, size in (
+            ("user", user, len(self.users)),
+            ("item", item, self.features.n_items),
+        ):
+            if not 0 <= value < size:
+                raise ReplicationError(f"there are {kind}s 0 to {size - 1}, not {value}")
+        users, items = (torch.tensor([x], device=self.users.device) for x in (user, item))
+        whole, contribution, weight = (x[0] for x in self.contributions(users, items))
+        empty = self.slots.sizes[item] == 0
+        slot = int(contribution.masked_fill(empty, -torch.inf).argmax())
+        values: tuple[str, ...] = ()
+        if slot:
+            known = self.features.present[item, slot - 1]
+            at = self.features.values[item, slot - 1][known]
+            values = tuple(self.features.vocabulary[n] for n in at.tolist())
+        who, what = user_name or f"user {user}", item_name or f"item {item}"
+        if slot:  # Section 3.2
+            sentence = (
+                f"Dear {who}, we have noticed your great interest in the {self.names[slot]} "
+                f"({', '.join(values)}), so we recommend {what} for you."
+            )
+        else:
+            sentence = (
+                f"Dear {who}, we recommend {what} for what it is: none of its known features "
+                "matters more for you."
+            )
+        return Explanation(
+            self.names,
+            self.attention(users)[0],
+            weight,
+            contribution,
+            self.names[slot],
+            values,
+            float(whole),
+            sentence,
+        )
+
+
+def blend(attention: Tensor, slots: Tensor) -> Tensor:
+    """[B, d] sum over the slots [B, S, d] with weights [B, S]."""
+    return (attention[..., None] * slots).sum(1)
