@@ -205,6 +205,23 @@ def seen_users(split: RatingSplit) -> Tensor:
     return seen
 
 
+class Layer(nn.Module):
+    """W x / sqrt(inputs) + b with weights of unit variance (Jacot et al. 2018).
+
+    The same functions and nearly the same start as with Glorot's weights, but plain SGD stays
+    stable at the rates that rows need: a row is in few batches, a layer in all.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, outputs] from values [B, inputs]."""
+        return F.linear(values, self.weight / self.weight.shape[1] ** 0.5, self.bias)
+
+
 class FeatureFactors(nn.Module):
     """mu + b_u + sum over the item's rows of x b, plus an interaction of the factors.
 

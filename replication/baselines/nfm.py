@@ -7,9 +7,7 @@ One hidden layer with a sigmoid, as the AFM paper's Section 4.1.3 says. ``w_0`` 
 training ratings and is not trained. Without a hidden layer, y has h^T f, and with h = 1 it is a
 factorisation machine (He and Chua, Section 3.2).
 
-The layers' weights are of unit variance and divided by the root of their inputs' number where they
-are used (Jacot et al. 2018): the same functions and the same start as with Glorot's weights, but
-SGD stays stable at rates that the embeddings need, whose rows are in few batches.
+``h`` is scaled like the weights of ``item_rows.Layer``.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.baselines.factorization_machine import bi_interaction
-from replication.baselines.item_rows import FeatureConfig, FeatureFactors
+from replication.baselines.item_rows import FeatureConfig, FeatureFactors, Layer
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 
@@ -56,13 +54,11 @@ class NFM(FeatureFactors):
 
     def __init__(self, split: RatingSplit, config: NFMConfig) -> None:
         super().__init__(split, config)
-        k, hidden = config.dimension, config.hidden
-        if hidden:
-            self.weight = nn.Parameter(torch.randn(hidden, k))  # W times the root of k
-            self.bias = nn.Parameter(torch.zeros(hidden))  # b
-            self.output = nn.Parameter(torch.randn(hidden))  # h times the root of its length
+        if config.hidden:
+            self.layer = Layer(config.dimension, config.hidden)  # W, b
+            self.output = nn.Parameter(torch.randn(config.hidden))  # h times the root of its length
         else:
-            self.output = nn.Parameter(torch.ones(k))
+            self.output = nn.Parameter(torch.ones(config.dimension))  # h
 
     def interaction(
         self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
@@ -72,8 +68,7 @@ class NFM(FeatureFactors):
         pooled = self._drop(bi_interaction(user, item, squares), generator)  # [B, k], Eq. 4
         if not self.config.hidden:
             return pooled @ self.output
-        weight = self.weight / self.config.dimension**0.5
-        hidden = ACTIVATIONS[self.config.activation](pooled @ weight.T + self.bias)  # Eq. 5
+        hidden = ACTIVATIONS[self.config.activation](self.layer(pooled))  # Eq. 5
         return self._drop(hidden, generator) @ self.output / self.config.hidden**0.5  # Eq. 6
 
     def _drop(self, values: Tensor, generator: torch.Generator) -> Tensor:
