@@ -6,14 +6,18 @@ paper's Table I reports; myfm (Ohtsuki) is a Gibbs sampler of factorisation mach
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from replication.baselines.item_rows import ItemRows
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 
@@ -105,16 +109,37 @@ def myfm_version() -> str:
     return _version("myfm")
 
 
+def _import_myfm() -> Any:
+    """The package myfm.
+
+    Version 0.4.0 imports two names from ``pkg_resources`` and never uses them; a setuptools of
+    today has no such module. It gets one while it is imported.
+
+    Raises:
+        ReplicationError: the package is not installed.
+    """
+    stands_in = find_spec("pkg_resources") is None
+    if stands_in:
+        stand_in: Any = ModuleType("pkg_resources")
+        stand_in.DistributionNotFound, stand_in.get_distribution = PackageNotFoundError, version
+        sys.modules["pkg_resources"] = stand_in
+    try:
+        import myfm
+    except ImportError:
+        raise ReplicationError(
+            "Bayesian factorisation needs the package myfm; pip install -e '.[baselines]'"
+        ) from None
+    finally:
+        if stands_in:
+            del sys.modules["pkg_resources"]
+    return myfm
+
+
 class MyFM:
     """The mean prediction over the samples after burn-in."""
 
     def __init__(self, split: RatingSplit, config: MyFMConfig, seed: int) -> None:
-        try:
-            import myfm
-        except ImportError:
-            raise ReplicationError(
-                "Bayesian factorisation needs the package myfm; pip install -e '.[baselines]'"
-            ) from None
+        myfm = _import_myfm()
         self.sizes = (split.n_users, split.n_items)
         self.model = myfm.MyFMRegressor(rank=config.rank, random_seed=seed)
         train = split.train
@@ -138,4 +163,63 @@ class MyFM:
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         """Ratings [B]."""
         found = self.model.predict(self._features(users.cpu().numpy(), items.cpu().numpy()))
+        return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(users.device)
+
+
+@dataclass(frozen=True)
+class MyFMFeaturesConfig(MyFMConfig):
+    """The same with item features: the companion of the AFM paper's row LibFM."""
+
+    rank: int = 64  # AFM paper, Section 4.1.3
+    weighting: str = "mean"  # as in ``FeatureConfig``
+
+
+class MyFMFeatures:
+    """A factorisation machine of one-hot user, one-hot item and the item's feature values.
+
+    Its posterior is sampled; users, items and each feature have priors of their own. The package
+    gets an item's columns once, not with every rating.
+    """
+
+    def __init__(self, split: RatingSplit, config: MyFMFeaturesConfig, seed: int) -> None:
+        """Raises ReplicationError where the package is missing."""
+        from scipy.sparse import csr_matrix
+
+        self.package = _import_myfm()
+        rows = ItemRows(split.features, split.n_items, config.weighting)
+        bounds = np.concatenate([[0], np.cumsum(rows.count.numpy())])
+        weight = rows.weight.numpy().astype(np.float64)
+        shape = (split.n_items, rows.n_rows)
+        self.item_columns = csr_matrix((weight, rows.rows.numpy(), bounds), shape=shape)
+        self.n_users = split.n_users
+        groups = [split.n_users, split.n_items]
+        if split.features is not None:
+            groups[1:1] = np.bincount(split.features.feature_of).tolist()
+        self.model = self.package.MyFMRegressor(rank=config.rank, random_seed=seed)
+        train = split.train
+        self.model.fit(
+            self._users(train.users),
+            train.values.astype(np.float64),
+            X_rel=self._items(train.items),
+            n_iter=config.iterations,
+            n_kept_samples=config.iterations - config.burn_in,
+            group_shapes=[size for size in groups if size],
+        )
+
+    def _users(self, users: np.ndarray) -> Any:
+        """[n, U] one user a row."""
+        from scipy.sparse import csr_matrix
+
+        n = len(users)
+        return csr_matrix((np.ones(n), users, np.arange(n + 1)), shape=(n, self.n_users))
+
+    def _items(self, items: np.ndarray) -> list[Any]:
+        """Which row of ``item_columns`` each rating has."""
+        return [self.package.RelationBlock(items.tolist(), self.item_columns)]
+
+    def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Ratings [B]."""
+        found = self.model.predict(
+            self._users(users.cpu().numpy()), self._items(items.cpu().numpy())
+        )
         return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(users.device)

@@ -1,0 +1,160 @@
+"""Collaborative deep learning (Wang et al., KDD 2015): an autoencoder of what is known of an item.
+
+X_l = sigma(X_{l-1} W_l + b_l), from the corrupted X_0 to the reconstruction X_L   (Section 3.3)
+v_j = X_{L/2, j} + epsilon_j, the encoding and an offset                          (Section 3.4)
+r_ij = u_i . v_j, and the loss to be minimised is                                      (Eq. 6)
+
+sum over ratings of (r - u . v)^2 + lambda_v sum_j |epsilon_j|^2 + lambda_n sum_j |X_L,j - X_c,j|^2
+
+and penalties of u and of the layers. Here X_c is the multi-hot vector of the item's feature
+values, ratings are observed ones only (the original has all pairs of a click matrix, most of low
+confidence), and all of it is divided by the number of ratings and minimised by SGD together (the
+original alternates, after layer-wise pretraining; here nothing is pretrained). The offset, not v,
+is the parameter: the same minimum. The layers have no penalty with plain SGD; the noise is theirs.
+
+An item without any feature has no encoding, its offset alone. The reconstruction is computed in
+one of ``reconstruct_every`` steps, drawn by chance, for some items of the whole catalogue: its
+expectation is the sum above.
+Shapes: B ratings, M items that are reconstructed, N feature values, h hidden units, k dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replication.baselines.item_rows import (
+    Bag,
+    Bags,
+    FeatureConfig,
+    ItemRows,
+    Layer,
+    seen_users,
+    start_table,
+)
+from replication.errors import ReplicationError
+from replication.folds import RatingSplit
+
+
+@dataclass(frozen=True)
+class CDLConfig(FeatureConfig):
+    """Every choice of the model; the training choices are inherited.
+
+    ``weight_decay`` is that of users and biases, each rating's own, as in the other models.
+    ``biases``: the original has none, since clicks need none; ratings do.
+    """
+
+    weighting: str = "sum"  # the vector is multi-hot
+    hidden: int = 200  # h, on both sides of the encoding; Wang et al.'s experiments
+    noise: float = 0.3  # share of the values that are masked; Wang et al.'s experiments
+    lambda_v: float = 10.0  # of the offsets; ours, tuned
+    lambda_n: float = 10.0  # of the reconstruction; ours, tuned
+    reconstruct_every: int = 8  # steps, on average; ours, for speed
+    reconstruct_items: int = 32  # M; ours, for speed
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.noise < 1 or min(self.reconstruct_every, self.reconstruct_items) < 1:
+            raise ReplicationError(
+                f"noise must be in [0, 1) and both numbers of the reconstruction at least 1, not "
+                f"{self.noise:g}, {self.reconstruct_every} and {self.reconstruct_items}"
+            )
+
+
+class CDL(nn.Module):
+    """Four layers: N -> h -> k -> h -> N."""
+
+    item_count: Tensor
+
+    def __init__(self, split: RatingSplit, config: CDLConfig) -> None:
+        """Raises ReplicationError where the split has no features."""
+        super().__init__()
+        if split.features is None or not split.features.n_values:
+            raise ReplicationError("CDL encodes item features, but this data set has none")
+        self.config = config
+        self.n_items, self.n_ratings = split.n_items, len(split.train)
+        self.mean = float(split.train.values.mean(dtype="float64")) if config.biases else 0.0
+        self.values = ItemRows(split.features, split.n_items, config.weighting, ids=False)
+        n, h, k = self.values.n_rows, config.hidden, config.dimension
+        count = np.bincount(split.train.items, minlength=split.n_items).astype(np.float32)
+        self.register_buffer("item_count", torch.from_numpy(count), persistent=False)
+        self.users = start_table(seen_users(split), k, config.scale)  # [U, k + 1], u and its bias
+        self.offsets = start_table(torch.zeros(split.n_items), k, 0.0)  # [I, k + 1], epsilon, bias
+        # As Glorot's for an input that has a few ones, not N numbers.
+        values = float(self.values.count.sum() / (self.values.count > 0).sum())
+        self.first = nn.Parameter(torch.randn(n, h) / values**0.5)  # W_1
+        self.first_bias = nn.Parameter(torch.zeros(h))  # b_1
+        self.encode_last = Layer(h, k)  # W_2, b_2
+        self.decode_first = Layer(k, h)  # W_3, b_3
+        self.decode_last = Layer(h, n)  # W_4, b_4
+
+    def corrupted(self, items: Tensor, generator: torch.Generator) -> Bags:
+        """The rows of items [B], of which a share counts nothing while the model is trained."""
+        bags = self.values(items)
+        if not (self.training and self.config.noise):
+            return bags
+        drawn = torch.rand(len(bags.rows), generator=generator, device=items.device)
+        return bags._replace(weight=bags.weight * (drawn >= self.config.noise))
+
+    def encode(self, bags: Bags) -> Tensor:
+        """[B, k] the middle layer for items given by their (corrupted) values."""
+        first, _, _ = Bag.apply(self.first, bags, False, self.config.sparse)  # X_0 W_1
+        return torch.sigmoid(self.encode_last(torch.sigmoid(first + self.first_bias)))
+
+    def item_vectors(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """v [B, k] of items [B], and their rows [B, k + 1] of offsets and biases."""
+        offset = F.embedding(items, self.offsets, sparse=self.config.sparse)
+        known = self.values.count[items] > 0
+        encoding = self.encode(self.corrupted(items, generator)) * known[:, None]
+        return encoding + offset[:, :-1], offset
+
+    def forward(
+        self, users: Tensor, items: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Ratings [B], and the rows [B, k + 1] of their users and of their items' offsets."""
+        user = F.embedding(users, self.users, sparse=self.config.sparse)
+        vector, offset = self.item_vectors(items, generator)
+        rating = (user[:, :-1] * vector).sum(1)
+        if self.config.biases:
+            rating = self.mean + user[:, -1] + offset[:, -1] + rating
+        return rating, user, offset
+
+    def reconstruction(self, items: Tensor, generator: torch.Generator) -> Tensor:
+        """[M] squared errors of the clean vectors of items [M], reconstructed."""
+        clean = self.values(items)
+        target = self.first.new_zeros(len(items), self.values.n_rows)  # X_c
+        target[clean.owner, clean.rows] = clean.weight
+        hidden = torch.sigmoid(self.decode_first(self.encode(self.corrupted(items, generator))))
+        return (torch.sigmoid(self.decode_last(hidden)) - target).square().sum(1)
+
+    def loss(
+        self, users: Tensor, items: Tensor, ratings: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Eq. 6 over the number of ratings, estimated from ratings [B]."""
+        c = self.config
+        predicted, user, offset = self(users, items, generator)
+        loss = F.mse_loss(predicted, ratings)
+        # An item comes up as often as it is rated: its share makes it count once in the sum.
+        share = (c.lambda_v / self.item_count[items])[:, None]  # [B, 1]
+        loss = loss + (share * offset[:, :-1].square()).sum() / len(items)
+        if c.sparse:
+            squares = user.square().sum() + offset[:, -1].square().sum()
+            loss = loss + (c.weight_decay / len(users)) * squares
+        drawn = torch.rand((), generator=generator, device=users.device)
+        if c.lambda_n and bool(drawn * c.reconstruct_every < 1):
+            size = (c.reconstruct_items,)
+            some = torch.randint(self.n_items, size, generator=generator, device=users.device)
+            error = self.reconstruction(some, generator).mean()
+            # Of all items, in all steps, over the number of ratings.
+            weight = c.lambda_n * self.n_items * c.reconstruct_every / self.n_ratings
+            loss = loss + weight * error
+        return loss
+
+    @torch.no_grad()
+    def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Ratings [B], from uncorrupted features."""
+        return self(users, items, generator)[0]

@@ -1,0 +1,289 @@
+"""What the factor models with item features share: an item as a bag of rows of one table.
+
+The rows are those of the item's feature values and, after all values, the one of the item's own id.
+An item without any feature is its id alone; a missing feature is no row and adds nothing.
+Shapes: B pairs of a user and an item, n rows of all items of a batch together, k dimensions, U
+users, I items, N feature values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replication.errors import ReplicationError
+from replication.folds import RatingSplit
+from replication.item_features import FeatureTable
+from replication.rating_training import RatingConfig
+
+WEIGHTINGS = ("mean", "sum")
+
+
+@dataclass(frozen=True)
+class FeatureConfig(RatingConfig):
+    """The training choices of a factor model with item features.
+
+    A row is in few batches, and of a batch's mean error it gets its own ratings' share: a rate of 1
+    at 256 ratings a step moves it as a rate of 1 / 256 at one rating a step does.
+    """
+
+    learning_rate: float = 1.0  # of the mean error of a batch; ours, tuned
+    batch_size: int = 256  # ours
+    # Of each rating's rows, in its own loss, as LibFM and SVDFeature have it; Adam: decoupled.
+    weight_decay: float = 0.02
+    max_epochs: int = 50  # our budget
+    method: str = "sgd"  # AFM paper, Section 4.1.3
+    dimension: int = 64  # k; AFM paper, Section 4.1.3
+    scale: float = 0.1  # sd of the factors at the start; LibFM's own default
+    weighting: str = "mean"  # a value's weight is 1 / (values of this feature); "sum": 1
+    biases: bool = True  # with the mean rating and a bias a row
+
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise ReplicationError(
+                f"unknown weighting {self.weighting!r}; use {' or '.join(WEIGHTINGS)}"
+            )
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a step touches the batch's rows only, which plain SGD allows."""
+        return self.method == "sgd"
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Plain SGD that takes sparse gradients; the penalty is in the loss. Else Adam."""
+        if self.sparse:
+            return torch.optim.SGD(parameters, lr=self.learning_rate, foreach=False)
+        return super().optimizer(parameters)
+
+
+class Bags(NamedTuple):
+    """The rows of B items, one item after the other."""
+
+    rows: Tensor  # [n] int64
+    weight: Tensor  # [n] x of each row
+    owner: Tensor  # [n] int64, 0..B-1 ascending
+    start: Tensor  # [B] int64, where an item's rows begin
+
+
+class ItemRows(nn.Module):
+    """Which rows an item has, and their weights."""
+
+    rows: Tensor
+    weight: Tensor
+    first: Tensor
+    count: Tensor
+
+    def __init__(
+        self, features: FeatureTable | None, n_items: int, weighting: str, ids: bool = True
+    ) -> None:
+        """features: None stands for no features. ids: whether the item's own id is a row.
+
+        Raises:
+            ReplicationError: the features are of another number of items.
+        """
+        super().__init__()
+        at = item = value = np.zeros(0, dtype=np.int64)
+        weight = np.zeros(0)
+        n_values = 0
+        if features is not None:
+            if features.n_items != n_items:
+                raise ReplicationError(
+                    f"the features are of {features.n_items} items, the ratings of {n_items}"
+                )
+            n_values = features.n_values
+            item, at, _ = features.present.nonzero()
+            value = features.values[features.present]
+            weight = np.ones(len(item))
+            if weighting == "mean":
+                weight = 1 / features.present.sum(2)[item, at]
+        if ids:
+            item = np.concatenate([item, np.arange(n_items)])
+            value = np.concatenate([value, n_values + np.arange(n_items)])
+            weight = np.concatenate([weight, np.ones(n_items)])
+        order = np.argsort(item, kind="stable")
+        count = np.bincount(item, minlength=n_items)
+        self.n_rows = n_values + (n_items if ids else 0)
+        columns = {
+            "rows": value[order],
+            "weight": weight[order].astype(np.float32),
+            "first": np.cumsum(count) - count,
+            "count": count,
+        }
+        for name, column in columns.items():
+            self.register_buffer(name, torch.from_numpy(column), persistent=False)
+
+    def forward(self, items: Tensor) -> Bags:
+        """The rows of items [B]."""
+        count = self.count[items]  # [B]
+        end = count.cumsum(0)
+        start = end - count
+        owner = torch.repeat_interleave(count)  # [n]
+        at = (self.first[items] - start)[owner]
+        at += torch.arange(len(owner), device=items.device)
+        return Bags(self.rows[at], self.weight[at], owner, start)
+
+    def seen(self, items: np.ndarray) -> Tensor:
+        """[N + I] bool, the rows of those items."""
+        found = torch.zeros(self.n_rows, dtype=torch.bool)
+        found[self(torch.from_numpy(np.unique(items))).rows] = True
+        return found
+
+
+class Bag(torch.autograd.Function):
+    """Sums over each item's rows, with a derivative that holds the rows of the batch only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, table: Tensor, bags: Bags, squares: bool, sparse: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Weighted sums of rows, of their squares, and the squared length of all rows.
+
+        Args:
+            table: [R, k].
+            bags: which rows; v below is a row of the table and x its weight.
+            squares: whether the second result is wanted.
+            sparse: whether the derivative is a sparse tensor.
+
+        Returns:
+            [B, k] sum of x v; [B, k] sum of (x v)^2 or None; [] sum of |v|^2.
+        """
+        rows, weight, owner, start = bags
+        picked = table.index_select(0, rows)  # [n, k]
+        scaled = picked * weight[:, None]  # [n, k], x v
+        arange = torch.arange(len(rows), device=rows.device)
+        total = F.embedding_bag(arange, scaled, start, mode="sum")  # [B, k]
+        squared = F.embedding_bag(arange, scaled.square(), start, mode="sum") if squares else None
+        flat = picked.view(-1)
+        ctx.save_for_backward(rows, weight, owner, picked, scaled)
+        ctx.set_materialize_grads(False)
+        ctx.shape, ctx.sparse = table.shape, sparse
+        return total, squared, flat @ flat
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_total: Tensor | None, d_squared: Tensor | None, d_length: Tensor | None
+    ) -> tuple[Tensor, None, None, None]:
+        rows, weight, owner, picked, scaled = ctx.saved_tensors
+        d_scaled = torch.zeros_like(scaled)
+        if d_total is not None:
+            d_scaled = d_total.index_select(0, owner)  # [n, k]
+        if d_squared is not None:
+            d_scaled.addcmul_(scaled, d_squared.index_select(0, owner), value=2)
+        d_picked = d_scaled.mul_(weight[:, None])
+        if d_length is not None:
+            d_picked.addcmul_(picked, d_length, value=2)
+        if ctx.sparse:
+            d_table = torch.sparse_coo_tensor(
+                rows[None], d_picked, ctx.shape, check_invariants=False
+            )
+        else:
+            d_table = picked.new_zeros(ctx.shape).index_add_(0, rows, d_picked)
+        return d_table, None, None, None
+
+
+def start_table(seen: Tensor, dimension: int, scale: float) -> nn.Parameter:
+    """[R, k + 1] random factors and, in the last column, biases of zero.
+
+    A row that no training rating has (``seen`` [R] is False) starts and stays at zero: it adds
+    nothing to a prediction, which falls back to what is known.
+    """
+    table = torch.randn(len(seen), dimension + 1) * scale
+    table[:, -1] = 0.0
+    return nn.Parameter(table * seen[:, None])
+
+
+def seen_users(split: RatingSplit) -> Tensor:
+    """[U] bool, who has a training rating."""
+    seen = torch.zeros(split.n_users, dtype=torch.bool)
+    seen[torch.from_numpy(split.train.users)] = True
+    return seen
+
+
+class Layer(nn.Module):
+    """W x / sqrt(inputs) + b with weights of unit variance (Jacot et al. 2018).
+
+    The same functions and nearly the same start as with Glorot's weights, but plain SGD stays
+    stable at the rates that rows need: a row is in few batches, a layer in all.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, outputs] from values [B, inputs]."""
+        return F.linear(values, self.weight / self.weight.shape[1] ** 0.5, self.bias)
+
+
+class FeatureFactors(nn.Module):
+    """mu + b_u + sum over the item's rows of x b, plus an interaction of the factors.
+
+    Squared error; with plain SGD, each rating's loss has ``weight_decay`` times the squared length
+    of its rows besides.
+    """
+
+    squares = False  # whether the interaction needs the sums of squares
+
+    def __init__(self, split: RatingSplit, config: FeatureConfig) -> None:
+        super().__init__()
+        self.config = config
+        # The mean is no parameter: a rate that suits rows would make one number of all ratings
+        # diverge.
+        self.mean = float(split.train.values.mean(dtype="float64")) if config.biases else 0.0
+        self.item_rows = ItemRows(split.features, split.n_items, config.weighting)
+        self.users = start_table(seen_users(split), config.dimension, config.scale)  # [U, k + 1]
+        self.items = start_table(  # [N + I, k + 1], rows of values and of ids
+            self.item_rows.seen(split.train.items), config.dimension, config.scale
+        )
+
+    def interaction(
+        self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """[B] what the model adds to the biases.
+
+        Args:
+            user: [B, k] factors.
+            item: [B, k] weighted sum of the factors of the item's rows.
+            squares: [B, k] sum of their squares, where ``self.squares`` asks for it.
+            generator: decides what is drawn.
+        """
+        raise NotImplementedError
+
+    def terms(
+        self, users: Tensor, items: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Ratings [B], and the squared length [] of all rows that they come from."""
+        sparse = self.config.sparse
+        user = F.embedding(users, self.users, sparse=sparse)  # [B, k + 1]
+        item, squares, length = Bag.apply(self.items, self.item_rows(items), self.squares, sparse)
+        factors = None if squares is None else squares[:, :-1]
+        rating = self.interaction(user[:, :-1], item[:, :-1], factors, generator)
+        if self.config.biases:
+            rating = self.mean + user[:, -1] + item[:, -1] + rating
+        return rating, length + user.square().sum()
+
+    def forward(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Ratings [B]."""
+        return self.terms(users, items, generator)[0]
+
+    def loss(
+        self, users: Tensor, items: Tensor, ratings: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Mean squared error of ratings [B], and the penalty."""
+        predicted, length = self.terms(users, items, generator)
+        loss = F.mse_loss(predicted, ratings)
+        if self.config.sparse:
+            loss = loss + (self.config.weight_decay / len(users)) * length
+        return loss
+
+    @torch.no_grad()
+    def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """Ratings [B]."""
+        return self(users, items, generator)
