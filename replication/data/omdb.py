@@ -51,7 +51,7 @@ def load(raw: Path) -> Interactions:
             "genres": _values(movies["genres"]),
             "director": _values(movies["director"]),
             "writer": _values(movies["writer"]),
-            "actor": _values(movies["actors"]).str.split("|").str[0],
+            "actor": _values(movies["actors"]).str.replace(r"\|.*", "", regex=True),
             "certificate": _values(movies["certificate"]),
             "year": _values(movies["year"]),
             "actors": _values(movies["actors"]),

@@ -7,14 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_scripts.fetch import load_manifest
 from replication import data, paths
 from replication.data import (
     DATASETS,
+    NEEDS,
     UNKNOWN_TIME,
     amazon,
+    douban,
     filter_rare,
     load,
+    load_tags,
     movielens,
+    omdb,
     pinterest,
     yahoo,
 )
@@ -592,6 +597,265 @@ def test_files_that_cannot_be_read_are_one_sentence(home, spoil):
     text = str(caught.value)
     assert "\n" not in text and "python -m replication data ml-latest-small" in text
     assert not (paths.PREPARED / "ml-latest-small" / "interactions.parquet").exists()
+
+
+# --- MovieLens 1M with OMDb's features, tags, Douban ----------------------------------------------
+
+
+def omdb_line(movie, genres="Drama", director="Ann", writer="Ann", actors="Bob", year="1999"):
+    return f"{movie}::Some title::{year}::PG::N/A::{genres}::{director}::{writer}::{actors}::P::U"
+
+
+AMELIE = omdb_line(
+    10,
+    genres="Comedy, Romance",
+    director="Ann, Bob (co-director)",
+    writer='Eve (story "Me, Myself"), Ann, Eve (screenplay), Max Jr. (book)',
+    actors="Zoe, Al, Bea",
+    year="2001",
+)
+ALIEN = omdb_line(20, director="N/A", writer="N/A", actors="N/A")
+
+
+@pytest.fixture
+def write_omdb(home, small_counts, monkeypatch):
+    """A function that writes lines of OMDb's file beside a small MovieLens 1M."""
+    write_1m(paths.RAW / "ml-1m", complete=True)
+    (paths.RAW / "ml-1m-omdb").mkdir()
+
+    def write(*lines, expected=None):
+        monkeypatch.setattr(omdb, "MOVIES", len(lines) if expected is None else expected)
+        text = "".join(f"{line}\n" for line in lines)
+        (paths.RAW / "ml-1m-omdb" / omdb.FILE).write_text(text, encoding="utf-8")
+
+    return write
+
+
+def test_the_features_of_a_movie(write_omdb):
+    """Roles go, commas in them too; a person with two roles is there once."""
+    write_omdb(AMELIE, ALIEN)
+    found = load("ml-1m-omdb")
+    assert list(found.item_ids) == [20, 10]  # in the order of the ratings, not of the file
+    row = found.item_features.iloc[1]
+    assert row.to_dict() == {
+        "title": "Amélie (2001)",
+        "genres": "Comedy|Romance",
+        "director": "Ann|Bob",
+        "writer": "Eve|Ann|Max Jr.",
+        "actor": "Zoe",
+        "certificate": "PG",
+        "year": "2001",
+        "actors": "Zoe|Al|Bea",
+    }
+    unknown = found.item_features.iloc[0]
+    assert unknown["title"] == "Alien (1979)" and unknown["genres"] == "Drama"
+    assert unknown[["director", "writer", "actor", "actors"]].tolist() == [""] * 4
+    ratings = load("ml-1m")
+    assert found.name == "ml-1m-omdb" and found.content_hash == ratings.content_hash
+    assert found.source.startswith(ratings.source) and "OMDb" in found.source
+
+
+def test_a_movie_without_a_line_keeps_its_title_and_has_no_features(write_omdb):
+    write_omdb(AMELIE)
+    row = load("ml-1m-omdb").item_features.iloc[0]
+    assert row["title"] == "Alien (1979)" and row.drop("title").tolist() == [""] * 7
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ((AMELIE, omdb_line(30)), "movies of MovieLens 1M only, but there is '30' in line 2 of"),
+        ((AMELIE, omdb_line("x")), "movies of MovieLens 1M only, but there is 'x' in line 2 of"),
+        ((ALIEN, AMELIE, ALIEN), "each movie once, but 20 is there again in line 3 of"),
+        ((ALIEN[:-3], AMELIE), "11 fields a line, but there are 10 in line 1 of"),
+        ((AMELIE, ALIEN[:30]), "11 fields a line, but there are 5 in line 2 of"),
+        ((AMELIE, omdb_line(20, year="199")), "years of four digits, but there is '199' in line 2"),
+        (("<html>",), "11 fields a line, but there are 1 in line 1 of"),
+    ],
+)
+def test_a_broken_line_of_features_is_one_sentence(write_omdb, lines, said):
+    write_omdb(*lines)
+    with pytest.raises(ReplicationError) as caught:
+        load("ml-1m-omdb")
+    text = str(caught.value)
+    assert text.startswith("ml-1m-omdb should hold ") and said in text and "\n" not in text
+    assert text.endswith("run `python -m replication data ml-1m-omdb`")
+
+
+def test_features_that_were_cut_between_two_lines_are_refused(write_omdb):
+    write_omdb(AMELIE, expected=2)
+    with pytest.raises(ReplicationError, match=r"features of 2 movies, but .* has 1; "):
+        load("ml-1m-omdb")
+
+
+def test_features_that_are_no_text_are_one_sentence(write_omdb):
+    (paths.RAW / "ml-1m-omdb" / omdb.FILE).write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ReplicationError, match=r"cannot be read .*; delete these folders and run "):
+        load("ml-1m-omdb")
+
+
+def test_the_features_without_the_ratings_name_the_ratings(write_omdb):
+    write_omdb(AMELIE, ALIEN)
+    (paths.RAW / "ml-1m" / "ratings.dat").unlink()
+    with pytest.raises(DataUnavailable, match="run `python -m replication data ml-1m` first"):
+        load("ml-1m-omdb")
+
+
+def test_newer_ratings_make_the_copy_with_the_features_anew(write_omdb):
+    """The ratings lie in another folder than the features."""
+    write_omdb(AMELIE, ALIEN)
+    before = load("ml-1m-omdb")
+    for folder in ("ml-1m", "ml-1m-omdb"):
+        for file in (paths.RAW / folder).iterdir():
+            shift(file, -100)
+    assert equal(load("ml-1m-omdb"), before)
+    file = paths.RAW / "ml-1m" / "ratings.dat"
+    file.write_text(file.read_text() + "2::20::1::981\n")
+    shift(file, -1e8)  # as unzip leaves it: only its size tells
+    assert len(load("ml-1m-omdb")) == len(before) + 1
+
+
+def test_what_a_data_set_needs_is_fetched_with_it():
+    sets, default = load_manifest()
+    assert {name: item.needs for name, item in sets.items() if item.needs} == NEEDS
+    assert set(NEEDS) <= set(default)
+
+
+@pytest.mark.needs_data("ml-1m-omdb")
+def test_the_real_features_of_movielens_1m():
+    found = load("ml-1m-omdb")
+    features = found.item_features
+    assert list(features) == "title genres director writer actor certificate year actors".split()
+    assert found.content_hash == load("ml-1m").content_hash
+    nothing = (features.drop(columns="title") == "").all(axis=1)
+    assert sorted(found.item_ids[nothing].tolist()) == [860, 1795]
+    toys = features[found.item_ids == 1].iloc[0]
+    assert (toys["title"], toys["year"], toys["certificate"]) == ("Toy Story (1995)", "1995", "G")
+    assert (toys["director"], toys["actor"]) == ("John Lasseter", "Tom Hanks")
+    assert toys["writer"].split("|")[:3] == ["John Lasseter", "Pete Docter", "Andrew Stanton"]
+    assert toys["writer"].count("Andrew Stanton") == 1  # he has two roles
+    for name in ("director", "writer", "actor"):
+        assert not features[name].str.contains(r"[()]|N/A").any(), name
+
+
+@pytest.mark.needs_data("ml-1m-omdb")
+def test_most_director_strings_of_the_file_are_there_once():
+    """Over all 3,881 lines as they stand: 2,071 strings, of which 1,378 are there once."""
+    text = (paths.RAW / "ml-1m-omdb" / omdb.FILE).read_text(encoding="utf-8")
+    directors = pd.Series([line.split("::")[6] for line in text.split("\n") if line])
+    counts = directors.value_counts()
+    assert (len(directors), len(counts), int((counts == 1).sum())) == (3_881, 2_071, 1_378)
+
+
+def write_tags(folder, *rows):
+    text = "userId,movieId,tag,timestamp\n" + "".join(f"{row},1139045764\n" for row in rows)
+    (folder / "tags.csv").write_text(text)
+
+
+def test_tags_are_plain_words_of_known_users_and_items(home, small_counts):
+    folder = paths.RAW / "ml-latest-small"
+    write_latest(folder)
+    write_tags(
+        folder, "1,20, Dark ", "1,20,dark", "1,10,NA", "1,10,a|b", "1,20,", "7,20,x", "1,9,x"
+    )
+    found = load_tags(load("ml-latest-small"))
+    assert list(found) == ["user", "item", "tag"]
+    assert found.values.tolist() == [[0, 1, "dark"], [0, 0, "na"], [0, 0, "a/b"]]
+    assert found["user"].dtype == found["item"].dtype == np.int64
+
+
+def test_tags_that_are_not_there_are_one_sentence(home, small_counts, tiny):
+    folder = paths.RAW / "ml-latest-small"
+    write_latest(folder)
+    ratings = load("ml-latest-small")
+    with pytest.raises(DataUnavailable, match="run `python -m replication data ml-latest-small`"):
+        load_tags(ratings)
+    (folder / "tags.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ReplicationError, match=r"cannot be read .*delete that folder and run "):
+        load_tags(ratings)
+    with pytest.raises(ReplicationError, match="tiny has no tags; there are tags of ml-latest-sma"):
+        load_tags(tiny)
+
+
+@pytest.mark.needs_data("ml-latest-small")
+def test_the_real_tags():
+    found = load("ml-latest-small")
+    tags = load_tags(found)
+    assert (len(tags), tags["tag"].nunique(), tags["user"].nunique()) == (3_662, 1_472, 56)
+    kept = filter_rare(found)  # the numbering is that of the interactions
+    fewer = load_tags(kept)
+    assert set(kept.item_ids[fewer["item"]]) < set(found.item_ids[tags["item"]])
+
+
+@pytest.fixture
+def write_douban(home):
+    """A function that writes the files of Douban's graph, of which some can be replaced."""
+
+    def write(**files):
+        folder = paths.RAW / "douban-movie"
+        folder.mkdir(exist_ok=True)
+        whole = {
+            "user_movie": "1\t7\t5\n2\t7\t3\n1\t9\t1\n",
+            "movie_director": "7\t4\t1\n8\t5\t1\n",
+            "movie_actor": "7\t12\t1\n7\t11\t1\n7\t12\t1\n",
+            "movie_type": "7\t2\t1\n7\t1\t1\n",
+        }
+        for name, text in (whole | files).items():
+            (folder / f"{name}.dat").write_text(text)
+
+    return write
+
+
+def test_the_graph_of_douban(write_douban):
+    write_douban()
+    for _ in ("from the files", "from the prepared copy"):
+        found = load("douban-movie")
+        assert pairs_of(found) == [(1, 7), (2, 7), (1, 9)] and found.ratings.tolist() == [5, 3, 1]
+        assert set(found.timestamps) == {UNKNOWN_TIME}
+        assert found.item_features.to_dict("records") == [
+            {"director": "4", "actor": "12|11", "genres": "2|1"},
+            {"director": "", "actor": "", "genres": ""},
+        ]
+
+
+def test_the_graph_with_timestamps_and_a_repeated_pair(write_douban):
+    write_douban(user_movie="1\t7\t5\t90\n2\t7\t3\t80\n1\t7\t2\t95\n")
+    found = load("douban-movie")
+    assert pairs_of(found) == [(1, 7), (2, 7)] and found.ratings.tolist() == [5, 3]
+    assert found.timestamps.tolist() == [90, 80] and "1 repeated ratings" in found.source
+
+
+@pytest.mark.parametrize(
+    "files, said",
+    [
+        ({"user_movie": "1\t7\t6\n"}, "ratings 1 to 5, but user_movie.dat has 1 others"),
+        ({"user_movie": "1\t7\n"}, "3 or 4 whole numbers a line, but user_movie.dat"),
+        ({"user_movie": "1\t7\t5\n2\t7\n"}, "3 or 4 whole numbers a line, but user_movie.dat"),
+        ({"movie_type": "7\tcomedy\t1\n"}, "3 whole numbers a line, but movie_type.dat"),
+        ({"movie_actor": "7 12 1\n"}, "3 whole numbers a line, but movie_actor.dat"),
+        ({"movie_actor": ""}, "cannot be read"),
+    ],
+)
+def test_broken_files_of_douban_are_one_sentence(write_douban, files, said):
+    write_douban(**files)
+    with pytest.raises(ReplicationError) as caught:
+        load("douban-movie")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_douban_says_that_the_papers_crawl_is_another_one(write_douban):
+    write_douban()
+    (paths.RAW / "douban-movie" / "movie_type.dat").unlink()
+    with pytest.raises(DataUnavailable) as caught:
+        load("douban-movie")
+    text = str(caught.value)
+    assert "was never published" in text and douban.PAGE in text and "movie_type.dat" in text
+
+
+def test_the_manifest_asks_for_the_files_that_the_loader_reads():
+    sets, _ = load_manifest()
+    assert set(sets["douban-movie"].own_files) == {douban.RATINGS, *douban.LINKS.values()}
+    assert douban.PAGE in sets["douban-movie"].how
 
 
 # --- the prepared copy ---------------------------------------------------------------------------

@@ -269,6 +269,21 @@ def test_a_broken_manifest_is_one_sentence(tmp_path):
         load_manifest(path)
 
 
+def test_a_set_brings_the_sets_that_it_needs(tmp_path, tiny, mirror, capsys):
+    sets = tomllib.loads(tiny.read_text(encoding="utf-8"))["sets"]
+    more = {"files": files(more=MOVIES), "sources": [{"kind": "mirror", "path": "more"}]}
+    (mirror / "more").mkdir()
+    (mirror / "more" / "more").write_bytes(MOVIES)
+    sets["more"] = more | {"needs": ["tiny"]}
+    manifest = write_manifest(tmp_path / "m.toml", sets)
+    report = fetch(["more", "tiny"], data=tmp_path / "data", manifest=manifest)
+    assert [outcome.name for outcome in report.outcomes] == ["tiny", "more"]
+    assert tree(tmp_path / "data" / "raw") == PLACED | {"more/more": MOVIES}
+    sets["more"]["needs"] = ["gone"]
+    with pytest.raises(ReplicationError, match=r"bad entry: sets are needed .*: \['gone'\]"):
+        load_manifest(write_manifest(tmp_path / "m.toml", sets))
+
+
 # --- the order of the sources ---------------------------------------------------------------------
 
 
