@@ -396,9 +396,7 @@ def fan_of(
     Raises:
         ReplicationError: the table has no such feature.
     """
-    all_, best = (
-        spread(part, table, feature, n_users) for part in (ratings, favourites(ratings))
-    )
+    all_, best = (spread(part, table, feature, n_users) for part in (ratings, favourites(ratings)))
     able = all_.count >= least
     if not able.any():
         return None
