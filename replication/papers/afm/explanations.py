@@ -54,7 +54,7 @@ def feature_index(table: FeatureTable, feature: str) -> int:
     return table.names.index(feature)
 
 
-# --- how a user's ratings are spread over a feature's values ---------------------------------------
+# --- how a user's ratings are spread over a feature's values --------------------------------------
 
 
 class Spread(NamedTuple):
@@ -106,7 +106,7 @@ def favourites(ratings: Ratings, least: float = FAVOURITE) -> Ratings:
     return ratings.take(ratings.values >= least)
 
 
-# --- (a) does attention follow what a user rates? --------------------------------------------------
+# --- (a) does attention follow what a user rates? -------------------------------------------------
 
 
 class Following(NamedTuple):
@@ -184,7 +184,7 @@ def standard_ranks(values: np.ndarray) -> np.ndarray:
     return ranks / length if length > 0 else ranks
 
 
-# --- (b) does the prediction depend on what has the attention? -------------------------------------
+# --- (b) does the prediction depend on what has the attention? ------------------------------------
 
 ARMS = ("attended", "random", "least", "shuffled")
 MASKINGS = ("renormalised", "lost")  # what becomes of the masked slot's attention
@@ -314,7 +314,7 @@ def without(attention: Tensor, slot: int, renormalise: bool) -> Tensor:
     return rest
 
 
-# --- (c) how attention is spread -------------------------------------------------------------------
+# --- (c) how attention is spread ------------------------------------------------------------------
 
 
 def attention_summary(
@@ -340,7 +340,7 @@ def attention_summary(
     return found
 
 
-# --- (d) which users are shown ---------------------------------------------------------------------
+# --- (d) which users are shown --------------------------------------------------------------------
 
 FIGURE_4_RULE = (
     f"among the users with at least {LEAST_FAVOURITES} training ratings of 5: the one with the "
@@ -417,7 +417,7 @@ def fan_of(
     )
 
 
-# --- features that say nothing ---------------------------------------------------------------------
+# --- features that say nothing --------------------------------------------------------------------
 
 
 def shuffled_among_items(
@@ -441,7 +441,7 @@ def shuffled_among_items(
     return replace(table, values=values, present=present)
 
 
-# --- (e) planted truth -----------------------------------------------------------------------------
+# --- (e) planted truth ----------------------------------------------------------------------------
 
 
 class Planted(NamedTuple):
