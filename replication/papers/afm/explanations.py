@@ -146,7 +146,8 @@ def following(
     """
     kept = spread.count >= least
     n = int(kept.sum())
-    nothing = Following(*[np.nan] * 6, users=n)
+    nan = float("nan")
+    nothing = Following(nan, nan, nan, nan, nan, nan, n)
     if n < 3:
         return nothing
     x, y, z = (
@@ -168,7 +169,7 @@ def following(
         float(high),
         float(by_chance.mean()),
         float((1 + (np.abs(by_chance) >= abs(found) - 1e-12).sum()) / (1 + draws)),
-        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else float("nan"),
+        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else nan,
         n,
     )
 
