@@ -54,7 +54,7 @@ def feature_index(table: FeatureTable, feature: str) -> int:
     return table.names.index(feature)
 
 
-# --- how a user's ratings are spread over a feature's values ---------------------------------------
+# --- how a user's ratings are spread over a feature's values --------------------------------------
 
 
 class Spread(NamedTuple):
@@ -106,7 +106,7 @@ def favourites(ratings: Ratings, least: float = FAVOURITE) -> Ratings:
     return ratings.take(ratings.values >= least)
 
 
-# --- (a) does attention follow what a user rates? --------------------------------------------------
+# --- (a) does attention follow what a user rates? -------------------------------------------------
 
 
 class Following(NamedTuple):
@@ -146,7 +146,8 @@ def following(
     """
     kept = spread.count >= least
     n = int(kept.sum())
-    nothing = Following(*[np.nan] * 6, users=n)
+    nan = float("nan")
+    nothing = Following(nan, nan, nan, nan, nan, nan, n)
     if n < 3:
         return nothing
     x, y, z = (
@@ -168,7 +169,7 @@ def following(
         float(high),
         float(by_chance.mean()),
         float((1 + (np.abs(by_chance) >= abs(found) - 1e-12).sum()) / (1 + draws)),
-        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else float("nan"),
+        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else nan,
         n,
     )
 
@@ -184,7 +185,7 @@ def standard_ranks(values: np.ndarray) -> np.ndarray:
     return ranks / length if length > 0 else ranks
 
 
-# --- (b) does the prediction depend on what has the attention? -------------------------------------
+# --- (b) does the prediction depend on what has the attention? ------------------------------------
 
 ARMS = ("attended", "random", "least", "shuffled")
 MASKINGS = ("renormalised", "lost")  # what becomes of the masked slot's attention
@@ -314,7 +315,7 @@ def without(attention: Tensor, slot: int, renormalise: bool) -> Tensor:
     return rest
 
 
-# --- (c) how attention is spread -------------------------------------------------------------------
+# --- (c) how attention is spread ------------------------------------------------------------------
 
 
 def attention_summary(
@@ -340,7 +341,7 @@ def attention_summary(
     return found
 
 
-# --- (d) which users are shown ---------------------------------------------------------------------
+# --- (d) which users are shown --------------------------------------------------------------------
 
 FIGURE_4_RULE = (
     f"among the users with at least {LEAST_FAVOURITES} training ratings of 5: the one with the "
@@ -396,9 +397,7 @@ def fan_of(
     Raises:
         ReplicationError: the table has no such feature.
     """
-    all_, best = (
-        spread(part, table, feature, n_users) for part in (ratings, favourites(ratings))
-    )
+    all_, best = (spread(part, table, feature, n_users) for part in (ratings, favourites(ratings)))
     able = all_.count >= least
     if not able.any():
         return None
@@ -419,7 +418,7 @@ def fan_of(
     )
 
 
-# --- features that say nothing ---------------------------------------------------------------------
+# --- features that say nothing --------------------------------------------------------------------
 
 
 def shuffled_among_items(
@@ -443,7 +442,7 @@ def shuffled_among_items(
     return replace(table, values=values, present=present)
 
 
-# --- (e) planted truth -----------------------------------------------------------------------------
+# --- (e) planted truth ----------------------------------------------------------------------------
 
 
 class Planted(NamedTuple):

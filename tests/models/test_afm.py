@@ -1,0 +1,374 @@
+"""AFM: its equations by hand, missing and several values, its optimiser, what it learns."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from replication.errors import ReplicationError
+from replication.folds import Ratings, RatingSplit
+from replication.item_features import FeatureTable
+from replication.papers.afm.model import AFM, INTEGRATIONS, INTERACTIONS, VALUES, AFMConfig
+from replication.rating_training import fit_ratings
+from replication.row_sgd import RowSGD
+
+CPU = torch.device("cpu")
+SMALL = AFMConfig(dimension=4, hidden=3, initial_scale=0.7)
+
+# Items: 0 has two genres and a director, 1 one genre and no director, 2 nothing, 3 one of each.
+TABLE = FeatureTable(
+    ("genre", "director"),
+    np.array([[[0, 1], [3, 0]], [[2, 0], [0, 0]], [[0, 0], [0, 0]], [[1, 0], [4, 0]]]),
+    np.array(
+        [
+            [[True, True], [True, False]],
+            [[True, False], [False, False]],
+            [[False, False], [False, False]],
+            [[True, False], [True, False]],
+        ]
+    ),
+    ("Action", "Drama", "War", "Nolan", "Ozu"),
+    np.array([0, 0, 0, 1, 1]),
+)
+USERS, ITEMS = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([0, 1, 2, 3, 3])
+
+
+def split_of(users, items, values, n_users=3, table=TABLE):
+    ratings = Ratings(np.asarray(users), np.asarray(items), np.asarray(values, dtype=np.float32))
+    none = ratings.take(np.zeros(len(ratings), dtype=bool))
+    levels = np.arange(1, 6, dtype=np.float32)
+    n_items = 4 if table is None else table.n_items
+    return RatingSplit("made up", 0, n_users, n_items, levels, ratings, none, ratings, table)
+
+
+SPLIT = split_of(USERS.numpy(), ITEMS.numpy(), [5, 4, 3, 2, 1])
+
+
+def make(split=SPLIT, seed=0, **choices):
+    torch.manual_seed(seed)
+    return AFM(split, replace(SMALL, **choices)).double()
+
+
+def by_hand(model, user, item):
+    """One rating, slot by slot, as the paper prints it."""
+    c, table = model.config, model.features
+    u = model.users[user]
+    slots = [[model.vectors[item]]]
+    for feature in range(len(table.names)):
+        known = table.values[item, feature][table.present[item, feature]]
+        slots.append([model.vectors[table.n_items + n] for n in known])
+    if c.integration == "attention":
+        logits = [row @ u for row in model.attention_map]
+    elif c.integration == "free":
+        logits = list(model.attention_logits[user])
+    else:
+        logits = [u.new_tensor(0.0) for _ in slots]
+    terms = []  # (logit, vector or nothing)
+    for logit, slot in zip(logits, slots, strict=True):
+        if not slot:
+            terms.append((logit, torch.zeros_like(u), False))
+        elif c.values == "slots":
+            terms += [(logit, vector, True) for vector in slot]
+        else:
+            total = sum(slot)
+            terms.append((logit, total if c.values == "sum" else total / len(slot), True))
+    if c.integration == "concat":
+        v = model.projection.weight @ torch.cat([vector for _, vector, _ in terms])
+    else:
+        counted = [t for t in terms if t[2] or c.missing == "lost"]
+        norm = sum(logit.exp() for logit, _, _ in counted)  # Eq. 2
+        v = sum(logit.exp() / norm * vector for logit, vector, _ in counted)  # Eq. 3
+    if c.interaction == "inner":
+        y = u @ v  # Eq. 4
+    else:
+        x = torch.cat([u, v]) if c.interaction == "mlp" else u * v
+        y = model.output.weight[0] @ torch.sigmoid(model.hidden.weight @ x + model.hidden.bias)
+        y = y + model.output.bias[0]  # Eq. 5
+    if c.biases:
+        y = y + model.mean + model.user_bias[user, 0] + model.item_bias[item, 0]
+    return 1 + 4 * torch.sigmoid(y) if c.bounded else y
+
+
+def check(model):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name or "logits" in name:  # those that begin at zero
+                parameter.normal_()
+        wanted = torch.stack([by_hand(model, *p) for p in zip(USERS, ITEMS, strict=True)])
+        torch.testing.assert_close(model(USERS, ITEMS), wanted)
+
+
+@pytest.mark.parametrize(
+    ("interaction", "bounded", "biases"),
+    list(itertools.product(INTERACTIONS, (False, True), (False, True))),
+)
+def test_interactions_by_hand(interaction, bounded, biases):
+    check(make(interaction=interaction, bounded=bounded, biases=biases))
+
+
+@pytest.mark.parametrize(
+    ("integration", "values", "missing"),
+    [
+        *itertools.product(("attention",), VALUES, ("renormalised", "lost")),
+        *((kind, "mean", "renormalised") for kind in INTEGRATIONS[1:]),
+        ("free", "slots", "lost"),
+        ("concat", "sum", "renormalised"),
+    ],
+)
+def test_integrations_by_hand(integration, values, missing):
+    check(make(integration=integration, values=values, missing=missing))
+
+
+def test_equations_on_tiny_numbers():
+    model = make(interaction="inner")
+    with torch.no_grad():
+        model.users[0] = torch.tensor([1.0, 0, 0, 0])
+        model.attention_map[:, 0] = torch.tensor([0.0, np.log(2.0), np.log(5.0)])
+        model.vectors[0] = torch.tensor([8.0, 0, 0, 0])  # the item's own
+        model.vectors[4] = torch.tensor([4.0, 0, 0, 0])  # Action
+        model.vectors[5] = torch.tensor([0.0, 0, 0, 0])  # Drama
+        model.vectors[7] = torch.tensor([1.6, 0, 0, 0])  # Nolan
+    user, item = torch.tensor([0]), torch.tensor([0])
+    torch.testing.assert_close(
+        model.attention(user), torch.tensor([[1, 2, 5]], dtype=torch.float64) / 8
+    )
+    # 1/8 of 8, 2/8 of (4 + 0) / 2, 5/8 of 1.6
+    assert model(user, item).item() == pytest.approx(1 + 0.5 + 1.0)
+    found = model.explain(0, 0, item_name="Heat")
+    assert found.contribution.tolist() == pytest.approx([1.0, 0.5, 1.0])
+    with torch.no_grad():
+        model.vectors[7, 0] = 1.7
+    found = model.explain(0, 0, item_name="Heat")
+    assert (found.carrier, found.values) == ("director", ("Nolan",))
+    assert found.names == ("others", "genre", "director")
+    assert found.sentence == (
+        "Dear user 0, we have noticed your great interest in the director (Nolan), so we "
+        "recommend Heat for you."
+    )
+    with torch.no_grad():
+        model.vectors[0, 0] = 80.0
+    found = model.explain(0, 0)
+    assert (found.carrier, found.values) == ("others", ())
+    assert "great interest" not in found.sentence
+
+
+def test_high_attention_alone_does_not_carry():
+    model = make(interaction="inner")
+    with torch.no_grad():
+        model.users[0] = torch.tensor([1.0, 0, 0, 0])
+        model.attention_map[:, 0] = torch.tensor([0.0, 5.0, 0.0])  # nearly all on genre
+        model.vectors[4:6] = 0.0  # whose vectors say nothing
+        model.vectors[0, 0], model.vectors[7, 0] = 0.0, 3.0
+    found = model.explain(0, 0)
+    assert int(found.attention.argmax()) == 1 and found.carrier == "director"
+
+
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+def test_contributions(interaction):
+    model = make(interaction=interaction, missing="renormalised")
+    whole, added, weight = model.contributions(USERS, ITEMS)
+    torch.testing.assert_close(whole, model(USERS, ITEMS).detach())
+    empty = model.slots(ITEMS).sizes == 0
+    assert (added[empty] == 0).all() and (added[~empty] != 0).all()
+    torch.testing.assert_close(weight.sum(1), torch.ones(5, dtype=torch.float64))
+    if interaction == "inner":  # exact where the model is linear
+        torch.testing.assert_close(added.sum(1), whole)
+
+
+# --- missing values ----------------------------------------------------------------------------
+
+
+def test_missing_values_are_masked():
+    kept, lost = make(), make(missing="lost")
+    places = kept.slots(ITEMS)
+    logits = kept.logits(USERS, kept.embed(USERS))
+    full = logits.softmax(1)
+    there = places.sizes > 0
+    lose = lost.weigh(logits, places.sizes)
+    torch.testing.assert_close(lose, full * there)
+    torch.testing.assert_close(
+        kept.weigh(logits, places.sizes), full * there / (full * there).sum(1, keepdim=True)
+    )
+
+
+def test_an_item_without_features_is_its_id():
+    model = make(interaction="inner")
+    u, i = torch.tensor([1]), torch.tensor([2])
+    torch.testing.assert_close(model(u, i), (model.users[1] @ model.vectors[2])[None])
+    found = model.explain(1, 2)
+    assert found.weight.tolist() == [1, 0, 0] and found.carrier == "others"
+
+
+def test_no_features_at_all():
+    empty = FeatureTable(
+        (), np.zeros((4, 0, 0), int), np.zeros((4, 0, 0), bool), (), np.zeros(0, int)
+    )
+    model = make(replace(SPLIT, features=empty), interaction="inner")
+    wanted = (model.users[USERS] * model.vectors[ITEMS]).sum(1)
+    torch.testing.assert_close(model(USERS, ITEMS), wanted)
+
+
+def test_the_order_of_values_does_not_matter():
+    turned = TABLE.values.copy()
+    turned[0, 0] = [1, 0]
+    torch.testing.assert_close(
+        make(replace(SPLIT, features=replace(TABLE, values=turned)))(USERS, ITEMS),
+        make()(USERS, ITEMS),
+    )
+
+
+def test_the_order_of_features_does_not_matter():
+    model = make()
+    other = replace(
+        TABLE,
+        names=TABLE.names[::-1],
+        values=TABLE.values[:, ::-1],
+        present=TABLE.present[:, ::-1],
+        feature_of=1 - TABLE.feature_of,
+    )
+    turned = make(replace(SPLIT, features=other))
+    state = model.state_dict()
+    state["attention_map"] = state["attention_map"][[0, 2, 1]]
+    turned.load_state_dict(state)
+    torch.testing.assert_close(turned(USERS, ITEMS), model(USERS, ITEMS))
+
+
+def test_a_value_counted_as_a_slot_gets_more_attention():
+    shared, each = make(), make(values="slots")
+    where = [shared.slots(ITEMS).sizes, each.slots(ITEMS).sizes]
+    logits = torch.zeros(5, 3)
+    assert shared.weigh(logits, where[0])[0].tolist() == pytest.approx([1 / 3] * 3)
+    assert each.weigh(logits, where[1])[0].tolist() == pytest.approx([1 / 4, 2 / 4, 1 / 4])
+
+
+# --- gradients and the optimiser ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("integration", INTEGRATIONS)
+def test_sparse_gradients_are_the_dense_ones(integration):
+    ratings = torch.tensor([5.0, 4, 3, 2, 1], dtype=torch.float64)
+    found = {}
+    for method in ("sgd", "adam"):
+        model = make(integration=integration, biases=True, method=method)
+        model.loss(USERS, ITEMS, ratings, None).backward()
+        found[method] = {
+            n: p.grad.to_dense() for n, p in model.named_parameters() if p.grad is not None
+        }
+    assert found["sgd"].keys() == found["adam"].keys() == dict(model.named_parameters()).keys()
+    torch.testing.assert_close(found["sgd"], found["adam"])
+
+
+def test_the_gradient_of_equation_3():
+    """Taken of the equations by hand, which know nothing of bags."""
+    model = make(biases=True, bounded=True, method="adam")
+    pairs = list(zip(USERS.tolist(), ITEMS.tolist(), strict=True))
+    model(USERS, ITEMS).square().sum().backward()
+    found = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    torch.stack([by_hand(model, *p) for p in pairs]).square().sum().backward()
+    torch.testing.assert_close(found, {n: p.grad for n, p in model.named_parameters()})
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+def test_rows_are_changed_as_by_dense_sgd(decay):
+    ratings = torch.tensor([5.0, 4, 3, 2, 1], dtype=torch.float64)
+    models = make(biases=True), make(biases=True, method="adam")  # the second has dense gradients
+    ours = RowSGD(models[0].parameters(), lr=0.1, weight_decay=decay, decay_every=1)
+    theirs = torch.optim.SGD(models[1].parameters(), lr=0.1, weight_decay=decay)
+    for _ in range(5):
+        for model, optimizer in zip(models, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            model.loss(USERS, ITEMS, ratings, None).backward()
+            optimizer.step()
+    torch.testing.assert_close(*(dict(m.named_parameters()) for m in models))
+
+
+def test_decay_of_several_steps_at_once():
+    """Rows that nobody looks up shrink by as much; the count of steps is in the state."""
+    table = nn.Parameter(torch.ones(4, 2, dtype=torch.float64))
+    optimizer = RowSGD([table], lr=0.5, weight_decay=0.1, decay_every=3)
+    for step in range(1, 8):
+        if step == 5:  # as after an interruption
+            state = optimizer.state_dict()
+            optimizer = RowSGD([table], lr=0.5, weight_decay=0.1, decay_every=3)
+            optimizer.load_state_dict(state)
+        optimizer.zero_grad()
+        F.embedding(torch.tensor([0]), table, sparse=True).sum().backward()
+        optimizer.step()
+        assert table[1, 0].item() == pytest.approx(0.95 ** (step // 3 * 3))
+
+
+def test_a_row_that_occurs_twice_is_changed_twice():
+    table = nn.Parameter(torch.zeros(3, 2))
+    F.embedding(torch.tensor([1, 1, 2]), table, sparse=True).sum().backward()
+    RowSGD([table], lr=1.0).step()
+    assert table.tolist() == [[0, 0], [-2, -2], [-1, -1]]
+
+
+# --- learning ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tastes():
+    """Users of two kinds, items of two genres: 5 or 4 for one's own, else 1 or 2."""
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((40, 30)) < 0.5)
+    values = np.where(users % 2 == items % 2, 4, 1) + rng.integers(2, size=len(users))
+    genre = (np.arange(30) % 2)[:, None, None]
+    table = FeatureTable(("genre",), genre, np.ones((30, 1, 1), bool), ("a", "b"), np.zeros(2, int))
+    split = split_of(users, items, values, 40, table)
+    tested = rng.random(len(users)) < 0.2
+    return replace(split, train=split.train.take(~tested), test=split.train.take(tested))
+
+
+LEARNERS = {
+    "sgd": dict(interaction="inner", biases=True, learning_rate=1.0, initial_scale=0.3),
+    "adam": dict(method="adam", learning_rate=0.05, interaction="mlp-product", hidden=8),
+    "mlp": dict(method="adam", learning_rate=0.05, hidden=8),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_it_learns(tastes, name):
+    config = replace(SMALL, dimension=8, batch_size=32, **LEARNERS[name])
+    fit = fit_ratings(
+        lambda: AFM(tastes, config), tastes, config, 0, CPU, ["test"], 25, progress=False
+    )
+    # The mean alone has an error of 1.6, the truth one of 0.5.
+    assert fit.curve.errors["test RMSE"][-1] < 0.8
+
+
+def test_a_seed_gives_the_same_numbers_again(tastes):
+    config = replace(SMALL, batch_size=64)
+    curves = [
+        fit_ratings(
+            lambda: AFM(tastes, config), tastes, config, seed, CPU, ["test"], 1, progress=False
+        ).curve.loss
+        for seed in (0, 0, 1)
+    ]
+    assert curves[0] == curves[1] != curves[2]
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+def test_bad_input_is_one_sentence():
+    for name in ("interaction", "integration", "values", "missing"):
+        with pytest.raises(ReplicationError, match=f"unknown {name} 'x'"):
+            replace(SMALL, **{name: "x"})
+    with pytest.raises(ReplicationError, match="unknown method 'x'"):
+        replace(SMALL, method="x").optimizer([torch.zeros(1)])
+    with pytest.raises(ReplicationError, match="needs item features"):
+        make(replace(SPLIT, features=None))
+    with pytest.raises(ReplicationError, match="of 4 items, but the split has 5"):
+        make(replace(SPLIT, n_items=5))
+    with pytest.raises(ReplicationError, match="users 0 to 2, not 3"):
+        make().explain(3, 0)
+    with pytest.raises(ReplicationError, match="items 0 to 3, not -1"):
+        make().explain(0, -1)
+    with pytest.raises(ReplicationError, match="has no attention"):
+        make(integration="concat").attention(USERS)

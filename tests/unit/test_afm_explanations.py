@@ -1,0 +1,306 @@
+"""Measures of AFM's attention: on numbers by hand, and on users of whom the truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from replication.errors import ReplicationError
+from replication.folds import Ratings
+from replication.item_features import FeatureTable
+from replication.papers.afm import explanations as measures
+from replication.papers.afm.model import AFM, AFMConfig
+from replication.rating_training import fit_ratings
+
+CPU = torch.device("cpu")
+# Items 0, 1: genre a; 2: a and b; 3: b; 4: none. Directors x, y, x, -, y.
+TABLE = FeatureTable(
+    ("genre", "director"),
+    np.array([[[0, 0], [2, 0]], [[0, 0], [3, 0]], [[0, 1], [2, 0]], [[1, 0], [0, 0]],
+              [[0, 0], [3, 0]]]),
+    np.array([[[1, 0], [1, 0]], [[1, 0], [1, 0]], [[1, 1], [1, 0]], [[1, 0], [0, 0]],
+              [[0, 0], [1, 0]]], dtype=bool),
+    ("a", "b", "x", "y"),
+    np.array([0, 0, 1, 1]),
+)  # fmt: skip
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def ratings_of(*triples):
+    users, items, values = (np.array(column) for column in zip(*triples, strict=True))
+    return Ratings(users, items, values.astype(np.float32))
+
+
+RATINGS = ratings_of(
+    (0, 0, 5), (0, 1, 5), (0, 2, 3), (0, 4, 1),  # genre a, a, a/b, none; director x, y, x, y
+    (1, 3, 5), (1, 4, 4),  # genre b, none; director y once
+    (3, 0, 2), (3, 2, 5),  # director x twice
+)  # fmt: skip
+
+# The planted users; AFM with Eq. 4 learns them in seconds.
+CONFIG = AFMConfig(
+    dimension=8, method="adam", learning_rate=0.03, batch_size=512, interaction="inner",
+    biases=True, max_epochs=12,
+)  # fmt: skip
+
+
+def fitted(split):
+    return fit_ratings(lambda: AFM(split, CONFIG), split, CONFIG, 0, CPU, [], progress=False).model
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return measures.planted()
+
+
+@pytest.fixture(scope="module")
+def model(planted):
+    return fitted(planted.split)
+
+
+def rmse(model, split):
+    with torch.no_grad():
+        columns = (torch.from_numpy(x) for x in (split.test.users, split.test.items))
+        return float(
+            np.sqrt(np.mean((model(*columns).clamp(1, 5).numpy() - split.test.values) ** 2))
+        )
+
+
+# --- by hand -----------------------------------------------------------------------------------
+
+
+def test_spread_by_hand():
+    found = measures.spread(RATINGS, TABLE, "genre", 4)
+    assert found.vocabulary == ("a", "b") and found.count.tolist() == [3, 1, 0, 2]
+    np.testing.assert_allclose(found.shares, [[2.5 / 3, 0.5 / 3], [0, 1], [0, 0], [0.75, 0.25]])
+    np.testing.assert_allclose(found.entropy[0], stats.entropy([5, 1]))
+    assert found.entropy[1] == 0 and np.isnan(found.entropy[2])
+    directors = measures.spread(measures.favourites(RATINGS), TABLE, "director", 4)
+    assert directors.shares.tolist() == [[0.5, 0.5], [0, 0], [0, 0], [1, 0]]
+    assert directors.count.tolist() == [2, 0, 0, 1]
+    with pytest.raises(ReplicationError, match="no feature 'year'; there are genre, director"):
+        measures.spread(RATINGS, TABLE, "year", 4)
+
+
+def test_standard_ranks_give_spearman():
+    x, y = rng().integers(5, size=(2, 40))
+    assert measures.standard_ranks(x) @ measures.standard_ranks(y) == pytest.approx(
+        stats.spearmanr(x, y).statistic
+    )
+    assert not measures.standard_ranks(np.ones(4)).any()
+
+
+def spread_of(entropy, count):
+    """A spread over two values with entropies between 0 and log 2."""
+    grid = np.linspace(0, 0.5, 5001)
+    values = -(grid * np.log(np.maximum(grid, 1e-300)) + (1 - grid) * np.log(1 - grid))
+    p = np.interp(entropy, values, grid)
+    return measures.Spread(np.stack([p, 1 - p], 1), count, ("a", "b"))
+
+
+def test_following_finds_what_is_planted():
+    draw = rng(1)
+    entropy, count = draw.uniform(0.01, 0.69, 200), draw.integers(20, 200, 200)
+    spread = spread_of(entropy, count)
+    made = measures.following(-entropy + 0.2 * draw.random(200), spread, rng(), draws=200)
+    assert made.correlation > 0.8 and made.p == pytest.approx(1 / 201)
+    assert made.low < made.correlation < made.high and abs(made.shuffled) < 0.03
+    assert made.given_count > 0.8 and made.users == 200
+    assert measures.following(entropy, spread, rng(), draws=99).correlation < -0.99  # the sign
+    nothing = measures.following(draw.random(200), spread, rng(), draws=200)
+    assert nothing.p > 0.05 and nothing.low < 0 < nothing.high
+
+
+def test_following_takes_the_number_of_ratings_out():
+    draw = rng(2)
+    count = draw.permutation(np.arange(20, 420))
+    entropy = 0.6 * (count / 420) + 0.02 * draw.random(400)
+    attention = -count + 10 * draw.standard_normal(400)  # follows the count and nothing else
+    found = measures.following(attention, spread_of(entropy, count), rng(), draws=99)
+    assert found.correlation > 0.9 and abs(found.given_count) < 0.2
+
+
+def test_following_leaves_users_out_and_says_so():
+    spread = spread_of(np.linspace(0.1, 0.6, 10), np.array([5] * 6 + [30] * 4))
+    assert measures.following(rng().random(10), spread, rng(), draws=9).users == 4
+    few = measures.following(rng().random(10), spread, rng(), least=31, draws=9)
+    assert few.users == 0 and np.isnan(few.correlation)
+    assert np.isnan(measures.following(np.ones(10), spread, rng(), draws=9).p)
+
+
+def test_attention_summary():
+    attention = np.stack([np.linspace(0, 1, 101), 1 - np.linspace(0, 1, 101)], 1)
+    found = measures.attention_summary(attention, ("others", "genre"))
+    assert found["genre/mean"] == pytest.approx(0.5)
+    assert found["others/q05"] == pytest.approx(0.05) and found["others/q95"] == pytest.approx(0.95)
+    assert found["others/below"] == pytest.approx(20 / 101)  # 0.20 itself is not below
+
+
+def test_users_of_figure_4():
+    favourite = measures.Spread(np.ones((5, 1)), np.array([30, 19, 20, 25, 90]), ("a",))
+    attention = np.array([0.3, 0.99, 0.6, 0.1, 0.6])
+    assert measures.figure_4_users(attention, favourite) == {"high": 2, "low": 3}
+    assert measures.figure_4_users(attention, favourite, least=31) == {}
+
+
+def test_the_fan_of_figure_1():
+    found = measures.fan_of(RATINGS, TABLE, "director", 4, least=2)
+    assert found == measures.Fan(user=3, value="x", share=1.0, favourites=0.5, rated=2)
+    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=1).user == 3  # more fives than 1
+    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=4).user == 0
+    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=5) is None
+
+
+def test_shuffled_features():
+    made = measures.shuffled_among_items(TABLE, rng(3), ["genre"])
+    assert (made.values[:, 1] == TABLE.values[:, 1]).all()
+    sets = [
+        sorted(map(str, np.concatenate([t.values[:, 0], t.present[:, 0]], 1).tolist()))
+        for t in (made, TABLE)
+    ]
+    assert sets[0] == sets[1] and (made.values[:, 0] != TABLE.values[:, 0]).any()
+    assert (TABLE.values[2, 0] == [0, 1]).all()  # the table itself is as it was
+
+
+def test_nobody_keeps_the_own_attention():
+    other = measures.shuffle_of(50, torch.Generator().manual_seed(0), CPU)
+    assert (other != torch.arange(50)).all() and len(other.unique()) == 50
+    assert measures.shuffle_of(1, torch.Generator(), CPU).tolist() == [0]
+
+
+def test_without_a_slot():
+    attention = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(
+        measures.without(attention, 0, True), [[0, 0.6, 0.4], [0, 0, 0]], rtol=1e-6
+    )
+    np.testing.assert_allclose(measures.without(attention, 0, False)[0], [0, 0.3, 0.2])
+
+
+def test_recovery_is_the_area_under_the_curve():
+    attention, cares = rng().integers(6, size=50) / 6, rng(1).random(50) < 0.4
+    wanted = roc_auc_score(cares, attention)
+    assert measures.recovery(attention, cares) == pytest.approx(wanted)
+    assert measures.recovery(cares.astype(float), cares) == 1
+    with pytest.raises(ReplicationError, match="users who care and users who do not"):
+        measures.recovery(attention, np.ones(50, dtype=bool))
+
+
+# --- masking -----------------------------------------------------------------------------------
+
+
+def masked_by_hand(model, user, item, slot, kind):
+    """A prediction without a slot, from the model's parts one by one."""
+    attention = model.contributions(torch.tensor([user]), torch.tensor([item]))[2][0].numpy().copy()
+    attention[slot] = 0
+    if kind == "renormalised":
+        attention /= attention.sum()
+    slots = model.slot_vectors(model.slots(torch.tensor([item])))[0].detach().numpy()
+    v = (attention[:, None] * slots).sum(0)
+    y = model.users[user].detach().numpy() @ v + model.mean
+    y += float(model.user_bias[user].detach() + model.item_bias[item].detach())
+    return min(max(y, 1), 5)
+
+
+def test_masking_by_hand(planted):
+    test = ratings_of((0, 0, 5), (0, 2, 2), (1, 3, 4), (2, 4, 1))
+    split = replace(planted.split, n_users=4, n_items=5, features=TABLE, train=RATINGS)
+    torch.manual_seed(0)
+    model = AFM(split, replace(CONFIG, initial_scale=0.8))
+    found = measures.masking(model, test, torch.Generator().manual_seed(0))
+    other = measures.shuffle_of(4, torch.Generator().manual_seed(0), CPU)
+    pairs = list(zip(test.users.tolist(), test.items.tolist(), test.values, strict=True))
+    for kind in measures.MASKINGS:
+        rows = []
+        for user, item, rating in pairs:
+            found_ = model.explain(user, item)
+            there = np.flatnonzero(found_.weight.numpy() > 0)
+            of_other = model.attention(other[[user]])[0].numpy()
+            masked = {s: masked_by_hand(model, user, item, s, kind) for s in there}
+            whole = min(max(found_.prediction, 1), 5)
+            slot = {
+                "attended": max(there, key=lambda s: found_.attention[s]),
+                "least": min(there, key=lambda s: found_.attention[s]),
+                "shuffled": max(there, key=lambda s: of_other[s]),
+            }
+            row = {f"{arm}": masked[s] for arm, s in slot.items()}
+            errors = {arm: (y - rating) ** 2 for arm, y in row.items()}
+            errors["random"] = np.mean([(y - rating) ** 2 for y in masked.values()])
+            moves = {arm: abs(y - whole) for arm, y in row.items()}
+            moves["random"] = np.mean([abs(y - whole) for y in masked.values()])
+            rows.append((user, errors, moves))
+        for arm in measures.ARMS:
+            for number, name in ((1, "squared error"), (2, "moved")):
+                values = found.by_user[f"{name}/{arm}/{kind}"]
+                for user in range(3):
+                    wanted = np.mean([row[number][arm] for row in rows if row[0] == user])
+                    assert values[user] == pytest.approx(wanted, abs=1e-5), (name, arm, kind)
+                assert np.isnan(values[3])  # no test pair
+            wanted = np.sqrt(np.mean([row[1][arm] for row in rows]))
+            assert found.rmse[f"error/{arm}/{kind}"] == pytest.approx(wanted, abs=1e-5)
+    assert found.pairs == 4
+
+
+def test_items_with_one_slot_do_not_count(planted):
+    empty = replace(TABLE, present=np.zeros_like(TABLE.present))
+    split = replace(planted.split, n_users=4, n_items=5, features=empty, train=RATINGS)
+    found = measures.masking(AFM(split, CONFIG), RATINGS, torch.Generator())
+    assert found.pairs == 0 and np.isnan(found.by_user["moved/attended/lost"]).all()
+    assert set(found.rmse) == {"error/own", "error/shuffled", "error/uniform"}
+    with pytest.raises(ReplicationError, match="needs test ratings"):
+        measures.masking(AFM(split, CONFIG), RATINGS.take(np.arange(0)), torch.Generator())
+
+
+# --- planted truth -----------------------------------------------------------------------------
+
+
+def test_planted_users_differ_in_nothing_else(planted):
+    train, cares = planted.split.train, planted.cares
+    of = cares[train.users]
+    assert abs(train.values[of].mean() - train.values[~of].mean()) < 0.1
+    assert abs(train.values[of].std() - train.values[~of].std()) < 0.1
+    genre = planted.split.features.values[train.items, 0, 0]
+    # The genre explains the ratings of those who care, user by user, and not of the others.
+    key = train.users * 8 + genre
+    mean = np.bincount(key, train.values) / np.maximum(np.bincount(key), 1)
+    left = (train.values - mean[key]) ** 2
+    assert left[of].mean() < 0.15 and left[~of].mean() > 1
+    again = measures.planted().split.train
+    assert (again.values == train.values).all()
+    assert not (measures.planted(1).cares == cares).all()
+
+
+def test_attention_recovers_who_cares(planted, model):
+    attention = measures.all_attention(model)
+    np.testing.assert_allclose(attention.sum(1), 1, rtol=1e-6)
+    genre = attention[:, 1]
+    assert measures.recovery(genre, planted.cares) > 0.9
+    assert genre[planted.cares].mean() > 0.6 and genre[~planted.cares].mean() < 0.4
+
+
+def test_attention_falls_where_the_genres_are_shuffled(planted, model):
+    table = measures.shuffled_among_items(planted.split.features, rng(1))
+    split = replace(planted.split, features=table)
+    shuffled = fitted(split)
+    genre, without = (measures.all_attention(m)[planted.cares, 1] for m in (model, shuffled))
+    assert without.mean() < genre.mean() - 0.3
+    assert rmse(model, planted.split) + 0.1 < rmse(shuffled, split)
+
+
+def test_masking_hurts_where_the_attention_is(planted, model):
+    found = measures.masking(model, planted.split.test, torch.Generator().manual_seed(0))
+    for kind in measures.MASKINGS:
+        error = {arm: found.rmse[f"error/{arm}/{kind}"] for arm in measures.ARMS}
+        assert error["attended"] > error["random"] + 0.1 > error["least"] + 0.2
+        assert error["attended"] > error["shuffled"] + 0.1  # the control
+        moved = {arm: np.nanmean(found.by_user[f"moved/{arm}/{kind}"]) for arm in measures.ARMS}
+        assert moved["attended"] > moved["random"] > moved["least"]
+    assert found.rmse["error/own"] == pytest.approx(rmse(model, planted.split), abs=1e-4)
+    assert found.rmse["error/own"] + 0.1 < min(
+        found.rmse["error/shuffled"], found.rmse["error/uniform"]
+    )
