@@ -60,12 +60,14 @@ def source_hash() -> str:
     """12 hex digits over the code that computes numbers; comments and docstrings do not count."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    names = ("protocols", "folds", "training", "rating_training", "evaluation")
+    names = ("protocols", "folds", "item_features", "training", "rating_training", "evaluation")
     files = [package / f"{name}.py" for name in names]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
     # A paper's folder but for what judges and shows its records (claims.py, pages/).
-    files += [f for f in sorted((package / "papers").glob("*/*.py")) if f.name != "claims.py"]
+    papers = package / "papers"
+    files += sorted(papers.glob("*.py"))
+    files += [f for f in sorted(papers.glob("*/*.py")) if f.name != "claims.py"]
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

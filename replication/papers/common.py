@@ -120,6 +120,7 @@ def run_trials(
     configs: Iterable[Any],
     tried: Callable[[int, Any], Record],
     device: torch.device,
+    describe: Callable[[Any], Record] = described,
 ) -> Iterator[tuple[int, Record, bool]]:
     """Do the search trials of one model that are not stored yet, on validation data, with seed 0.
 
@@ -129,13 +130,14 @@ def run_trials(
         configs: the configuration of every trial.
         tried: runs a trial: its number and configuration to its metrics, seconds and epochs.
         device: where they run.
+        describe: a configuration as the record holds it.
 
     Yields:
         A trial's number, its record, and whether it was run now (True) or was there (False).
     """
     store = Store(table)
     for trial, config in enumerate(configs):
-        same = {"variant": "", "select": "validation", "config": described(config), "seed": 0}
+        same = {"variant": "", "select": "validation", "config": describe(config), "seed": 0}
         address = {"table": table, **about, **same}
         stored = {record["key"]: record for record in store.load()}
         key = record_key(address)

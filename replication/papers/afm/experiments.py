@@ -1,0 +1,545 @@
+"""AFM: the grid of its tables, and how a cell is run.
+
+Tables: ``afm/table1`` (the data), ``afm/table2`` (the models), ``afm/alternatives`` (AFM as the
+paper leaves it open) and, behind them, ``afm/tuning`` (the search trials, on an inner split of
+fold 0, the paper's first).
+
+A run is one fold; its number stands where other tables have the seed, and is the seed. Of a fold's
+training ratings a tenth of each user's chooses the epoch, since the paper describes no choice; the
+models without epochs learn from the other nine tenths too, so that all know the same. The variant
+``refit`` says what that tenth is worth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from replication import paths
+from replication.compare import Cell
+from replication.data import Interactions, load, load_tags
+from replication.errors import DataUnavailable, ReplicationError
+from replication.folds import RatingSplit, make_folds, make_rating_split
+from replication.item_features import attach, coverage, encode, shuffled, training_tags
+from replication.papers.afm.rows import ROWS, row
+from replication.papers.common import run_missing, run_trials
+from replication.papers.fold_runs import fitted, trained, tried
+from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.training import described, resolve_device, write_state
+
+PAPER = "afm"
+TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
+ALTERNATIVES, TUNING = f"{PAPER}/alternatives", f"{PAPER}/tuning"
+
+# Names of the paper's Table 1, and ours.
+DATASETS = {
+    "ml-1m": "MovieLens",
+    "douban-music": "Douban Music",
+    "douban-movie": "Douban Movie",
+    "ml-1m-omdb": "MovieLens, five features",
+    "ml-latest-small": "MovieLens latest-small",
+}
+# Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings.
+FEATURES = {
+    "ml-1m": ("genres",),
+    "ml-1m-omdb": ("director", "writer", "actor", "genres", "certificate"),
+    "ml-latest-small": ("genres", "tags"),
+    "douban-music": ("genres",),
+    "douban-movie": ("director", "writer", "actor", "genres", "country"),
+}
+UNAVAILABLE = {
+    "douban-music": "the paper's crawl of Douban Music was never published",
+    "douban-movie": "the paper's crawl of Douban Movie was never published",
+}
+RUN_HERE = tuple(name for name in DATASETS if name not in UNAVAILABLE)
+PROTOCOL = "kfold-5-plain"  # Section 4.1.3: five-fold cross-validation
+PROTOCOLS = dict.fromkeys(DATASETS, (PROTOCOL,))
+FOLDS = 5
+MODELS = {model: known.name for model, known in ROWS.items()}
+SELECTS = ("validation",)
+
+# --- configurations --------------------------------------------------------------------------
+
+N_TRIALS = 10
+# Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
+TRIAL_EPOCHS = {"ml-1m": 12, "ml-1m-omdb": 12}
+PATIENCE = 3
+
+
+def row_name(model: str) -> str:
+    """The printed name of a model: ``libfm`` -> ``LibFM``."""
+    return row(model).name
+
+
+def trial_config(model: str, trial: int) -> Any:
+    """Trial 0 is the starting point; the others are drawn at random, alike for like models."""
+    known = row(model)
+    if trial == 0 or known.draw is None:
+        return known.start
+    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
+
+
+def tuned_config(model: str, dataset: str) -> Any:
+    """The trial with the lowest inner validation RMSE; the starting point where none was run."""
+    known = row(model)
+    trials = [
+        record
+        for record in Store(TUNING).load()
+        if record["row"] == known.name and record["dataset"] == dataset
+    ]
+    if known.draw is None or not trials:
+        return known.start
+    best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
+    return trial_config(model, best["trial"])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named departure from the main cells of Table 2.
+
+    Attributes:
+        text: what differs, for the reader.
+        dataset: on which data set it is run.
+        models: which models.
+        features: the features in place of the data set's own; None: those.
+        shuffled: this feature's values are dealt anew among the items.
+        share: of the training ratings so much is left.
+        refit: trained on all of the fold's training ratings, for the epochs of the main cell.
+        folds: on how many folds.
+    """
+
+    text: str
+    dataset: str
+    models: tuple[str, ...]
+    features: tuple[str, ...] | None = None
+    shuffled: str = ""
+    share: float = 1.0
+    refit: bool = False
+    folds: int = 2
+
+
+# The order in which Section 4.1.1 names Douban Movie's features, with genre, the only one of the
+# other data sets, first; the certificate stands in for the country, the year is a sixth.
+ORDER = ("genres", "director", "writer", "actor", "certificate", "year")
+SHARES = (20, 40, 60, 80)
+_STUDIED = ("afm", "nfm", "libfm")
+VARIANTS = {
+    f"features-{n}": Variant(
+        f"{n} of the features: {', '.join(ORDER[:n])}", "ml-1m-omdb", _STUDIED, ORDER[:n]
+    )
+    for n in (1, 2, 3, 4, 6)
+} | {
+    f"train-{share}": Variant(
+        f"trained on {share} % of the training ratings",
+        "ml-1m",
+        (*_STUDIED, "mf"),
+        share=share / 100,
+    )
+    for share in SHARES
+}
+VARIANTS |= {
+    "shuffled-genres": Variant(
+        "the genres are dealt anew among the films",
+        "ml-1m",
+        ("afm", "nfm", "libfm", "cdl"),
+        shuffled="genres",
+        folds=3,
+    ),
+    "refit": Variant(
+        "trained on all training ratings, for as many epochs as the main run chose",
+        "ml-1m",
+        (*_STUDIED, "mf"),
+        refit=True,
+    ),
+}
+
+
+# --- the grid --------------------------------------------------------------------------------
+
+
+def grid(table: str, select: str = "validation", variant: str = "") -> list[Cell]:
+    """The cells of Table 2 or of the alternatives: every row that the paper prints, and ours."""
+    cells = []
+    for model, known in ROWS.items():
+        if f"{PAPER}/{known.table}" != table:
+            continue
+        chosen = select if known.trained else "none"
+        for dataset in DATASETS:
+            folds = FOLDS
+            if variant:
+                spec = VARIANTS[variant]
+                if model not in spec.models or dataset != spec.dataset:
+                    continue
+                folds = spec.folds
+            elif table == ALTERNATIVES:
+                if dataset not in ALTERNATIVE_FOLDS:
+                    continue
+                folds = ALTERNATIVE_FOLDS[dataset]
+            cells.append(
+                Cell(
+                    table,
+                    known.name,
+                    dataset,
+                    PROTOCOL,
+                    chosen,
+                    variant,
+                    folds,
+                    unavailable=UNAVAILABLE.get(dataset),
+                    repeats="folds",
+                )
+            )
+    return cells
+
+
+# The alternatives are searched each, which costs more than their runs.
+ALTERNATIVE_FOLDS = {"ml-latest-small": 5, "ml-1m": 2}
+
+# --- running ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=3)
+def data_for(dataset: str, protocol: str = PROTOCOL) -> Interactions:
+    """The ratings of a data set, unfiltered, whatever the protocol."""
+    if dataset in UNAVAILABLE:
+        raise DataUnavailable(UNAVAILABLE[dataset])
+    return load(dataset)
+
+
+@lru_cache(maxsize=3)
+def _folds_of(dataset: str) -> np.ndarray:
+    return make_folds(data_for(dataset), PROTOCOL)
+
+
+@lru_cache(maxsize=2)
+def split_for(dataset: str, fold: int, inner: bool = True) -> RatingSplit:
+    """A fold of a data set without features, kept in memory for the next model."""
+    return make_rating_split(data_for(dataset), PROTOCOL, fold, inner, folds=_folds_of(dataset))
+
+
+def features_used(dataset: str, names: Sequence[str]) -> Record:
+    """Which features, and 12 hex digits over their texts; the hash of the data is of ratings."""
+    columns = [name for name in names if name != "tags"]
+    text = data_for(dataset).item_features[columns].to_csv(index=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"features": list(names), "features_hash": digest}
+
+
+def with_features(
+    dataset: str,
+    split: RatingSplit,
+    names: Sequence[str] | None = None,
+    rules: Sequence[tuple[str, str]] = (),
+    shuffle: str = "",
+) -> RatingSplit:
+    """A fold with the table of its items' features.
+
+    Args:
+        dataset: whose items they are.
+        split: tags come from its training ratings.
+        names: features; None: those of the data set.
+        rules: how the values of a feature are encoded, where not as a set.
+        shuffle: this feature's values are dealt anew among the items.
+    """
+    names = FEATURES[dataset] if names is None else tuple(names)
+    items = data_for(dataset).item_features
+    if "tags" in names:
+        items = items.assign(tags=training_tags(split, load_tags(data_for(dataset))).to_numpy())
+    table = encode(items, names, {name: rule for name, rule in rules if name in names})
+    if shuffle:
+        table = shuffled(table, shuffle, seed=0)
+    return attach(split, table)
+
+
+def thinned(split: RatingSplit, share: float) -> RatingSplit:
+    """The fold with a share of its training ratings and of those that choose the epoch."""
+    rng = np.random.default_rng([split.fold, round(1000 * share)])
+    train = split.train.take(rng.random(len(split.train)) < share)
+    validation = split.validation.take(rng.random(len(split.validation)) < share)
+    return replace(split, train=train, validation=validation)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one cell: ``number`` is the fold and the seed."""
+
+    dataset: str
+    model: str
+    number: int
+    variant: str = ""
+
+    @property
+    def table(self) -> str:
+        """Id of the table."""
+        return f"{PAPER}/{row(self.model).table}"
+
+    @property
+    def label(self) -> str:
+        """Short text for progress bars and messages."""
+        variant = f", {self.variant}" if self.variant else ""
+        return f"{row_name(self.model)} on {self.dataset}{variant}, fold {self.number}"
+
+    def address(self) -> Record:
+        """What the record says of itself before anything was run."""
+        data, known = data_for(self.dataset), row(self.model)
+        return {
+            "table": self.table,
+            "row": known.name,
+            "dataset": self.dataset,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": PROTOCOL,
+            "variant": self.variant,
+            "select": "validation" if known.trained else "none",
+            "config": self.describe(tuned_config(self.model, self.dataset)),
+            "seed": self.number,
+        }
+
+    def describe(self, config: Any) -> Record:
+        """A configuration as the record holds it, with what the items' features are."""
+        spec = VARIANTS.get(self.variant)
+        names = spec.features if spec and spec.features else FEATURES[self.dataset]
+        return described(config) | features_used(self.dataset, names)
+
+    def split(self) -> RatingSplit:
+        """The fold that this run trains and is tested on, with its features."""
+        spec = VARIANTS.get(self.variant)
+        split = split_for(self.dataset, self.number, inner=not (spec and spec.refit))
+        if spec and spec.share < 1:
+            split = thinned(split, spec.share)
+        names, shuffle = (spec.features, spec.shuffled) if spec else (None, "")
+        return with_features(self.dataset, split, names, row(self.model).rules, shuffle)
+
+
+class Finished(NamedTuple):
+    """What a run leaves."""
+
+    record: Record
+    model: Any
+
+
+def run(
+    job: Run,
+    device: torch.device,
+    progress: bool = True,
+    config: Any = None,
+    resumable: bool = True,
+) -> Finished:
+    """Train and test one cell on one fold; nothing is stored.
+
+    ``config`` takes the place of the cell's own. Unless ``resumable``, no checkpoint of an
+    interrupted run is read or written.
+    """
+    known, spec = row(job.model), VARIANTS.get(job.variant)
+    config = config or tuned_config(job.model, job.dataset)
+    address, split = job.address() | {"config": job.describe(config)}, job.split()
+    extra: Record = {
+        "fold": job.number,
+        "ratings": {"train": len(split.train), "test": len(split.test)},
+        "device": device.type,
+    }
+    if not known.trained:
+        model, found = fitted(known, split, "test", config, job.number, device)
+        return Finished(address | found | extra | provenance(), model)
+    refit = spec is not None and spec.refit
+    # Of a refit the last epoch counts: its number comes from the main run, not from the test.
+    used = replace(config, max_epochs=_main(job)["epochs"]) if refit else config
+    # The code's hash is in the name: a run is not resumed by other code than began it.
+    file = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}.pt" if resumable else None
+    result, found = trained(
+        known,
+        split,
+        used,
+        job.number,
+        device,
+        ("test",) if refit else ("validation", "test"),
+        patience=None if refit else PATIENCE,
+        checkpoint=file,
+        label=job.label,
+        progress=progress,
+    )
+    if refit:
+        errors = result.curve.errors
+        found |= {"metrics": {m: errors[f"test {m}"][-1] for m in found["metrics"]}}
+        found |= {"epochs": used.max_epochs}
+    return Finished(address | found | extra | provenance(), result.model)
+
+
+def _main(job: Run) -> Record:
+    """The record of the main run behind a refit.
+
+    Raises:
+        ReplicationError: it was not run yet.
+    """
+    key = record_key(replace(job, variant="").address())
+    for record in Store(job.table).load():
+        if record["key"] == key:
+            return record
+    raise ReplicationError(f"{job.label} needs the main run of that fold first")
+
+
+def plan(
+    table: str,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    variant: str = "",
+    folds: int | None = None,
+) -> list[Run]:
+    """The runs behind a part of a table; None means all that the table has.
+
+    ``folds``: how many, from fold 0.
+
+    Raises:
+        ReplicationError: a name that is not known, or a combination that the table has not.
+        DataUnavailable: a data set that cannot be had.
+    """
+    for kind, names, allowed in (
+        ("data set", datasets, DATASETS),
+        ("variant", [variant] if variant else [], VARIANTS),
+    ):
+        for name in names or ():
+            if name not in allowed:
+                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(allowed)}")
+    for name in datasets or ():
+        if name in UNAVAILABLE:
+            raise DataUnavailable(UNAVAILABLE[name])
+    for model in models or ():
+        row(model)
+    key_of = {known.name: model for model, known in ROWS.items()}
+    cells = [
+        cell
+        for cell in grid(table, variant=variant)
+        if cell.unavailable is None
+        and (datasets is None or cell.dataset in datasets)
+        and (models is None or key_of[cell.row] in models)
+    ]
+    if not cells:
+        wanted = [*(models or []), *(datasets or []), *([variant] if variant else [])]
+        raise ReplicationError(f"{table} has no cell of {', '.join(wanted)}")
+    jobs = [
+        Run(cell.dataset, key_of[cell.row], number, variant)
+        for cell in cells
+        for number in range(min(folds or cell.seeds_required, cell.seeds_required))
+    ]
+    return sorted(jobs, key=lambda job: job.number)  # fold by fold: every row has its first soon
+
+
+def run_and_store(
+    jobs: Sequence[Run], device: str = "auto", store: Store | None = None, progress: bool = True
+) -> Iterator[tuple[Run, Record, bool]]:
+    """Run what is not stored yet, one record after the other.
+
+    Yields:
+        The job, its record, and whether it was run now (True) or was there (False).
+    """
+    where = resolve_device(device)
+
+    def store_of(job: Run) -> Store:
+        return store or Store(job.table)
+
+    def perform(job: Run) -> Record:
+        finished = run(job, where, progress)
+        # AFM's weights are kept beside the data, for its explanations; a page that retrains
+        # leaves nothing there.
+        if store is None and job.model == "afm" and isinstance(finished.model, nn.Module):
+            file = paths.MODELS / f"{record_key(job.address())}.pt"
+            write_state(file, finished.model.state_dict())
+        store_of(job).append(finished.record)
+        return finished.record
+
+    return run_missing(jobs, store_of, perform)
+
+
+def job_of(record: Record) -> Run:
+    """The run behind a stored record of Table 2 or of the alternatives."""
+    model = {name: model for model, name in MODELS.items()}[record["row"]]
+    return Run(record["dataset"], model, record["seed"], record["variant"])
+
+
+def config_of(record: Record) -> Any:
+    """The configuration that a stored record holds."""
+    start, values = row(job_of(record).model).start, record["config"]
+    chosen = {f.name: values[f.name] for f in fields(start) if f.name in values}
+    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+
+
+def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
+    """Run a stored record again, with the configuration that it holds."""
+    config = config_of(record)
+    return run(job_of(record), device, config=config, resumable=False).record, None
+
+
+def tune(
+    model: str, dataset: str, device: str = "auto", progress: bool = True
+) -> Iterator[tuple[int, Record, bool]]:
+    """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
+    where, known = resolve_device(device), row(model)
+    if known.draw is None:
+        raise ReplicationError(f"{known.name} has nothing to tune")
+    split = with_features(dataset, split_for(dataset, 0), rules=known.rules)
+    data = data_for(dataset)
+    configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
+    if known.trained and dataset in TRIAL_EPOCHS:
+        configs = [replace(config, max_epochs=TRIAL_EPOCHS[dataset]) for config in configs]
+    about = {
+        "row": known.name,
+        "dataset": dataset,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": PROTOCOL,
+    }
+
+    def one(trial: int, config: Any) -> Record:
+        label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
+        return tried(known, split, config, where, PATIENCE, label, progress)
+
+    return run_trials(TUNING, about, configs, one, where, Run(dataset, model, 0).describe)
+
+
+# --- Table 1 ---------------------------------------------------------------------------------
+
+STATISTICS = ("users", "items", "ratings", "sparsity")
+LARGEST_ID = "largest item id"  # not in the paper's table by this name
+
+
+def statistics_grid() -> list[Cell]:
+    """The rows of Table 1, one a data set."""
+    return [
+        Cell(TABLE1, name, dataset, "none", "none", "", 1, UNAVAILABLE.get(dataset))
+        for dataset, name in DATASETS.items()
+    ]
+
+
+def statistics(dataset: str) -> Record:
+    """The record of one row of Table 1: counts of the data, and the coverage of its features."""
+    data = data_for(dataset)
+    metrics: dict[str, float] = {
+        "users": data.n_users,
+        "items": data.n_items,
+        "ratings": len(data),
+        "sparsity": 1 - len(data) / (data.n_users * data.n_items),
+        LARGEST_ID: int(max(data.item_ids)),
+    }
+    split = with_features(dataset, split_for(dataset, 0))
+    assert split.features is not None
+    for feature, line in coverage(split.features).iterrows():
+        metrics |= {f"{feature}: {name}": float(value) for name, value in line.items()}
+    return {
+        "table": TABLE1,
+        "row": DATASETS[dataset],
+        "dataset": dataset,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": "none",
+        "variant": "",
+        "select": "none",
+        "config": features_used(dataset, FEATURES[dataset]),
+        "seed": 0,
+        "metrics": metrics,
+    } | provenance()

@@ -1,0 +1,94 @@
+"""AFM's tables by their ids, and how the command line runs a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from replication.errors import ReplicationError
+from replication.papers.afm import experiments
+from replication.papers.afm import packing as packing
+from replication.papers.afm.rows import row
+from replication.papers.common import Quick, Table
+from replication.rating_training import METRICS
+from replication.records import Record, Store
+
+SELECTS = experiments.SELECTS
+TUNED = {experiments.TABLE2: "RMSE", experiments.ALTERNATIVES: "RMSE"}
+QUICK = Quick("ml-latest-small", ("afm", "libfm", "bias"), experiments.PROTOCOL)
+RUNNABLE = experiments.RUN_HERE
+REFERENCES: tuple[str, ...] = ()
+ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {}
+FRONT = "replication.papers.afm.pages.table2"
+VERDICTS = "replication.papers.afm.pages.verdicts"
+
+
+def _statistics_again(record: Record, device: torch.device) -> tuple[Record, None]:
+    return experiments.statistics(record["dataset"]), None
+
+
+TABLES = {
+    name: Table(partial(experiments.grid, name), lambda variant: METRICS, experiments.rerun)
+    for name in (experiments.TABLE2, experiments.ALTERNATIVES)
+} | {
+    experiments.TABLE1: Table(
+        lambda select, variant: experiments.statistics_grid(),
+        lambda variant: experiments.STATISTICS,
+        _statistics_again,
+    ),
+}
+
+
+def model_of(given: Mapping[str, Any]) -> str | None:
+    """The model that a page is asked for.
+
+    Raises:
+        ReplicationError: unknown name.
+    """
+    model = given.get("model")
+    if model is not None:
+        row(model)
+    return model
+
+
+def plan(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    seeds: int | None,
+) -> list[experiments.Run]:
+    """The runs behind the main cells of a part of Table 2 or of the alternatives."""
+    return experiments.plan(table, datasets, models, "", seeds)
+
+
+execute = experiments.run_and_store
+
+
+def run(
+    table: str,
+    datasets: Sequence[str] | None,
+    models: Sequence[str] | None,
+    protocols: Sequence[str] | None,
+    select: str,
+    variant: str,
+    seeds: int | None,
+    device: str,
+) -> Iterator[tuple[str, Record, bool]]:
+    """Run what is not stored yet; a label, the record and whether it is new, one by one."""
+    if table == experiments.TABLE1:
+        if models or variant or seeds:
+            raise ReplicationError(
+                f"{table} has statistics of data sets and takes no --model, --variant or --seeds"
+            )
+        for dataset in datasets or experiments.RUN_HERE:
+            record = experiments.statistics(dataset)
+            yield dataset, record, Store(table).append(record)
+        return
+    jobs = experiments.plan(table, datasets, models, variant, seeds)
+    for job, record, new in experiments.run_and_store(jobs, device):
+        yield job.label, record, new
