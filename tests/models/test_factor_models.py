@@ -333,7 +333,9 @@ def fitted(model_class, split, config):
     return rmse(predict_all(model, test, (1.0, 5.0), NOTHING), test.values)
 
 
-TRAINING = {"dimension": 16, "batch_size": 64, "learning_rate": 1.0, "max_epochs": 12}
+TRAINING = {
+    "dimension": 16, "batch_size": 128, "learning_rate": 0.8, "max_epochs": 10, "scale": 0.3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
