@@ -29,11 +29,12 @@ WEIGHTINGS = ("mean", "sum")
 class FeatureConfig(RatingConfig):
     """The training choices of a factor model with item features.
 
-    A row is in few batches, and of a batch's mean error it gets its own ratings' share: a rate of 1
-    at 256 ratings a step moves it as a rate of 1 / 256 at one rating a step does.
+    A row is in few batches, and of a batch's mean error it gets its own ratings' share: a rate of
+    0.5 at 256 ratings a step moves it as a rate of 0.002 at one rating a step does. A value that
+    half of the ratings have is in all batches: much above 1, its bias alone would diverge.
     """
 
-    learning_rate: float = 1.0  # of the mean error of a batch; ours, tuned
+    learning_rate: float = 0.5  # of the mean error of a batch; ours, tuned
     batch_size: int = 256  # ours
     # Of each rating's rows, in its own loss, as LibFM and SVDFeature have it; Adam: decoupled.
     weight_decay: float = 0.02

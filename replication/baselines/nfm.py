@@ -29,6 +29,7 @@ ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu, "tanh": torch.tanh}
 class NFMConfig(FeatureConfig):
     """Every choice of the model; the training choices are inherited."""
 
+    scale: float = 0.3  # the network is flat at small factors, and SGD leaves them late; ours
     activation: str = "sigmoid"  # AFM paper, Section 4.1.3; He and Chua: ReLU
     hidden: int = 64  # units of the hidden layer, as many as factors; 0: no hidden layer
     dropout: float = 0.0  # of f and of the hidden layer while training; tuned

