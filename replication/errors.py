@@ -7,3 +7,7 @@ class ReplicationError(Exception):
 
 class DataUnavailable(ReplicationError):
     """A data set is not on this machine; the text says how to get it."""
+
+
+class Diverged(ReplicationError):
+    """The loss of a training is no longer a number; the text says in which epoch."""

@@ -148,7 +148,8 @@ def fit_ratings(
         progress: show a bar.
 
     Raises:
-        ReplicationError: the loss is no longer a number, or there is nothing to train on.
+        Diverged: the loss is no longer a number.
+        ReplicationError: there is nothing to train on.
     """
     # Softmax leaves numbers below 1e-38 behind, on which a CPU computes slowly: they become zero.
     torch.set_flush_denormal(True)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from replication.errors import ReplicationError
+from replication.errors import Diverged, ReplicationError
 from replication.evaluation import HeldOut, Ranker, held_out, rank_candidates
 from replication.metrics.ranking import summary
 from replication.protocols import Split
@@ -263,7 +263,7 @@ def fit(
         progress: show a bar (silent where TQDM_DISABLE is set).
 
     Raises:
-        ReplicationError: the loss is no longer a number.
+        Diverged: the loss is no longer a number.
     """
     # Attention that saturates leaves numbers below 1e-38 behind, on which a CPU computes two to
     # three times as slowly; they count as zero, here and in what the process does afterwards.
@@ -372,7 +372,7 @@ def run_epochs(
         device, checkpoint, label, progress: as in ``fit``.
 
     Raises:
-        ReplicationError: the loss is no longer a number.
+        Diverged: the loss is no longer a number.
     """
     state = _read_checkpoint(checkpoint, device)
     if state is not None:
@@ -392,7 +392,7 @@ def run_epochs(
         while len(run.curve.epoch) < total and not done():
             loss = train_epoch(bar)
             if not np.isfinite(loss):
-                raise ReplicationError(
+                raise Diverged(
                     f"the loss of {label or 'the model'} became {loss} in epoch "
                     f"{len(run.curve.epoch) + 1}; lower learning_rate (now {learning_rate:g})"
                 )

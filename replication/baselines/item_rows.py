@@ -21,6 +21,7 @@ from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
 from replication.rating_training import RatingConfig
+from replication.row_sgd import RowSGD
 
 WEIGHTINGS = ("mean", "sum")
 
@@ -57,9 +58,9 @@ class FeatureConfig(RatingConfig):
         return self.method == "sgd"
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Plain SGD that takes sparse gradients; the penalty is in the loss. Else Adam."""
+        """Plain SGD on the rows of a batch; the penalty is in the loss. Else Adam."""
         if self.sparse:
-            return torch.optim.SGD(parameters, lr=self.learning_rate, foreach=False)
+            return RowSGD(parameters, self.learning_rate)
         return super().optimizer(parameters)
 
 

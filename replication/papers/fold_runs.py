@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from replication.errors import Diverged
 from replication.folds import RatingSplit
 from replication.metrics.rating import summary
 from replication.papers.common import log_uniform
@@ -147,26 +148,34 @@ def tried(
     label: str,
     progress: bool,
 ) -> Record:
-    """One search trial: the errors on the validation ratings, with seed 0."""
+    """One search trial: the errors on the validation ratings, with seed 0.
+
+    A trial that diverges gets the largest error that a clipped prediction can have.
+    """
     if not known.trained:
         _, found = fitted(known, split, "validation", config, 0, device)
         return {"metrics": found["metrics"], "seconds": found["seconds"]}
     started = time.perf_counter()
-    result = fit_ratings(
-        partial(known.build, split, config, 0, device),
-        split,
-        config,
-        0,
-        device,
-        ("validation",),
-        patience=patience,
-        label=label,
-        progress=progress,
-    )
-    best, errors = result.curve.best("validation"), result.curve.errors
-    return {
-        "metrics": {metric: errors[f"validation {metric}"][best - 1] for metric in METRICS},
-        "epochs": best,
-        "epochs_run": len(result.curve.epoch),
-        "seconds": round(time.perf_counter() - started, 2),
-    }
+    try:
+        result = fit_ratings(
+            partial(known.build, split, config, 0, device),
+            split,
+            config,
+            0,
+            device,
+            ("validation",),
+            patience=patience,
+            label=label,
+            progress=progress,
+        )
+    except Diverged:
+        low, high = rating_range(split)
+        found: Record = {"metrics": dict.fromkeys(METRICS, high - low), "epochs": 0}
+    else:
+        best, errors = result.curve.best("validation"), result.curve.errors
+        found = {
+            "metrics": {metric: errors[f"validation {metric}"][best - 1] for metric in METRICS},
+            "epochs": best,
+            "epochs_run": len(result.curve.epoch),
+        }
+    return found | {"seconds": round(time.perf_counter() - started, 2)}

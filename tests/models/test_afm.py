@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import FeatureTable
-from replication.papers.afm.model import AFM, INTEGRATIONS, INTERACTIONS, VALUES, AFMConfig
+from replication.papers.afm.model import AFM, INTEGRATIONS, INTERACTIONS, WEIGHTINGS, AFMConfig
 from replication.rating_training import fit_ratings
 from replication.row_sgd import RowSGD
 
 CPU = torch.device("cpu")
-SMALL = AFMConfig(dimension=4, hidden=3, initial_scale=0.7)
+SMALL = AFMConfig(dimension=4, hidden=3, scale=0.7, weight_decay=0.0)
 
 # Items: 0 has two genres and a director, 1 one genre and no director, 2 nothing, 3 one of each.
 TABLE = FeatureTable(
@@ -53,6 +53,11 @@ def make(split=SPLIT, seed=0, **choices):
     return AFM(split, replace(SMALL, **choices)).double()
 
 
+def linear(layer, x):
+    """A layer whose weights have unit variance."""
+    return layer.weight @ x / len(x) ** 0.5 + layer.bias
+
+
 def by_hand(model, user, item):
     """One rating, slot by slot, as the paper prints it."""
     c, table = model.config, model.features
@@ -71,13 +76,13 @@ def by_hand(model, user, item):
     for logit, slot in zip(logits, slots, strict=True):
         if not slot:
             terms.append((logit, torch.zeros_like(u), False))
-        elif c.values == "slots":
+        elif c.weighting == "slots":
             terms += [(logit, vector, True) for vector in slot]
         else:
             total = sum(slot)
-            terms.append((logit, total if c.values == "sum" else total / len(slot), True))
+            terms.append((logit, total if c.weighting == "sum" else total / len(slot), True))
     if c.integration == "concat":
-        v = model.projection.weight @ torch.cat([vector for _, vector, _ in terms])
+        v = linear(model.projection, torch.cat([vector for _, vector, _ in terms]))
     else:
         counted = [t for t in terms if t[2] or c.missing == "lost"]
         norm = sum(logit.exp() for logit, _, _ in counted)  # Eq. 2
@@ -86,10 +91,11 @@ def by_hand(model, user, item):
         y = u @ v  # Eq. 4
     else:
         x = torch.cat([u, v]) if c.interaction == "mlp" else u * v
-        y = model.output.weight[0] @ torch.sigmoid(model.hidden.weight @ x + model.hidden.bias)
-        y = y + model.output.bias[0]  # Eq. 5
+        y = model.output @ torch.sigmoid(linear(model.hidden, x)) / c.hidden**0.5  # Eq. 5
+    if c.biases or c.interaction != "inner":
+        y = y + model.mean
     if c.biases:
-        y = y + model.mean + model.user_bias[user, 0] + model.item_bias[item, 0]
+        y = y + model.user_bias[user, 0] + model.item_bias[item, 0]
     return 1 + 4 * torch.sigmoid(y) if c.bounded else y
 
 
@@ -111,16 +117,16 @@ def test_interactions_by_hand(interaction, bounded, biases):
 
 
 @pytest.mark.parametrize(
-    ("integration", "values", "missing"),
+    ("integration", "weighting", "missing"),
     [
-        *itertools.product(("attention",), VALUES, ("renormalised", "lost")),
+        *itertools.product(("attention",), WEIGHTINGS, ("renormalised", "lost")),
         *((kind, "mean", "renormalised") for kind in INTEGRATIONS[1:]),
         ("free", "slots", "lost"),
         ("concat", "sum", "renormalised"),
     ],
 )
-def test_integrations_by_hand(integration, values, missing):
-    check(make(integration=integration, values=values, missing=missing))
+def test_integrations_by_hand(integration, weighting, missing):
+    check(make(integration=integration, weighting=weighting, missing=missing))
 
 
 def test_equations_on_tiny_numbers():
@@ -185,7 +191,7 @@ def test_contributions(interaction):
 def test_missing_values_are_masked():
     kept, lost = make(), make(missing="lost")
     places = kept.slots(ITEMS)
-    logits = kept.logits(USERS, kept.embed(USERS))
+    logits = kept.logits(USERS, kept.users[USERS])
     full = logits.softmax(1)
     there = places.sizes > 0
     lose = lost.weigh(logits, places.sizes)
@@ -238,7 +244,7 @@ def test_the_order_of_features_does_not_matter():
 
 
 def test_a_value_counted_as_a_slot_gets_more_attention():
-    shared, each = make(), make(values="slots")
+    shared, each = make(), make(weighting="slots")
     where = [shared.slots(ITEMS).sizes, each.slots(ITEMS).sizes]
     logits = torch.zeros(5, 3)
     assert shared.weigh(logits, where[0])[0].tolist() == pytest.approx([1 / 3] * 3)
@@ -273,33 +279,28 @@ def test_the_gradient_of_equation_3():
     torch.testing.assert_close(found, {n: p.grad for n, p in model.named_parameters()})
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.02])
-def test_rows_are_changed_as_by_dense_sgd(decay):
+def test_rows_are_changed_as_by_dense_sgd():
     ratings = torch.tensor([5.0, 4, 3, 2, 1], dtype=torch.float64)
     models = make(biases=True), make(biases=True, method="adam")  # the second has dense gradients
-    ours = RowSGD(models[0].parameters(), lr=0.1, weight_decay=decay, decay_every=1)
-    theirs = torch.optim.SGD(models[1].parameters(), lr=0.1, weight_decay=decay)
+    optimizers = RowSGD(models[0].parameters(), 0.1), torch.optim.SGD(models[1].parameters(), 0.1)
     for _ in range(5):
-        for model, optimizer in zip(models, (ours, theirs), strict=True):
+        for model, optimizer in zip(models, optimizers, strict=True):
             optimizer.zero_grad()
             model.loss(USERS, ITEMS, ratings, None).backward()
             optimizer.step()
     torch.testing.assert_close(*(dict(m.named_parameters()) for m in models))
 
 
-def test_decay_of_several_steps_at_once():
-    """Rows that nobody looks up shrink by as much; the count of steps is in the state."""
-    table = nn.Parameter(torch.ones(4, 2, dtype=torch.float64))
-    optimizer = RowSGD([table], lr=0.5, weight_decay=0.1, decay_every=3)
-    for step in range(1, 8):
-        if step == 5:  # as after an interruption
-            state = optimizer.state_dict()
-            optimizer = RowSGD([table], lr=0.5, weight_decay=0.1, decay_every=3)
-            optimizer.load_state_dict(state)
-        optimizer.zero_grad()
-        F.embedding(torch.tensor([0]), table, sparse=True).sum().backward()
-        optimizer.step()
-        assert table[1, 0].item() == pytest.approx(0.95 ** (step // 3 * 3))
+def test_the_penalty_is_of_each_rating_s_rows():
+    """User 0 and the rows of item 0, by hand: the gradient is 2 lambda times each, and no more."""
+    with_penalty, without = make(weight_decay=0.3), make(weight_decay=0.0)
+    for model in (with_penalty, without):
+        model.loss(torch.tensor([0]), torch.tensor([0]), torch.tensor([4.0]), None).backward()
+    for name, rows in (("users", [0]), ("vectors", [0, 4, 5, 7])):
+        one, other = (getattr(m, name).grad.to_dense() for m in (with_penalty, without))
+        wanted = torch.zeros_like(one)
+        wanted[rows] = 0.6 * getattr(without, name).detach()[rows]
+        torch.testing.assert_close(one - other, wanted)
 
 
 def test_a_row_that_occurs_twice_is_changed_twice():
@@ -327,8 +328,8 @@ def tastes():
 
 # A small start, but for the network on [u, v], which has to find products of its inputs.
 LEARNERS = {
-    "sgd": dict(interaction="inner", biases=True, learning_rate=1.0, initial_scale=0.3),
-    "adam": dict(method="adam", learning_rate=0.05, interaction="mlp-product", initial_scale=0.1),
+    "sgd": dict(interaction="inner", biases=True, learning_rate=1.0, scale=0.3),
+    "adam": dict(method="adam", learning_rate=0.05, interaction="mlp-product", scale=0.1),
     "mlp": dict(method="adam", learning_rate=0.05),
 }
 
@@ -358,7 +359,7 @@ def test_a_seed_gives_the_same_numbers_again(tastes):
 
 
 def test_bad_input_is_one_sentence():
-    for name in ("interaction", "integration", "values", "missing"):
+    for name in ("interaction", "integration", "weighting", "missing"):
         with pytest.raises(ReplicationError, match=f"unknown {name} 'x'"):
             replace(SMALL, **{name: "x"})
     with pytest.raises(ReplicationError, match="unknown method 'x'"):

@@ -200,7 +200,8 @@ def masked_by_hand(model, user, item, slot, kind):
     attention[slot] = 0
     if kind == "renormalised":
         attention /= attention.sum()
-    slots = model.slot_vectors(model.slots(torch.tensor([item])))[0].detach().numpy()
+    rows = model.look_up(torch.tensor([user]), torch.tensor([item]))
+    slots = model.slot_vectors(rows.places, rows.vectors)[0].detach().numpy()
     v = (attention[:, None] * slots).sum(0)
     y = model.users[user].detach().numpy() @ v + model.mean
     y += float(model.user_bias[user].detach() + model.item_bias[item].detach())
@@ -211,7 +212,7 @@ def test_masking_by_hand(planted):
     test = ratings_of((0, 0, 5), (0, 2, 2), (1, 3, 4), (2, 4, 1))
     split = replace(planted.split, n_users=4, n_items=5, features=TABLE, train=RATINGS)
     torch.manual_seed(0)
-    model = AFM(split, replace(CONFIG, initial_scale=0.8))
+    model = AFM(split, replace(CONFIG, scale=0.8))
     found = measures.masking(model, test, torch.Generator().manual_seed(0))
     other = measures.shuffle_of(4, torch.Generator().manual_seed(0), CPU)
     pairs = list(zip(test.users.tolist(), test.items.tolist(), test.values, strict=True))

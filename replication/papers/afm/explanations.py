@@ -258,16 +258,17 @@ def _mask_block(
     model: AFM, users: Tensor, items: Tensor, ratings: Tensor, other: Tensor
 ) -> dict[str, Tensor]:
     """[B] by name, NaN where a pair does not count."""
-    user, places = model.embed(users), model.slots(items)
+    rows = model.look_up(users, items)
+    user, places = rows.user, rows.places
     there = places.sizes > 0  # [B, S]
-    slots = model.slot_vectors(places)  # [B, S, d]
+    slots = model.slot_vectors(places, rows.vectors)  # [B, S, d]
     logits = model.logits(users, user)
     attention = model.weigh(logits, places.sizes)  # [B, S]
-    swapped = model.weigh(model.logits(other[users], model.embed(other[users])), places.sizes)
+    swapped = model.weigh(model.logits(other[users], model.users[other[users]]), places.sizes)
     uniform = model.weigh(torch.zeros_like(logits), places.sizes)
 
     def predict(weights: Tensor) -> Tensor:
-        y = model.interact(users, items, user, blend(weights, slots))
+        y = model.interact(user, blend(weights, slots), rows.constant)
         return y.clamp(model.low, model.high)
 
     whole = predict(attention)

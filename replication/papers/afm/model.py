@@ -10,7 +10,6 @@ dimensions, P values of B items one after the other, U users, I items, N values 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,66 +18,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from replication.baselines.item_rows import FeatureConfig, Layer
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
-from replication.rating_training import RatingConfig
-from replication.row_sgd import RowSGD
 
 INTERACTIONS = ("mlp", "mlp-product", "inner")
 INTEGRATIONS = ("attention", "free", "mean", "concat")
-VALUES = ("mean", "sum", "slots")
+WEIGHTINGS = ("mean", "sum", "slots")
 MISSING = ("renormalised", "lost")
 OTHERS = "others"  # the paper's name for x_j0 (Section 3.1)
 
 
 @dataclass(frozen=True)
-class AFMConfig(RatingConfig):
+class AFMConfig(FeatureConfig):
     """Every choice of the model; the training choices are inherited.
 
     The paper prints the embedding size, SGD, the square loss and "one interaction layer with
     sigmoid as activity function" (Section 4.1.3). Everything else is a decision of this study.
     """
 
-    learning_rate: float = 0.1  # none is printed; tuned
-    batch_size: int = 256  # none is printed; ours
-    method: str = "sgd"  # Section 4.1.3
-    dimension: int = 64  # k, Section 4.1.3
+    # What x_jl is where a feature has several values: their vectors' mean, their sum, or each
+    # value a slot of its own with the feature's logit ("slots").
+    weighting: str = "mean"
+    biases: bool = False  # global mean, user and item biases; Eqs. 4 and 5 have none
     # Eq. 5 with one sigmoid hidden layer on [u, v] and a linear output ("mlp"), the same on u * v,
     # as NFM has it ("mlp-product"), or Eq. 4 ("inner").
     interaction: str = "mlp"
     hidden: int = 64  # units of the interaction layer; none is printed; ours (= k)
     bounded: bool = False  # a sigmoid output, scaled to the range of the ratings
-    biases: bool = False  # global mean, user and item biases; Eqs. 4 and 5 have none
     # f_AI of Eq. 1: Eqs. 2 and 3 with W_a shared ("attention"), "different alpha for different
     # users" (Section 3.1, "free"), and the two that other models use (Sections 1 and 3.1):
     # adding ("mean": every slot has the same weight) and "concat".
     integration: str = "attention"
-    # What x_jl is where a feature has several values: their vectors' mean, their sum, or each
-    # value a slot of its own with the feature's logit ("slots").
-    values: str = "mean"
     # A feature that an item has no value of: the attention of the others is divided by its sum
     # ("renormalised"), or the attention on it is lost.
     missing: str = "renormalised"
-    initial_scale: float = 0.1  # sd of the look-up tables and of W_a at the start; ours
 
     def __post_init__(self) -> None:
         for name, known in (
             ("interaction", INTERACTIONS),
             ("integration", INTEGRATIONS),
-            ("values", VALUES),
+            ("weighting", WEIGHTINGS),
             ("missing", MISSING),
         ):
             if getattr(self, name) not in known:
                 raise ReplicationError(
                     f"unknown {name} {getattr(self, name)!r}; use {', '.join(known)}"
                 )
-
-    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """SGD on the rows of a batch, or Adam as every rating model has it."""
-        if self.method == "sgd":
-            return RowSGD(parameters, self.learning_rate, self.weight_decay)
-        return super().optimizer(parameters)
 
 
 class Explanation(NamedTuple):
@@ -98,10 +85,24 @@ class Places(NamedTuple):
     """Where the vectors of B items stand, one item after the other: nothing is padded."""
 
     rows: Tensor  # [P] rows of the table of vectors
+    pair: Tensor  # [P] which of the B pairs a place belongs to
     slot: Tensor  # [P] which of the B * S slots a place belongs to
     weights: Tensor  # [P] of a vector in its slot: 1 / k for the mean of k values
-    begin: Tensor  # [B] an item's first place
     sizes: Tensor  # [B, S] number of places of each slot
+
+
+class LookedUp(NamedTuple):
+    """The rows of the tables that B pairs of a user and an item need."""
+
+    user: Tensor  # [B, d]
+    places: Places
+    vectors: Tensor  # [P, d]
+    biases: Tensor | None  # [B, 2] of user and item
+
+    @property
+    def constant(self) -> Tensor | None:
+        """[B] what the prediction has from the two biases."""
+        return None if self.biases is None else self.biases.sum(1)
 
 
 class Slots(nn.Module):
@@ -116,7 +117,7 @@ class Slots(nn.Module):
     start: Tensor
     sizes: Tensor
 
-    def __init__(self, table: FeatureTable, values: str) -> None:
+    def __init__(self, table: FeatureTable, weighting: str) -> None:
         super().__init__()
         n_items = table.n_items
         own = np.ones((n_items, 1), dtype=np.int64)
@@ -125,7 +126,7 @@ class Slots(nn.Module):
         item = np.concatenate([np.arange(n_items), item])
         slot = np.concatenate([np.zeros(n_items, dtype=np.int64), feature + 1])
         rows = np.concatenate([np.arange(n_items), n_items + table.values[table.present]])
-        weights = 1.0 / sizes[item, slot] if values != "sum" else np.ones(len(item))
+        weights = 1.0 / sizes[item, slot] if weighting != "sum" else np.ones(len(item))
         order = np.lexsort((slot, item))
         total = sizes.sum(1)
         for name, array in (
@@ -149,9 +150,9 @@ class Slots(nn.Module):
         at += torch.arange(len(at), device=items.device)  # [P]
         return Places(
             self.rows.index_select(0, at),
+            pair,
             self.slot.index_select(0, at).add_(pair, alpha=sizes.shape[1]),
             self.weights.index_select(0, at),
-            begin,
             sizes,
         )
 
@@ -172,10 +173,9 @@ class AFM(nn.Module):
         self.config = c = config
         self.features = table
         self.names = (OTHERS, *table.names)
-        self.sparse = c.method == "sgd"  # Adam moves every row at every step
         self.low, self.high = float(split.levels[0]), float(split.levels[-1])
-        n_slots, scale = len(self.names), c.initial_scale
-        self.slots = Slots(table, c.values)
+        n_slots, scale = len(self.names), c.scale
+        self.slots = Slots(table, c.weighting)
         self.users = nn.Parameter(torch.randn(split.n_users, c.dimension) * scale)  # u
         rows = split.n_items + table.n_values
         self.vectors = nn.Parameter(torch.randn(rows, c.dimension) * scale)  # x
@@ -185,19 +185,16 @@ class AFM(nn.Module):
             self.attention_logits = nn.Parameter(torch.zeros(split.n_users, n_slots))
         elif c.integration == "concat":
             # [x_j0; ...; x_jn] is n + 1 times as long as u: it is brought to the length of u.
-            self.projection = nn.Linear(n_slots * c.dimension, c.dimension, bias=False)
+            self.projection = Layer(n_slots * c.dimension, c.dimension)
         start = self._unscaled(float(split.train.values.mean(dtype="float64")))
         if c.interaction != "inner":
             width = 2 * c.dimension if c.interaction == "mlp" else c.dimension
-            self.hidden = nn.Linear(width, c.hidden)
-            self.output = nn.Linear(c.hidden, 1)
-            for layer in (self.hidden, self.output):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-            if not c.biases:  # the output's own constant begins at the mean rating
-                nn.init.constant_(self.output.bias, start)
+            self.hidden = Layer(width, c.hidden)
+            self.output = nn.Parameter(torch.randn(c.hidden))  # times the root of its length
+        # The constant of the network's output, or mu beside biases; Eq. 4 alone has none. It is no
+        # parameter: a rate that suits rows would make one number of all ratings diverge.
+        self.mean = start if c.biases or c.interaction != "inner" else 0.0
         if c.biases:
-            self.mean = start
             self.user_bias = nn.Parameter(torch.zeros(split.n_users, 1))
             self.item_bias = nn.Parameter(torch.zeros(split.n_items, 1))
 
@@ -221,7 +218,7 @@ class AFM(nn.Module):
         if self.config.integration == "attention":
             return user @ self.attention_map.T  # Eq. 2, W_a u_i
         if self.config.integration == "free":
-            return F.embedding(users, self.attention_logits, sparse=self.sparse)
+            return F.embedding(users, self.attention_logits, sparse=self.config.sparse)
         return user.new_zeros(len(users), len(self.names))
 
     def weigh(self, logits: Tensor, sizes: Tensor) -> Tensor:
@@ -232,70 +229,93 @@ class AFM(nn.Module):
             sizes: [B, S] how many values an item has in a slot; an item without any gets zeros.
         """
         c = self.config
-        if c.values == "slots":  # k slots with the same logit: exp(logit) counts k times
+        if c.weighting == "slots":  # k slots with the same logit: exp(logit) counts k times
             logits = logits + sizes.clamp_min(1).log()
         empty = sizes == 0
         if c.missing == "renormalised":
             logits = logits.masked_fill(empty, torch.finfo(logits.dtype).min)
         return logits.softmax(1).masked_fill(empty, 0.0)  # Eq. 2
 
-    def integrate(self, users: Tensor, user: Tensor, places: Places) -> Tensor:
-        """Eq. 1: item vectors v_ij [B, d] of users [B] with vectors [B, d]."""
+    def integrate(self, users: Tensor, user: Tensor, places: Places, vectors: Tensor) -> Tensor:
+        """Eq. 1: item vectors v_ij [B, d].
+
+        Args:
+            users, user: [B] and their vectors [B, d].
+            places: of the items, with their vectors [P, d].
+            vectors: see above.
+        """
         if self.config.integration == "concat":
-            return self.projection(self.slot_vectors(places).flatten(1))
+            return self.projection(self.slot_vectors(places, vectors).flatten(1))
         attention = self.weigh(self.logits(users, user), places.sizes)
         # Eq. 3 straight from the values: the x_jl themselves [B, S, d] are not needed.
         weights = attention.view(-1).index_select(0, places.slot) * places.weights  # [P]
-        return self._bags(places, weights, places.begin)
+        return torch.zeros_like(user).index_add(0, places.pair, vectors * weights[:, None])
 
-    def slot_vectors(self, places: Places) -> Tensor:
-        """X_j of Eq. 1: [B, S, d], zeros where an item has no value."""
-        flat = places.sizes.view(-1)  # [B * S]
-        vectors = self._bags(places, places.weights, flat.cumsum(0) - flat)
-        return vectors.view(*places.sizes.shape, -1)
-
-    def _bags(self, places: Places, weights: Tensor, begin: Tensor) -> Tensor:
-        """Weighted sums of the vectors at places [P], of which a new sum starts at each begin."""
-        return F.embedding_bag(
-            places.rows,
-            self.vectors,
-            begin,
-            mode="sum",
-            per_sample_weights=weights.to(self.vectors.dtype),
-            sparse=self.sparse,
-        )
+    def slot_vectors(self, places: Places, vectors: Tensor) -> Tensor:
+        """X_j of Eq. 1: [B, S, d] from the vectors [P, d], zeros where an item has no value."""
+        shape = places.sizes.shape
+        flat = vectors.new_zeros(shape.numel(), vectors.shape[1])
+        flat = flat.index_add(0, places.slot, vectors * places.weights[:, None])
+        return flat.view(*shape, -1)
 
     # --- interaction layer -------------------------------------------------------------------
 
-    def interact(self, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Ratings [B] of pairs [B] from user and item vectors [B, d]."""
+    def interact(self, user: Tensor, item: Tensor, constant: Tensor | None) -> Tensor:
+        """Ratings [B] from user and item vectors [B, d], and what their biases add [B]."""
         c = self.config
         if c.interaction == "inner":
             y = (user * item).sum(1)  # Eq. 4
         else:
             both = torch.cat([user, item], 1) if c.interaction == "mlp" else user * item
-            y = self.output(torch.sigmoid(self.hidden(both)))[:, 0]  # Eq. 5
-        if c.biases:
-            of_user = F.embedding(users, self.user_bias, sparse=self.sparse)  # [B, 1]
-            of_item = F.embedding(items, self.item_bias, sparse=self.sparse)
-            y = y + self.mean + (of_user + of_item)[:, 0]
+            y = torch.sigmoid(self.hidden(both)) @ self.output / c.hidden**0.5  # Eq. 5
+        y = y + self.mean
+        if constant is not None:
+            y = y + constant
         return self.low + (self.high - self.low) * torch.sigmoid(y) if c.bounded else y
 
-    def embed(self, users: Tensor) -> Tensor:
-        """User vectors [B, d] of users [B]."""
-        return F.embedding(users, self.users, sparse=self.sparse)
+    def look_up(self, users: Tensor, items: Tensor) -> LookedUp:
+        """All rows of the tables that pairs [B] need."""
+        sparse, places = self.config.sparse, self.slots(items)
+        biases = None
+        if self.config.biases:
+            biases = torch.cat(
+                [
+                    F.embedding(users, self.user_bias, sparse=sparse),
+                    F.embedding(items, self.item_bias, sparse=sparse),
+                ],
+                dim=1,
+            )  # [B, 2]
+        return LookedUp(
+            F.embedding(users, self.users, sparse=sparse),
+            places,
+            F.embedding(places.rows, self.vectors, sparse=sparse),
+            biases,
+        )
+
+    def rate(self, users: Tensor, rows: LookedUp) -> Tensor:
+        """Ratings [B] of users [B] for the items whose rows these are."""
+        item = self.integrate(users, rows.user, rows.places, rows.vectors)
+        return self.interact(rows.user, item, rows.constant)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Ratings [B] of users [B] for items [B]."""
-        user = self.embed(users)
-        item = self.integrate(users, user, self.slots(items))
-        return self.interact(users, items, user, item)
+        return self.rate(users, self.look_up(users, items))
 
     def loss(
         self, users: Tensor, items: Tensor, ratings: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Mean squared error of ratings [B] (Section 4.1.3)."""
-        return F.mse_loss(self(users, items), ratings)
+        """Mean squared error of ratings [B] (Section 4.1.3), and the penalty.
+
+        With plain SGD each rating's loss has ``weight_decay`` times the squared length of its rows.
+        """
+        rows = self.look_up(users, items)
+        loss = F.mse_loss(self.rate(users, rows), ratings)
+        if self.config.sparse and self.config.weight_decay:
+            length = rows.user.square().sum() + rows.vectors.square().sum()
+            if rows.biases is not None:
+                length = length + rows.biases.square().sum()
+            loss = loss + (self.config.weight_decay / len(users)) * length
+        return loss
 
     @torch.no_grad()
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
@@ -326,13 +346,14 @@ class AFM(nn.Module):
         Raises:
             ReplicationError: the model has no attention.
         """
-        user, places = self.embed(users), self.slots(items)
+        rows = self.look_up(users, items)
+        user, places, constant = rows.user, rows.places, rows.constant
         attention = self.weigh(self.logits(users, user), places.sizes)
-        slots = self.slot_vectors(places)  # [B, S, d]
+        slots = self.slot_vectors(places, rows.vectors)  # [B, S, d]
         item = blend(attention, slots)  # Eq. 3
-        whole = self.interact(users, items, user, item)
+        whole = self.interact(user, item, constant)
         without = [
-            self.interact(users, items, user, item - attention[:, [slot]] * slots[:, slot])
+            self.interact(user, item - attention[:, [slot]] * slots[:, slot], constant)
             for slot in range(len(self.names))
         ]
         added = whole[:, None] - torch.stack(without, 1)
