@@ -70,7 +70,7 @@ SELECTS = ("validation",)
 N_TRIALS = 10
 # Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
 TRIAL_EPOCHS = {"ml-1m": 12, "ml-1m-omdb": 12}
-PATIENCE = 3
+PATIENCE = 5  # NFM and CDL stand still for some epochs before they begin to learn
 
 
 def row_name(model: str) -> str:

@@ -55,6 +55,17 @@ def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
     return {"learning_rate": learning_rate, "weight_decay": decay if decays else 0.0}
 
 
+def draw_nfm(rng: np.random.Generator) -> dict[str, Any]:
+    """The above, and the dropout that He and Chua (2017, Section 3.3) add; off in half of them."""
+    return draw_sgd(rng) | {"dropout": float(rng.choice([0.0, 0.0, 0.2, 0.4]))}
+
+
+def draw_cdl(rng: np.random.Generator) -> dict[str, Any]:
+    """The above, and the weights of the offsets and of the reconstruction, a decade either side."""
+    lambdas = {name: log_uniform(rng, 1.0, 100.0) for name in ("lambda_v", "lambda_n")}
+    return draw_sgd(rng) | lambdas
+
+
 def draw_adam(rng: np.random.Generator) -> dict[str, Any]:
     """Adam's rate over a decade and a half around its default, and decoupled decay."""
     learning_rate = log_uniform(rng, 3e-4, 1e-2)
@@ -81,8 +92,8 @@ ROWS: dict[str, Row] = {
     # "The official implementation" of LibFM learns by SGD here, as the paper says of all models.
     "libfm": _trained("LibFM", FactorizationMachine, FactorizationMachineConfig(), draw_sgd),
     "svdfeature": _trained("SVDFeature", SVDFeature, SVDFeatureConfig(), draw_sgd),
-    "cdl": _trained("CDL", CDL, CDLConfig(), draw_sgd),
-    "nfm": _trained("NFM", NFM, NFMConfig(), draw_sgd),
+    "cdl": _trained("CDL", CDL, CDLConfig(), draw_cdl),
+    "nfm": _trained("NFM", NFM, NFMConfig(), draw_nfm),
     "afm": _trained("AFM", AFM, AFMConfig(), draw_sgd),
     # Beyond the paper: what simple models with care reach on the same folds.
     "libfm-gibbs": Row(
