@@ -1,0 +1,197 @@
+"""AFM's tables: which runs there are, what a run trains on, and what is stored of it."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from replication import paths
+from replication.compare import load_published
+from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.errors import DataUnavailable, ReplicationError
+from replication.papers.afm import experiments, packing, rows
+from replication.papers.afm.experiments import Run
+from replication.records import Store, record_key
+
+CPU = torch.device("cpu")
+
+
+def made_up(name):
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((40, 20)) < 0.7)
+    ratings = np.where(users % 2 == items % 2, 5, 2)
+    frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    features = pd.DataFrame(
+        {
+            "genres": ["odd|new" if i % 2 else "even" for i in range(20)],
+            "director": [f"d{i % 5}" for i in range(20)],
+            "writer": [f"w{i % 3}|w{i % 4}" for i in range(20)],
+            "actor": ["a" if i % 2 else "" for i in range(20)],
+            "certificate": "PG",
+            "year": [str(1990 + i % 2) for i in range(20)],
+        }
+    )
+    return from_frame(name, frame.assign(timestamp=UNKNOWN_TIME), features, "made up")
+
+
+def forget():
+    for cached in (experiments.data_for, experiments._folds_of, experiments.split_for):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A tiny data set in the place of each, small models, nothing stored."""
+    for name in ("DATA", "RESULTS", "CHECKPOINTS", "MODELS"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    monkeypatch.setattr(experiments, "load", made_up)
+    monkeypatch.setattr(
+        experiments,
+        "load_tags",
+        lambda data: pd.DataFrame({"user": data.users, "item": data.items, "tag": "good"}),
+    )
+    for model, known in rows.ROWS.items():
+        if known.trained:
+            small = {"dimension": 4, "batch_size": 64, "max_epochs": 4, "learning_rate": 0.1}
+            start = dataclasses.replace(known.start, **small)
+            monkeypatch.setitem(rows.ROWS, model, dataclasses.replace(known, start=start))
+    forget()
+    yield
+    forget()
+
+
+def done(*jobs):
+    return [record for _, record, _ in experiments.run_and_store(jobs, "cpu", progress=False)]
+
+
+@pytest.mark.parametrize("model", ["libfm", "svdfeature", "cdl", "nfm", "afm", "bias", "als"])
+def test_every_model_runs_and_comes_out_again(study, model):
+    (record,) = done(Run("ml-1m-omdb", model, 1))
+    assert 0 < record["metrics"]["RMSE"] < 3
+    again, _ = experiments.rerun(record, CPU)
+    assert again["metrics"] == record["metrics"]
+    assert record_key(record) == record_key(again)
+    ((_, _, new),) = experiments.run_and_store([Run("ml-1m-omdb", model, 1)], "cpu")
+    assert not new
+
+
+def test_the_epoch_is_chosen_without_the_test(study):
+    (record,) = done(Run("ml-1m", "afm", 0))
+    curve = record["curve"]
+    assert record["epochs"] == 1 + int(np.argmin(curve["validation RMSE"]))
+    assert record["metrics"]["RMSE"] == pytest.approx(
+        curve["test RMSE"][record["epochs"] - 1], abs=1e-6
+    )
+
+
+def test_all_models_know_the_same_ratings(study):
+    trained, fitted = (Run("ml-1m", model, 2).split() for model in ("afm", "als"))
+    assert np.array_equal(trained.train.users, fitted.train.users)
+    assert len(trained.validation) and len(trained.test)
+
+
+def test_a_refit_takes_the_main_run_s_epochs_and_all_ratings(study):
+    job = Run("ml-1m", "mf", 0, "refit")
+    with pytest.raises(ReplicationError, match="needs the main run of that fold first"):
+        done(job)
+    (main,) = done(dataclasses.replace(job, variant=""))
+    (record,) = done(job)
+    assert record["epochs"] == main["epochs"] == len(record["curve"]["epoch"])
+    assert record["ratings"]["train"] > main["ratings"]["train"]
+    assert record["metrics"]["RMSE"] == pytest.approx(record["curve"]["test RMSE"][-1])
+
+
+@pytest.mark.parametrize("share", experiments.SHARES)
+def test_a_share_of_the_training_ratings(study, share):
+    whole = Run("ml-1m", "afm", 0).split()
+    thin = Run("ml-1m", "afm", 0, f"train-{share}").split()
+    assert np.array_equal(whole.test.users, thin.test.users)
+    assert len(thin.train) / len(whole.train) == pytest.approx(share / 100, abs=0.1)
+    pairs = [set(zip(s.train.users, s.train.items, strict=True)) for s in (thin, whole)]
+    assert pairs[0] < pairs[1]
+
+
+def test_features_of_a_variant(study):
+    for n in (1, 2, 3, 4, 6):
+        split = Run("ml-1m-omdb", "afm", 0, f"features-{n}").split()
+        assert split.features.names == experiments.ORDER[:n]
+    assert set(Run("ml-1m-omdb", "afm", 0).split().features.names) == set(experiments.ORDER[:5])
+
+
+def test_shuffled_genres_are_dealt_anew(study):
+    true, dealt = (Run("ml-1m", "afm", 0, v).split().features for v in ("", "shuffled-genres"))
+    sets = [sorted(map(tuple, np.where(t.present, t.values, -1)[:, 0])) for t in (true, dealt)]
+    assert sets[0] == sets[1]
+    assert (true.present != dealt.present).any()
+
+
+def test_only_the_first_value_of_an_alternative(study):
+    split = Run("ml-latest-small", "afm-first", 0).split()
+    assert split.features.present[:, 0].sum(1).max() == 1
+    assert Run("ml-latest-small", "afm", 0).split().features.present[:, 0].sum(1).max() == 2
+
+
+def test_other_features_have_another_address(study, monkeypatch):
+    job = Run("ml-1m", "afm", 0)
+    before = record_key(job.address())
+    data = made_up("ml-1m")
+    monkeypatch.setattr(
+        experiments,
+        "load",
+        lambda name: dataclasses.replace(data, item_features=data.item_features.assign(genres="x")),
+    )
+    forget()
+    assert record_key(job.address()) != before
+
+
+def test_the_best_trial_is_taken_and_one_that_diverges_is_not(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 3)
+    rates = iter([1e6, 0.5])
+    known = dataclasses.replace(
+        rows.ROWS["mf"], draw=lambda rng: {"learning_rate": next(rates), "method": "sgd"}
+    )
+    monkeypatch.setitem(rows.ROWS, "mf", known)
+    fixed = [experiments.trial_config("mf", trial) for trial in range(3)]
+    monkeypatch.setattr(experiments, "trial_config", lambda model, trial: fixed[trial])
+    trials = [record for _, record, _ in experiments.tune("mf", "ml-1m", "cpu", False)]
+    assert trials[1]["metrics"] == {"RMSE": 3.0, "MAE": 3.0} and trials[1]["epochs"] == 0
+    best = min(trials, key=lambda record: record["metrics"]["RMSE"])
+    assert experiments.tuned_config("mf", "ml-1m") == fixed[best["trial"]]
+
+
+def test_what_cannot_be_had_says_why(study):
+    with pytest.raises(DataUnavailable, match="crawl of Douban Movie was never published"):
+        experiments.plan(experiments.TABLE2, ["douban-movie"])
+    cells = experiments.grid(experiments.TABLE2)
+    assert {c.dataset for c in cells if c.unavailable} == {"douban-movie", "douban-music"}
+    with pytest.raises(ReplicationError, match="has no cell of svdfeature, refit"):
+        experiments.plan(experiments.TABLE2, models=["svdfeature"], variant="refit")
+
+
+def test_the_printed_rows_have_cells():
+    published = load_published("afm")
+    printed = published[published["table"] == "table2"]
+    assert len(printed) == 30
+    cells = {(c.row, c.dataset) for c in experiments.grid(experiments.TABLE2)}
+    assert set(zip(printed["row"], printed["dataset"], strict=True)) <= cells
+    best = printed.groupby(["dataset", "metric"])["value"].idxmin()
+    assert set(printed.loc[best, "row"]) == {"AFM"}  # the bold cells
+
+
+def test_statistics(study):
+    record = experiments.statistics("ml-1m")
+    assert record["metrics"]["users"] == 40 and record["metrics"]["items"] == 20
+    assert record["metrics"]["largest item id"] == 19
+    assert record["metrics"]["genres: n_values"] == 3
+
+
+def test_what_is_packed_for_another_machine(study):
+    jobs = packing.pending(packing.TABLES, ["ml-latest-small"], ["afm", "afm-inner"])
+    assert [(j.kind, j.model) for j in jobs[:2]] == [("trials", "afm"), ("trials", "afm-inner")]
+    assert len(jobs) == 2 + 5 + 5
+    record, new = packing.do(jobs[2], "cpu")
+    assert new and record["row"] == "AFM"
+    assert len(packing.pending(packing.TABLES, ["ml-latest-small"], ["afm", "afm-inner"])) == 11
+    assert Store(experiments.TABLE2).load()[0]["key"] == record_key(record)
