@@ -171,9 +171,10 @@ def fit_ratings(
         order = torch.randperm(len(train), generator=generator, device=device)
         total, steps = torch.zeros((), device=device), 0
         model.train()
-        for rows in order.split(config.batch_size):
+        columns = (train.users[order], train.items[order], train.values[order])
+        for batch in zip(*(column.split(config.batch_size) for column in columns), strict=True):
             optimizer.zero_grad(set_to_none=True)
-            loss = model.loss(train.users[rows], train.items[rows], train.values[rows], generator)
+            loss = model.loss(*batch, generator)
             loss.backward()
             optimizer.step()
             total += loss.detach()

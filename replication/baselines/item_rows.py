@@ -122,13 +122,13 @@ class ItemRows(nn.Module):
 
     def forward(self, items: Tensor) -> Bags:
         """The rows of items [B]."""
-        count = self.count[items]  # [B]
+        count = self.count.index_select(0, items)  # [B]
         end = count.cumsum(0)
         start = end - count
         owner = torch.repeat_interleave(count)  # [n]
-        at = (self.first[items] - start)[owner]
+        at = (self.first.index_select(0, items) - start).index_select(0, owner)
         at += torch.arange(len(owner), device=items.device)
-        return Bags(self.rows[at], self.weight[at], owner, start)
+        return Bags(self.rows.index_select(0, at), self.weight.index_select(0, at), owner, start)
 
     def seen(self, items: np.ndarray) -> Tensor:
         """[N + I] bool, the rows of those items."""

@@ -69,7 +69,7 @@ SELECTS = ("validation",)
 
 N_TRIALS = 10
 # Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
-TRIAL_EPOCHS = {"ml-1m": 12, "ml-1m-omdb": 12}
+TRIAL_EPOCHS = {"ml-1m": 8, "ml-1m-omdb": 8}
 PATIENCE = 5  # NFM and CDL stand still for some epochs before they begin to learn
 
 
