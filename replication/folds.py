@@ -3,8 +3,9 @@
 ``kfold-N``       each user's ratings are shuffled and dealt to N folds in turn, from a random
                   start: every fold has a like share of each user, and a user with fewer than N
                   ratings is in as many folds as he has ratings.
-``kfold-N-plain`` the ratings are dealt at random, whoever gave them (K-fold cross-validation as
-                  packages have it).
+``kfold-N-plain`` the ratings are shuffled and cut into N parts, whoever gave them: exactly the
+                  folds of the package scikit-surprise with ``split_seed`` as its ``random_state``,
+                  whose benchmarks can so be reached.
 
 ``split_seed`` alone decides what is drawn here; a run's own seed never does.
 """
@@ -132,7 +133,11 @@ def make_folds(data: Interactions, protocol: str, split_seed: int = 0) -> np.nda
     if within_users:
         folds = deal(data.users, n_folds, rng)
     else:
-        folds = rng.permutation(len(data)) % n_folds
+        order = np.arange(len(data))
+        np.random.RandomState(split_seed).shuffle(order)  # the generator of the package
+        folds = np.empty(len(data), dtype=np.int64)
+        for fold, part in enumerate(np.array_split(order, n_folds)):
+            folds[part] = fold
     found = np.bincount(folds, minlength=n_folds)
     if len(found) != n_folds or found.min() == 0:
         raise ReplicationError(f"{protocol} left a fold of {data.name} without ratings")

@@ -170,12 +170,12 @@ def tried(
         )
     except Diverged:
         low, high = rating_range(split)
-        found: Record = {"metrics": dict.fromkeys(METRICS, high - low), "epochs": 0}
+        trial: Record = {"metrics": dict.fromkeys(METRICS, high - low), "epochs": 0}
     else:
         best, errors = result.curve.best("validation"), result.curve.errors
-        found = {
+        trial = {
             "metrics": {metric: errors[f"validation {metric}"][best - 1] for metric in METRICS},
             "epochs": best,
             "epochs_run": len(result.curve.epoch),
         }
-    return found | {"seconds": round(time.perf_counter() - started, 2)}
+    return trial | {"seconds": round(time.perf_counter() - started, 2)}

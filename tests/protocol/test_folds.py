@@ -133,3 +133,18 @@ def test_the_folds_of_the_papers_data():
     assert (counts < 10).sum() == 10  # users who cannot be in all folds
     sizes = np.bincount(folds)
     assert sizes.sum() == len(data) and sizes.max() - sizes.min() < 0.01 * sizes.mean()
+
+
+def test_plain_folds_are_those_of_surprise() -> None:
+    """Fails if the shuffle, the cut or the order of the ratings differs from the package's."""
+    surprise = pytest.importorskip("surprise")
+    from surprise.model_selection import KFold
+
+    data = ratings_of([1, 3, 7, 9, 10, 22])
+    frame = pd.DataFrame({"user": data.users, "item": data.items, "rating": data.ratings})
+    reader = surprise.Reader(rating_scale=(1, 5))
+    theirs = KFold(n_splits=5, random_state=0).split(surprise.Dataset.load_from_df(frame, reader))
+    folds = make_folds(data, "kfold-5-plain")
+    for fold, (_, test) in enumerate(theirs):
+        mine = set(zip(data.users[folds == fold], data.items[folds == fold], strict=True))
+        assert mine == {(user, item) for user, item, _ in test}

@@ -77,13 +77,13 @@ def rmse(model, split):
 
 def test_spread_by_hand():
     found = measures.spread(RATINGS, TABLE, "genre", 4)
-    assert found.vocabulary == ("a", "b") and found.count.tolist() == [3, 1, 0, 2]
+    assert found.vocabulary == ("a", "b") and found.n_items.tolist() == [3, 1, 0, 2]
     np.testing.assert_allclose(found.shares, [[2.5 / 3, 0.5 / 3], [0, 1], [0, 0], [0.75, 0.25]])
     np.testing.assert_allclose(found.entropy[0], stats.entropy([5, 1]))
     assert found.entropy[1] == 0 and np.isnan(found.entropy[2])
     directors = measures.spread(measures.favourites(RATINGS), TABLE, "director", 4)
     assert directors.shares.tolist() == [[0.5, 0.5], [0, 0], [0, 0], [1, 0]]
-    assert directors.count.tolist() == [2, 0, 0, 1]
+    assert directors.n_items.tolist() == [2, 0, 0, 1]
     with pytest.raises(ReplicationError, match="no feature 'year'; there are genre, director"):
         measures.spread(RATINGS, TABLE, "year", 4)
 

@@ -100,7 +100,7 @@ def test_a_refit_takes_the_main_run_s_epochs_and_all_ratings(study):
     (record,) = done(job)
     assert record["epochs"] == main["epochs"] == len(record["curve"]["epoch"])
     assert record["ratings"]["train"] > main["ratings"]["train"]
-    assert record["metrics"]["RMSE"] == pytest.approx(record["curve"]["test RMSE"][-1])
+    assert record["metrics"]["RMSE"] == pytest.approx(record["curve"]["test RMSE"][-1], abs=1e-6)
 
 
 @pytest.mark.parametrize("share", experiments.SHARES)
@@ -195,3 +195,25 @@ def test_what_is_packed_for_another_machine(study):
     assert new and record["row"] == "AFM"
     assert len(packing.pending(packing.TABLES, ["ml-latest-small"], ["afm", "afm-inner"])) == 11
     assert Store(experiments.TABLE2).load()[0]["key"] == record_key(record)
+
+
+def test_models_without_features_count_for_both_sets_of_features(study):
+    done(Run("ml-1m", "als", 0), Run("ml-1m", "nfm", 0))
+    records = experiments.derived(Store(experiments.TABLE2).load())
+    assert [(r["row"], r["dataset"]) for r in records] == [
+        ("ALS with biases", "ml-1m"),
+        ("NFM", "ml-1m"),
+        ("ALS with biases", "ml-1m-omdb"),
+    ]
+    jobs = experiments.plan(experiments.TABLE2, ["ml-1m-omdb"])
+    assert {"als", "mf", "svdpp"}.isdisjoint(job.model for job in jobs)
+    alone, other = (Run(d, "als", 0).split().test for d in experiments.SAME_RATINGS)
+    assert np.array_equal(alone.users, other.users) and np.array_equal(alone.items, other.items)
+
+
+def test_the_oracle_is_trained_on_all_training_ratings(study):
+    split = Run("ml-1m", "svd", 3, "oracle").split()
+    assert not len(split.validation)
+    jobs = experiments.plan(experiments.TABLE2, variant="oracle")
+    assert [(job.model, job.number) for job in jobs[:2]] == [("svd", 0), ("svdpp", 0)]
+    assert len(jobs) == 2 * experiments.FOLDS

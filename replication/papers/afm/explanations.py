@@ -61,13 +61,13 @@ class Spread(NamedTuple):
     """How the rated items of all users are spread over the values of a feature."""
 
     shares: np.ndarray  # [U, N_f] shares of a user's items; a row without any is zero
-    count: np.ndarray  # [U] rated items that have the feature
+    n_items: np.ndarray  # [U] rated items that have the feature
     vocabulary: tuple[str, ...]  # [N_f]
 
     @property
     def entropy(self) -> np.ndarray:
         """[U] in nats: 0 if all items have one value; NaN for a user without items."""
-        return np.where(self.count > 0, special.entr(self.shares).sum(1), np.nan)
+        return np.where(self.n_items > 0, special.entr(self.shares).sum(1), np.nan)
 
 
 def spread(ratings: Ratings, table: FeatureTable, feature: str, n_users: int) -> Spread:
@@ -97,7 +97,7 @@ def spread(ratings: Ratings, table: FeatureTable, feature: str, n_users: int) ->
         ratings.users[row] * len(own) + value, weight, minlength=n_users * len(own)
     ).reshape(n_users, len(own))
     count = np.bincount(ratings.users[has], minlength=n_users)
-    shares /= np.maximum(count, 1)[:, None]
+    shares = shares / np.maximum(count, 1)[:, None]
     return Spread(shares, count, tuple(table.vocabulary[n] for n in own))
 
 
@@ -144,14 +144,14 @@ def following(
     Returns:
         Numbers that are NaN with fewer than three users, or where there is nothing to rank.
     """
-    kept = spread.count >= least
+    kept = spread.n_items >= least
     n = int(kept.sum())
     nan = float("nan")
     nothing = Following(nan, nan, nan, nan, nan, nan, n)
     if n < 3:
         return nothing
     x, y, z = (
-        standard_ranks(v[kept]) for v in (attention, -spread.entropy, spread.count.astype(float))
+        standard_ranks(v[kept]) for v in (attention, -spread.entropy, spread.n_items.astype(float))
     )
     if not (x.any() and y.any()):
         return nothing
@@ -365,7 +365,7 @@ def figure_4_users(
         favourite: of the users' favourites.
         least: favourites that a user must have.
     """
-    able = np.flatnonzero(favourite.count >= least)
+    able = np.flatnonzero(favourite.n_items >= least)
     if len(able) < 2:
         return {}
     return {
@@ -399,15 +399,15 @@ def fan_of(
         ReplicationError: the table has no such feature.
     """
     all_, best = (spread(part, table, feature, n_users) for part in (ratings, favourites(ratings)))
-    able = all_.count >= least
+    able = all_.n_items >= least
     if not able.any():
         return None
     shares = np.where(able[:, None], all_.shares, -1.0)
     top = shares.max(1)  # [U]
     value = shares.argmax(1)
     at = np.arange(n_users)
-    films = all_.shares[at, value] * all_.count
-    loved = best.shares[at, value] * best.count
+    films = all_.shares[at, value] * all_.n_items
+    loved = best.shares[at, value] * best.n_items
     loved = np.divide(loved, films, out=np.zeros(n_users), where=films > 0)
     user = int(np.lexsort((at, -loved, -top))[0])
     return Fan(
@@ -415,7 +415,7 @@ def fan_of(
         all_.vocabulary[int(value[user])],
         float(top[user]),
         float(loved[user]),
-        int(all_.count[user]),
+        int(all_.n_items[user]),
     )
 
 

@@ -36,10 +36,12 @@ class Row(RatingRow):
         table: "table2", or "alternatives" for AFM as the paper leaves it open.
         rules: how the values of a feature are encoded where not as a set; see
             ``replication.item_features.encode``.
+        uses_features: whether item features can change its numbers.
     """
 
     table: str = "table2"
     rules: tuple[tuple[str, str], ...] = ()
+    uses_features: bool = True
 
 
 def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
@@ -88,6 +90,15 @@ def _afm(name: str, draw: Any = draw_sgd, rules: Any = (), **changes: Any) -> Ro
     )
 
 
+def _surprise(algorithm: str, name: str = "") -> Row:
+    return Row(
+        f"{name or algorithm}-Surprise",
+        packages.SurpriseConfig(algorithm, packages.surprise_version()),
+        lambda split, config, seed, device: packages.Surprise(split, config, seed),
+        uses_features=False,
+    )
+
+
 ROWS: dict[str, Row] = {
     # "The official implementation" of LibFM learns by SGD here, as the paper says of all models.
     "libfm": _trained("LibFM", FactorizationMachine, FactorizationMachineConfig(), draw_sgd),
@@ -106,19 +117,21 @@ ROWS: dict[str, Row] = {
         simple.BiasConfig(),
         lambda split, config, seed, device: simple.Bias(split, config, device),
         draw_bias,
+        uses_features=False,
     ),
-    "mf": _trained("MF with biases", RatingMF, RatingMFConfig(batch_size=1024), draw_mf),
+    "mf": replace(
+        _trained("MF with biases", RatingMF, RatingMFConfig(batch_size=1024), draw_mf),
+        uses_features=False,
+    ),
     "als": Row(
         "ALS with biases",
         simple.ALSConfig(),
         lambda split, config, seed, device: simple.ALS(split, config, device, seed),
         draw_als,
+        uses_features=False,
     ),
-    "svdpp": Row(
-        "SVD++-Surprise",
-        packages.SurpriseConfig("SVDpp", packages.surprise_version()),
-        lambda split, config, seed, device: packages.Surprise(split, config, seed),
-    ),
+    "svd": _surprise("SVD"),
+    "svdpp": _surprise("SVDpp", "SVD++"),
     # AFM as the paper leaves it open, each searched as AFM itself is.
     "afm-biases": _afm("with biases", biases=True),
     "afm-bounded": _afm("bounded output", bounded=True),

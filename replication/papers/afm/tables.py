@@ -31,7 +31,12 @@ def _statistics_again(record: Record, device: torch.device) -> tuple[Record, Non
 
 
 TABLES = {
-    name: Table(partial(experiments.grid, name), lambda variant: METRICS, experiments.rerun)
+    name: Table(
+        partial(experiments.grid, name),
+        lambda variant: METRICS,
+        experiments.rerun,
+        derive=experiments.derived,
+    )
     for name in (experiments.TABLE2, experiments.ALTERNATIVES)
 } | {
     experiments.TABLE1: Table(
