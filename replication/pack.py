@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from replication import paths
+from replication.data import NEEDS
 from replication.errors import DataUnavailable, ReplicationError
 from replication.papers.common import Job
 from replication.papers.registry import PAPERS
@@ -179,7 +180,7 @@ def check_data(jobs: Sequence[Job]) -> None:
         try:
             grid.data_for(dataset, protocol)
         except DataUnavailable:
-            missing.append(dataset)
+            missing += [dataset, *NEEDS.get(dataset, ())]
             continue
         try:
             PACKINGS[paper].split(dataset, protocol)

@@ -93,11 +93,11 @@ def spread(ratings: Ratings, table: FeatureTable, feature: str, n_users: int) ->
     row, column = np.nonzero(present)
     value = place[table.values[ratings.items, at][row, column]]
     weight = 1.0 / present.sum(1)[row]
-    shares = np.bincount(
+    counted = np.bincount(
         ratings.users[row] * len(own) + value, weight, minlength=n_users * len(own)
     ).reshape(n_users, len(own))
     count = np.bincount(ratings.users[has], minlength=n_users)
-    shares = shares / np.maximum(count, 1)[:, None]
+    shares = counted / np.maximum(count, 1)[:, None]
     return Spread(shares, count, tuple(table.vocabulary[n] for n in own))
 
 
