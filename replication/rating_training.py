@@ -125,6 +125,7 @@ def fit_ratings(
     watch: Sequence[str],
     epochs: int | None = None,
     patience: int | None = None,
+    last: bool = False,
     keep_predictions: bool = False,
     checkpoint: Path | None = None,
     label: str = "",
@@ -142,6 +143,7 @@ def fit_ratings(
             epoch that is best on the first of them is given back; none: the last epoch's.
         epochs: how many; None: ``config.max_epochs``.
         patience: stop after so many epochs without a better error on the first part; None: never.
+        last: give back the last epoch's model, whatever the errors.
         keep_predictions: also keep the predictions of the part "test" after each epoch.
         checkpoint: file to resume from and to write to now and then; removed by the caller.
         label: text of the progress bar.
@@ -175,7 +177,9 @@ def fit_ratings(
         for batch in zip(*(column.split(config.batch_size) for column in columns), strict=True):
             optimizer.zero_grad(set_to_none=True)
             loss = model.loss(*batch, generator)
-            loss.backward()
+            # The rest of an epoch makes a step of its size: a full one would throw rows far.
+            share = len(batch[0]) / config.batch_size if config.method == "sgd" else 1.0
+            (loss * share).backward()
             optimizer.step()
             total += loss.detach()
             steps += 1
@@ -194,7 +198,7 @@ def fit_ratings(
                 curve.errors.setdefault(f"{part} {metric}", []).append(value)
             if keep_predictions and part == "test":
                 curve.predictions.append(pack(predicted, range_))
-        return bool(held) and curve.best(watch[0]) == curve.epoch[-1]
+        return bool(held) and not last and curve.best(watch[0]) == curve.epoch[-1]
 
     def done() -> bool:
         if patience is None or not run.curve.epoch:

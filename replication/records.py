@@ -60,8 +60,13 @@ def source_hash() -> str:
     """12 hex digits over the code that computes numbers; comments and docstrings do not count."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    names = ("protocols", "folds", "item_features", "training", "rating_training", "evaluation")
-    files = [package / f"{name}.py" for name in names]
+    files = [
+        package / f"{name}.py"
+        for name in (
+            *("protocols", "folds", "item_features", "evaluation"),
+            *("training", "rating_training", "row_sgd"),
+        )
+    ]
     for folder in ("data", "metrics", "baselines"):
         files += sorted((package / folder).glob("*.py"))
     # A paper's folder but for what judges and shows its records (claims.py, pages/).

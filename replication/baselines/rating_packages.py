@@ -71,7 +71,7 @@ class Surprise:
             import surprise
         except ImportError:
             raise ReplicationError(
-                "Table I needs the package scikit-surprise; pip install -e '.[baselines]'"
+                "this model needs the package scikit-surprise; pip install -e '.[baselines]'"
             ) from None
         train = split.train
         frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})

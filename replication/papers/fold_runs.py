@@ -95,6 +95,7 @@ def trained(
     device: torch.device,
     watch: Sequence[str],
     patience: int | None = None,
+    last: bool = False,
     keep_predictions: bool = False,
     checkpoint: Path | None = None,
     label: str = "",
@@ -102,8 +103,8 @@ def trained(
 ) -> tuple[RatingFit, Record]:
     """A model that is trained over epochs, and a record's part on its test errors.
 
-    The epoch is the best on the first part of ``watch``; the other arguments are those of
-    ``fit_ratings``.
+    The epoch is the best on the first part of ``watch``, or the ``last``; the other arguments are
+    those of ``fit_ratings``.
     """
     built: dict[str, float] = {}
 
@@ -121,13 +122,14 @@ def trained(
         device,
         watch,
         patience=patience,
+        last=last,
         keep_predictions=keep_predictions,
         checkpoint=checkpoint,
         label=label,
         progress=progress,
     )
     curve = result.curve
-    epoch = curve.best(watch[0])
+    epoch = curve.epoch[-1] if last else curve.best(watch[0])
     return result, {
         "metrics": {metric: curve.errors[f"test {metric}"][epoch - 1] for metric in METRICS},
         "curve": curve.as_dict(),

@@ -326,20 +326,40 @@ def tastes():
     return replace(split, train=split.train.take(~tested), test=split.train.take(tested))
 
 
+def test_what_no_training_rating_has_says_nothing():
+    """User 2, item 3 and Ozu are in no training rating: no noise of theirs reaches a prediction."""
+    split = split_of([0, 1, 0], [0, 1, 2], [5, 4, 3])
+    model = make(split)
+    assert not model.users[2].any() and not model.vectors[[3, 8]].any()
+    assert model.users[:2].any(1).all() and model.vectors[[0, 1, 2, 4]].any(1).all()
+    assert model.slots.sizes[3].tolist() == [1, 1, 0]  # Drama was seen, Ozu was not
+    assert torch.isfinite(model(torch.tensor([2]), torch.tensor([3]))).all()
+
+
+def test_no_interest_is_claimed_in_what_lowers_the_prediction():
+    model = make(interaction="inner")
+    with torch.no_grad():
+        model.users[0] = torch.tensor([1.0, 0, 0, 0])
+        model.vectors[:, 0] = -1.0
+    found = model.explain(0, 3)
+    assert (found.contribution < 0).all() and not found.values
+    assert "interest" not in found.sentence
+
+
 # A small start, but for the network on [u, v], which has to find products of its inputs.
 LEARNERS = {
     "sgd": dict(interaction="inner", biases=True, learning_rate=1.0, scale=0.3),
     "adam": dict(method="adam", learning_rate=0.05, interaction="mlp-product", scale=0.1),
     "mlp": dict(method="adam", learning_rate=0.05),
+    "mlp by sgd": dict(learning_rate=1.0, scale=1.0, max_epochs=60),
 }
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_it_learns(tastes, name):
-    config = replace(SMALL, dimension=8, hidden=8, batch_size=32, **LEARNERS[name])
-    fit = fit_ratings(
-        lambda: AFM(tastes, config), tastes, config, 0, CPU, ["test"], 15, progress=False
-    )
+    start = replace(SMALL, dimension=8, hidden=8, batch_size=32, max_epochs=15)
+    config = replace(start, **LEARNERS[name])
+    fit = fit_ratings(lambda: AFM(tastes, config), tastes, config, 0, CPU, ["test"], progress=False)
     # The mean alone has an error of 1.6, the truth one of 0.5.
     assert fit.curve.errors["test RMSE"][-1] < 0.8
 

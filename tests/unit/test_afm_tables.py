@@ -69,7 +69,7 @@ def done(*jobs):
 @pytest.mark.parametrize("model", ["libfm", "svdfeature", "cdl", "nfm", "afm", "bias", "als"])
 def test_every_model_runs_and_comes_out_again(study, model):
     (record,) = done(Run("ml-1m-omdb", model, 1))
-    assert 0 < record["metrics"]["RMSE"] < 3
+    assert 0 < record["metrics"]["RMSE"] < 1.6  # the mean alone has 1.5
     again, _ = experiments.rerun(record, CPU)
     assert again["metrics"] == record["metrics"]
     assert record_key(record) == record_key(again)

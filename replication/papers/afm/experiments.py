@@ -69,7 +69,7 @@ SELECTS = ("validation",)
 
 N_TRIALS = 10
 # Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
-TRIAL_EPOCHS = {"ml-1m": 8, "ml-1m-omdb": 8}
+TRIAL_EPOCHS = {"ml-1m": 15, "ml-1m-omdb": 15}
 PATIENCE = 5  # NFM and CDL stand still for some epochs before they begin to learn
 
 
@@ -92,12 +92,23 @@ def tuned_config(model: str, dataset: str) -> Any:
     trials = [
         record
         for record in Store(TUNING).load()
-        if record["row"] == known.name and record["dataset"] == dataset
+        if record["row"] == known.name
+        and record["dataset"] == dataset
+        and _tried(trial_config(model, record["trial"]), record["config"])
     ]
     if known.draw is None or not trials:
         return known.start
     best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
     return trial_config(model, best["trial"])
+
+
+def _tried(config: Any, stored: Record) -> bool:
+    """Whether a stored trial is of the configuration that is drawn today, but for its epochs."""
+    return all(
+        stored.get(name) == value
+        for name, value in described(config).items()
+        if name != "max_epochs"
+    )
 
 
 @dataclass(frozen=True)
@@ -255,6 +266,8 @@ def features_used(dataset: str, names: Sequence[str]) -> Record:
     """Which features, and 12 hex digits over their texts; the hash of the data is of ratings."""
     columns = [name for name in names if name != "tags"]
     text = data_for(dataset).item_features[columns].to_csv(index=False)
+    if "tags" in names:
+        text += load_tags(data_for(dataset)).to_csv(index=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return {"features": list(names), "features_hash": digest}
 
@@ -333,7 +346,13 @@ class Run:
         """A configuration as the record holds it, with what the items' features are."""
         spec = VARIANTS.get(self.variant)
         names = spec.features if spec and spec.features else FEATURES[self.dataset]
-        return described(config) | features_used(self.dataset, names)
+        known = row(self.model)
+        found = described(config) | features_used(self.dataset, names)
+        if known.rules:
+            found["rules"] = [list(rule) for rule in known.rules]
+        if known.trained:
+            found["patience"] = PATIENCE
+        return found
 
     def split(self) -> RatingSplit:
         """The fold that this run trains and is tested on, with its features."""
@@ -377,7 +396,7 @@ def run(
         return Finished(address | found | extra | provenance(), model)
     refit = spec is not None and spec.refit
     # Of a refit the last epoch counts: its number comes from the main run, not from the test.
-    used = replace(config, max_epochs=_main(job)["epochs"]) if refit else config
+    used = replace(config, max_epochs=_main(job, config)["epochs"]) if refit else config
     # The code's hash is in the name: a run is not resumed by other code than began it.
     file = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}.pt" if resumable else None
     result, found = trained(
@@ -388,24 +407,22 @@ def run(
         device,
         ("test",) if refit else ("validation", "test"),
         patience=None if refit else PATIENCE,
+        last=refit,
         checkpoint=file,
         label=job.label,
         progress=progress,
     )
-    if refit:
-        errors = result.curve.errors
-        found |= {"metrics": {m: errors[f"test {m}"][-1] for m in found["metrics"]}}
-        found |= {"epochs": used.max_epochs}
     return Finished(address | found | extra | provenance(), result.model)
 
 
-def _main(job: Run) -> Record:
-    """The record of the main run behind a refit.
+def _main(job: Run, config: Any) -> Record:
+    """The record of the main run behind a refit, with the same configuration.
 
     Raises:
         ReplicationError: it was not run yet.
     """
-    key = record_key(replace(job, variant="").address())
+    main = replace(job, variant="")
+    key = record_key(main.address() | {"config": main.describe(config)})
     for record in Store(job.table).load():
         if record["key"] == key:
             return record

@@ -10,7 +10,7 @@ dimensions, P values of B items one after the other, U users, I items, N values 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from replication.baselines.item_rows import FeatureConfig, Layer
+from replication.baselines.item_rows import FeatureConfig, Layer, seen_users
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
@@ -175,10 +175,17 @@ class AFM(nn.Module):
         self.names = (OTHERS, *table.names)
         self.low, self.high = float(split.levels[0]), float(split.levels[-1])
         n_slots, scale = len(self.names), c.scale
-        self.slots = Slots(table, c.weighting)
-        self.users = nn.Parameter(torch.randn(split.n_users, c.dimension) * scale)  # u
-        rows = split.n_items + table.n_values
-        self.vectors = nn.Parameter(torch.randn(rows, c.dimension) * scale)  # x
+        # What no training rating has says nothing: such users and items start and stay at zero,
+        # and a value that only other films have is no value.
+        rated = np.bincount(split.train.items, minlength=split.n_items) > 0  # [I]
+        of_rated = table.values[rated][table.present[rated]]
+        known = np.bincount(of_rated, minlength=table.n_values) > 0  # [N]
+        self.slots = Slots(replace(table, present=table.present & known[table.values]), c.weighting)
+        users = torch.randn(split.n_users, c.dimension) * scale
+        self.users = nn.Parameter(users * seen_users(split)[:, None])  # u
+        seen = torch.from_numpy(np.concatenate([rated, known]))
+        vectors = torch.randn(split.n_items + table.n_values, c.dimension) * scale
+        self.vectors = nn.Parameter(vectors * seen[:, None])  # x
         if c.integration == "attention":
             self.attention_map = nn.Parameter(torch.randn(n_slots, c.dimension) * scale)  # W_a
         elif c.integration == "free":
@@ -314,6 +321,8 @@ class AFM(nn.Module):
             length = rows.user.square().sum() + rows.vectors.square().sum()
             if rows.biases is not None:
                 length = length + rows.biases.square().sum()
+            if self.config.integration == "free":  # a row of each user's, like u
+                length = length + self.logits(users, rows.user).square().sum()
             loss = loss + (self.config.weight_decay / len(users)) * length
         return loss
 
@@ -365,8 +374,8 @@ class AFM(nn.Module):
         """The slot that carried a recommendation, and a sentence about it.
 
         The carrier is the slot with the largest contribution: high attention alone does not do,
-        since a slot with a vector that says nothing adds nothing. Where it is ``OTHERS`` the
-        sentence names no feature.
+        since a slot with a vector that says nothing adds nothing. Where it is ``OTHERS``, or all
+        slots lower the prediction, the sentence names no feature.
 
         Raises:
             ReplicationError: no such user or item, or a model without attention.
@@ -382,12 +391,12 @@ class AFM(nn.Module):
         empty = self.slots.sizes[item] == 0
         slot = int(contribution.masked_fill(empty, -torch.inf).argmax())
         values: tuple[str, ...] = ()
-        if slot:
+        if slot and contribution[slot] > 0:
             known = self.features.present[item, slot - 1]
             at = self.features.values[item, slot - 1][known]
             values = tuple(self.features.vocabulary[n] for n in at.tolist())
         who, what = user_name or f"user {user}", item_name or f"item {item}"
-        if slot:  # Section 3.2
+        if values:  # Section 3.2
             sentence = (
                 f"Dear {who}, we have noticed your great interest in the {self.names[slot]} "
                 f"({', '.join(values)}), so we recommend {what} for you."

@@ -37,6 +37,11 @@ def pending(
         places = [d for d in experiments.RUN_HERE if datasets is None or d in datasets]
         if not chosen or not places:
             continue
+        offered = {
+            (cell.row, cell.dataset) for cell in experiments.grid(table) if not cell.unavailable
+        }
+        if not any((row(m).name, d) in offered for m in chosen for d in places):
+            continue
         runs = experiments.plan(table, places, chosen)
         if table == experiments.TABLE2:
             for variant, spec in experiments.VARIANTS.items():

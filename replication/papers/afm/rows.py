@@ -57,6 +57,15 @@ def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
     return {"learning_rate": learning_rate, "weight_decay": decay if decays else 0.0}
 
 
+def draw_afm(rng: np.random.Generator) -> dict[str, Any]:
+    """The above, and the size of the tables at the start.
+
+    A sigmoid of [u, v] around 0 adds what u and v say: from a small start it does not find their
+    product.
+    """
+    return draw_sgd(rng) | {"scale": float(rng.choice([0.1, 0.3, 1.0]))}
+
+
 def draw_nfm(rng: np.random.Generator) -> dict[str, Any]:
     """The above, and the dropout that He and Chua (2017, Section 3.3) add; off in half of them."""
     return draw_sgd(rng) | {"dropout": float(rng.choice([0.0, 0.0, 0.2, 0.4]))}
@@ -84,7 +93,7 @@ def _trained(name: str, model: Callable[[Any, Any], Any], start: Any, draw: Any)
     return Row(name, start, lambda split, config, seed, device: model(split, config), draw)
 
 
-def _afm(name: str, draw: Any = draw_sgd, rules: Any = (), **changes: Any) -> Row:
+def _afm(name: str, draw: Any = draw_afm, rules: Any = (), **changes: Any) -> Row:
     return replace(
         _trained(f"AFM, {name}", AFM, AFMConfig(**changes), draw), table="alternatives", rules=rules
     )
@@ -105,7 +114,7 @@ ROWS: dict[str, Row] = {
     "svdfeature": _trained("SVDFeature", SVDFeature, SVDFeatureConfig(), draw_sgd),
     "cdl": _trained("CDL", CDL, CDLConfig(), draw_cdl),
     "nfm": _trained("NFM", NFM, NFMConfig(), draw_nfm),
-    "afm": _trained("AFM", AFM, AFMConfig(), draw_sgd),
+    "afm": _trained("AFM", AFM, AFMConfig(), draw_afm),
     # Beyond the paper: what simple models with care reach on the same folds.
     "libfm-gibbs": Row(
         "LibFM by Gibbs sampling (myfm)",
@@ -120,7 +129,9 @@ ROWS: dict[str, Row] = {
         uses_features=False,
     ),
     "mf": replace(
-        _trained("MF with biases", RatingMF, RatingMFConfig(batch_size=1024), draw_mf),
+        _trained(
+            "MF with biases", RatingMF, RatingMFConfig(batch_size=1024, max_epochs=50), draw_mf
+        ),
         uses_features=False,
     ),
     "als": Row(

@@ -59,6 +59,12 @@ def model_of(given: Mapping[str, Any]) -> str | None:
     return model
 
 
+def _check(protocols: Sequence[str] | None) -> None:
+    for name in protocols or ():
+        if name != experiments.PROTOCOL:
+            raise ReplicationError(f"unknown protocol {name!r}; known is {experiments.PROTOCOL}")
+
+
 def plan(
     table: str,
     datasets: Sequence[str] | None,
@@ -68,6 +74,7 @@ def plan(
     seeds: int | None,
 ) -> list[experiments.Run]:
     """The runs behind the main cells of a part of Table 2 or of the alternatives."""
+    _check(protocols)
     return experiments.plan(table, datasets, models, "", seeds)
 
 
@@ -94,6 +101,7 @@ def run(
             record = experiments.statistics(dataset)
             yield dataset, record, Store(table).append(record)
         return
+    _check(protocols)
     jobs = experiments.plan(table, datasets, models, variant, seeds)
     for job, record, new in experiments.run_and_store(jobs, device):
         yield job.label, record, new
