@@ -1,4 +1,4 @@
-"""What each choice that the paper leaves open does: alternatives to AFM, each with its own search."""
+"""What each choice that the paper leaves open does: alternatives to AFM, each searched anew."""
 
 from __future__ import annotations
 

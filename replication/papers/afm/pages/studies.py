@@ -157,8 +157,8 @@ def no_test(variant: str) -> str:
             "overlapping folds."
         )
     return (
-        f"It is run on {folds} folds: each fold is shown by itself, and nothing is tested, since of "
-        "two folds a difference would have to be a dozen times its standard error."
+        f"It is run on {folds} folds: each fold is shown by itself, and nothing is tested, since "
+        "of two folds a difference would have to be a dozen times its standard error."
     )
 
 

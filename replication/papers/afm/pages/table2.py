@@ -161,8 +161,8 @@ def margins(study: Study) -> pd.DataFrame:
 def headline(study: Study) -> str:
     """What Table 2 was asked and what was found, in two sentences."""
     asked = (
-        "Do the errors of Table 2 come out again, and does AFM beat LibFM, SVDFeature, CDL and NFM: "
-        "slightly with genre alone, by far with five features?"
+        "Do the errors of Table 2 come out again, and does AFM beat LibFM, SVDFeature, CDL and "
+        "NFM: slightly with genre alone, by far with five features?"
     )
     found = [_printed(study), *(_beaten(study, dataset) for dataset in RUN_HERE)]
     texts = [text for text in found if text]
