@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from replication import figures
+from replication.compare import published_values
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import encode
+from replication.page import stored_table
+from replication.papers.afm.experiments import DATASETS, TABLE1
 from replication.papers.afm.model import AFM, AFMConfig, blend
 from replication.papers.afm.pages.table2 import MAIN
 from replication.papers.afm.rows import ROWS
@@ -261,30 +264,33 @@ def _told(names: tuple[str, ...]) -> str:
     return " and ".join(words[name] for name in names) or "nothing that is learned"
 
 
-def statistics_of(records: list[dict[str, dict[str, float]]]) -> dict[str, float] | None:
-    """What Table 1 measured of the paper's data; None before it was."""
-    found = [record["metrics"] for record in records if record["dataset"] == MAIN]
-    return dict(found[-1]) if found else None
+def statistics() -> dict[str, float]:
+    """What Table 1 measured of the paper's data; before that, what the paper prints."""
+    study = stored_table(TABLE1)
+    measured = [record["metrics"] for record in study.records if record["dataset"] == MAIN]
+    if measured:
+        return dict(measured[-1])
+    printed = published_values(study.published)
+    found = {name: printed["table1", DATASETS[MAIN], MAIN, name] for name in ("users", "items")}
+    return found | {"genres: n_values": printed["text", "genres", MAIN, "values"]}
 
 
 # --- drawings --------------------------------------------------------------------------------
-
-_WIDTH = 0.22
 
 
 def draw(nodes: list[Node]) -> Figure:
     """Figure 2: what is learned to the left, the rating to the right."""
     place = {
         "users": (0.0, 0.80),
-        "vectors": (0.0, 0.20),
         "attention_map": (0.0, 0.50),
         "attention_logits": (0.0, 0.50),
-        "user": (0.26, 0.80),
-        "attention": (0.26, 0.50),
-        "slots": (0.26, 0.20),
-        "item": (0.52, 0.35),
-        "network": (0.52, 0.05),
-        "rating": (0.78, 0.50),
+        "vectors": (0.0, 0.20),
+        "user": (0.207, 0.80),
+        "slots": (0.207, 0.20),
+        "attention": (0.414, 0.50),
+        "item": (0.621, 0.35),
+        "network": (0.621, 0.05),
+        "rating": (0.828, 0.55),
     }
     learned = {node.name for node in nodes if not node.parents} - {"attention"}
     return figures.boxes(
@@ -303,8 +309,9 @@ def draw(nodes: list[Node]) -> Figure:
             )
             for node in nodes
         ],
-        _WIDTH,
+        0.17,
         0.15,
+        (9.2, 4.4),
     )
 
 
@@ -335,4 +342,4 @@ def draw_gate(features: int = 3) -> Figure:
         drawn.append(figures.Box(text, title, text, 0.52, y, "computed", ("attention",)))
     gates = tuple(box.name for box in drawn[3:])
     drawn.append(figures.Box("item", "$v_{ij}$: their sum", "Eq. 3", 0.78, 0.46, "result", gates))
-    return figures.boxes(drawn, _WIDTH, 0.15)
+    return figures.boxes(drawn, 0.22, 0.15)
