@@ -168,8 +168,12 @@ def test_table_1_says_that_the_printed_number_of_films_is_the_largest_id() -> No
     assert frame.loc[("sparsity", "published"), "MovieLens"] == "0.9581"
     assert frame.loc[("users", "difference"), "MovieLens"] == "0"
     assert frame.loc[("users", "measured"), "Douban Movie"] == "–"
+    assert "3,952, as the number of films the sparsity of `ml-1m` would be 0.9581: the printed" in (
+        data.sparsity(found)
+    )
     assert "never published" in page.statistics_gaps(found.rows())
     other = study(experiments.TABLE1, [counted("ml-1m", **{"largest item id": 4000})])
+    assert "0.9586: not the printed one" in data.sparsity(other)
     assert "which is not an id (4,000 is the largest)" in data.headline(other)
 
 
@@ -358,7 +362,7 @@ def test_every_sentence_copes_with_gaps(folds: int) -> None:
         experiments.ALTERNATIVES, [alternative("afm-adam", fold, 0.9) for fold in range(folds)]
     )
     made: list[Any] = [
-        data.headline(one), data.table(one), data.coverage(one), data.coverage_sentence(one),
+        data.headline(one), data.table(one), data.sparsity(one), data.coverage(one), data.coverage_sentence(one),
         page.statistics_gaps(one.rows()), page.sources(one),
         table2.headline(two), table2.margins(two), table2.times(two),
         *(table2.comparisons(two, name) for name in experiments.RUN_HERE),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import number
-from replication.page import PENDING, Study, agrees
+from replication.page import PENDING, Study, agrees, with_digits
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, LARGEST_ID, RUN_HERE, STATISTICS
 from replication.papers.afm.pages.table2 import MAIN, METRIC, runs_of
@@ -52,6 +52,23 @@ def largest_id(study: Study) -> str:
     return (
         f": {films['mean']:,.0f} films have a rating where {films['published']:,.0f} are printed, "
         f"{is_id}" + ("" if films["published"] == largest else f" ({largest:,.0f} is the largest)")
+    )
+
+
+def sparsity(study: Study) -> str:
+    """What the sparsity would be with the largest id as the number of films, in one sentence."""
+    known = _metrics(study).get(MAIN, {})
+    if LARGEST_ID not in known:
+        return PENDING
+    users, ratings, films = (known[name] for name in ("users", "ratings", LARGEST_ID))
+    found = 1 - ratings / (users * films)
+    printed = {r["metric"]: r["published"] for r in study.rows() if r["dataset"] == MAIN}
+    same = with_digits(found, DIGITS["sparsity"]) == with_digits(
+        printed["sparsity"], DIGITS["sparsity"]
+    )
+    return (
+        f"With the largest id, {films:,.0f}, as the number of films the sparsity of `{MAIN}` would "
+        f"be {found:.4f}: {'' if same else 'not '}the printed one."
     )
 
 
