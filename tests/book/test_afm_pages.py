@@ -362,7 +362,8 @@ def test_every_sentence_copes_with_gaps(folds: int) -> None:
         experiments.ALTERNATIVES, [alternative("afm-adam", fold, 0.9) for fold in range(folds)]
     )
     made: list[Any] = [
-        data.headline(one), data.table(one), data.sparsity(one), data.coverage(one), data.coverage_sentence(one),
+        data.headline(one), data.table(one), data.sparsity(one), data.coverage(one),
+        data.coverage_sentence(one),
         page.statistics_gaps(one.rows()), page.sources(one),
         table2.headline(two), table2.margins(two), table2.times(two),
         *(table2.comparisons(two, name) for name in experiments.RUN_HERE),
