@@ -202,7 +202,7 @@ def test_afm_against_the_others_is_what_was_planted() -> None:
     assert gaps["NFM"].test == plain
     assert gaps["NFM"].pvalue is not None and gaps["NFM"].pvalue >= plain.pvalue
     text = table2.headline(found)
-    assert "on `ml-1m` AFM's RMSE is lower than that of 4 of 4 baselines" in text
+    assert "; on `ml-1m` AFM's RMSE is lower than that of 4 of 4 baselines" in text
     assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
     assert "Of 10 measured errors on `ml-1m`" in text
     frame = table2.margins(found)
@@ -223,7 +223,7 @@ def test_afm_that_loses_is_said_to_lose() -> None:
         text
     )
     assert "above the best of them, NFM" in text
-    assert "ALS with biases is better by 0.1000" in text
+    assert "ALS with biases, is better by 0.10" in text
 
 
 def test_two_folds_have_a_difference_and_no_test() -> None:

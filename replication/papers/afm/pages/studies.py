@@ -73,10 +73,10 @@ def gains(found: Steps, row: str) -> dict[int, list[float]]:
 
 
 def step_table(found: Steps, steps: Mapping[int, str], unit: str) -> pd.DataFrame:
-    """Means over the folds, one line a step and one column a model, and AFM's gains, as strings."""
+    """Means over the folds and AFM's gains, one line a step, as strings; empty before any run."""
     rows = [row for row in found if row != AFM]
     lines = {}
-    for step in steps:
+    for step in steps if found else ():
         folds = {fold for own in found.values() for fold in own.get(step, {})}
         line = {row: _mean(own.get(step)) for row, own in found.items()}
         for row in rows:

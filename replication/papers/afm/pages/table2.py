@@ -168,7 +168,8 @@ def headline(study: Study) -> str:
     texts = [text for text in found if text]
     if not texts:
         return f"**Asked.** {asked} **Found.** {PENDING}"
-    return f"**Asked.** {asked} **Found.** {'; '.join(texts)}."
+    text = "; ".join(texts)
+    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
 
 
 def _printed(study: Study) -> str:
