@@ -193,8 +193,8 @@ def convergence(study: Study) -> str:
     cost = [run["metrics"][METRIC] - min(run["curve"][f"test {METRIC}"]) for run in runs]
     return (
         f"**Asked.** {asked} **Found.** Over {len(runs)} runs the validation error is lowest after "
-        f"{min(chosen)} to {max(chosen)} epochs (median {np.median(chosen):g}), and {cut} runs had "
-        "their best epoch in the last one that was allowed; an epoch chosen on the test ratings "
+        f"{min(chosen)} to {max(chosen)} epochs (median {np.median(chosen):g}), in {cut} of them "
+        "after the last one that was allowed; an epoch chosen on the test ratings "
         f"would have given a test RMSE that is {number(float(np.mean(cost)))} lower on average and "
         f"{number(max(cost))} at most."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -230,6 +230,11 @@ def summary_markdown() -> str:
             texts.append(here + printed)
         lines.append(f"| {row} | {' | '.join(texts)} |")
     return headline(study) + "\n\nRMSE, mean over folds:\n\n" + "\n".join(lines)
+
+
+def shown(study: Study) -> list[dict[str, Any]]:
+    """The rows of the page: of data that cannot be had the printed ones alone."""
+    return [r for r in study.rows() if r["dataset"] in RUN_HERE or r["published"] is not None]
 
 
 def dots(study: Study) -> Figure | None:
