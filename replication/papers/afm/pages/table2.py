@@ -207,9 +207,10 @@ def _beaten(study: Study, dataset: str) -> str:
     simple = [g for g in gaps if g.name not in PRINTED]
     if simple:
         best = max(simple, key=lambda g: g.difference)
-        word = "is better by" if best.difference > 0 else "is behind by"
+        word = "better" if best.difference > 0 else "behind"
         text += (
-            f"; of the rows that it does not have, {best.name} {word} {abs(best.difference):.4f}"
+            f"; the best of the rows that it does not have, {best.name}, is {word} by "
+            f"{abs(best.difference):.4f}"
         )
     return text
 
