@@ -51,11 +51,12 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with the ends of its interval, or with none."""
+    """A measured value with the ends of its interval, or with none; and the values behind it."""
 
     mean: float
     low: float | None = None
     high: float | None = None
+    single: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def lines(
 ) -> Figure:
     """Measured values with intervals along steps of a number, one panel a data set or model.
 
+    The single values behind a mean are small dots without a line.
+
     Args:
         panels: panel title -> line name -> step -> value. The steps of all lines stand at equal
             distances, in ascending order.
@@ -188,6 +191,8 @@ def lines(
                 for x, point in zip(xs, points.values(), strict=True):
                     if point.low is not None and point.high is not None:
                         axis.vlines(x, point.low, point.high, colour, linewidth=1.4)
+                    if point.single:
+                        axis.scatter([x] * len(point.single), point.single, color=[colour], s=9)
             axis.set_xticks(range(len(steps)), [str(step) for step in steps])
             axis.set_title(title)
             axis.set_xlabel(xlabel)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from replication import paths, tables
@@ -20,12 +21,15 @@ from replication.compare import (
     METRICS,
     Cell,
     Floats,
+    FoldTest,
     PairedTest,
     Ranks,
     Record,
     cells,
+    fold_test,
     interval,
     load_published,
+    n_splits,
     number,
     page_table,
     paired_test,
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODES = ("stored", "quick", "full")
+PENDING = "Pending: no runs are recorded yet."
+Runs = Mapping[int, Record]  # of one cell, by fold
 # What a fresh notebook kernel has in its namespace, and this module.
 _IN_EVERY_KERNEL = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "page"})
 
@@ -227,6 +233,104 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
     units = {"HR": " (share of users)", "RMSE": " (stars)", "MAE": " (stars)"}
     return intervals(panels, printed, labels, metric + units.get(metric.split("@")[0], ""))
+
+
+# --- folds -----------------------------------------------------------------------------------
+
+
+def errors(runs: Runs, metric: str = "RMSE") -> dict[int, float]:
+    """A metric by fold, where the run has it."""
+    return {fold: run["metrics"][metric] for fold, run in runs.items() if metric in run["metrics"]}
+
+
+def over_folds(a: Mapping[int, float], b: Mapping[int, float], protocol: str) -> FoldTest | None:
+    """a minus b over their common folds; None for fewer than two."""
+    common = sorted(a.keys() & b.keys())
+    if len(common) < 2:
+        return None
+    return fold_test([a[fold] - b[fold] for fold in common], n_splits=n_splits(protocol))
+
+
+def difference_text(test: FoldTest | None) -> str:
+    """A difference with its interval; "pending" for none."""
+    if test is None:
+        return "pending"
+    return f"{number(test.difference, signed=True)} {interval(test.ci_low, test.ci_high, True)}"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """The mean, with the standard deviation of two values or more; "pending" for none."""
+    if not values:
+        return "pending"
+    sd = f" ± {number(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+    return f"{number(float(np.mean(values)))}{sd}"
+
+
+# --- statistics of data sets -----------------------------------------------------------------
+
+
+def with_digits(value: float | None, places: int, signed: bool = False) -> str:
+    """A statistic with so many digits after the point; a dash for None, never a negative zero."""
+    if value is None:
+        return "–"
+    rounded = round(value, places) + 0.0
+    return f"{rounded:+,.{places}f}" if signed else f"{rounded:,.{places}f}"
+
+
+def agrees(row: Mapping[str, Any], places: int) -> bool:
+    """Whether a measured statistic, rounded as printed, is the printed one."""
+    return with_digits(row["mean"], places) == with_digits(row["published"], places)
+
+
+def statistics_table(
+    table: Sequence[Mapping[str, Any]], digits: Mapping[str, int], names: Mapping[str, str]
+) -> pd.DataFrame:
+    """Statistics as strings: measured above published above the difference, a column a data set.
+
+    Args:
+        table: rows as from ``Study.rows``.
+        digits: statistic -> digits after the point, in the order of the table.
+        names: data set -> head of its column.
+    """
+    found = {(r["dataset"], r["metric"]): r for r in table}
+    sets = list(dict.fromkeys(dataset for dataset, _ in found))
+    index, lines = [], []
+    for metric, places in digits.items():
+        own = [found[dataset, metric] for dataset in sets]
+        index += [(metric, kind) for kind in ("measured", "published", "difference")]
+        lines.append([with_digits(r["mean"], places) for r in own])
+        lines.append([with_digits(r["published"], places) for r in own])
+        lines.append([_gap(r, places) for r in own])
+    return pd.DataFrame(
+        lines,
+        columns=[names[dataset] for dataset in sets],
+        index=pd.MultiIndex.from_tuples(index, names=["statistic", ""]),
+    )
+
+
+def _gap(row: Mapping[str, Any], places: int) -> str:
+    """Measured minus published; 0 where they agree to the printed digit."""
+    if row["mean"] is None or row["published"] is None:
+        return "–"
+    if agrees(row, places):
+        return "0"
+    return with_digits(row["mean"] - row["published"], places, signed=True)
+
+
+def statistics_gaps(table: Sequence[Mapping[str, Any]]) -> str:
+    """Why some data sets have no measured statistics, a line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in table:
+        if row["mean"] is None:
+            names = reasons.setdefault(row["status"], [])
+            names += [] if row["row"] in names else [row["row"]]
+    return "  \n".join(f"*{', '.join(names)}*: {status}." for status, names in reasons.items())
+
+
+def sources(study: Study) -> str:
+    """Which copy of the data each record comes from."""
+    texts = dict.fromkeys(f"*{r['row']}*: {r['data_source']}" for r in study.records)
+    return f"Files: {'; '.join(texts)}." if texts else PENDING
 
 
 def stored_table(table: str) -> Study:

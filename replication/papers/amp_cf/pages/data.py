@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from replication import figures
+from replication import figures, page
 from replication.compare import Record, cells, published_values, rows
-from replication.page import Study
+from replication.page import PENDING, Study, agrees
 from replication.papers.amp_cf import experiments
-
-PENDING = "Pending: no runs are recorded yet."
 
 # How Table 1 prints each statistic: digits after the point.
 _DIGITS = {
@@ -38,54 +36,19 @@ def statistics(study: Study) -> list[dict[str, Any]]:
     return rows(study.grid, study.records, {}, study.published, experiments.STATISTICS)
 
 
-def _digits(value: float | None, metric: str, signed: bool = False) -> str:
-    if value is None:
-        return "–"
-    places = _DIGITS[metric]
-    rounded = round(value, places) + 0.0
-    return f"{rounded:+,.{places}f}" if signed else f"{rounded:,.{places}f}"
-
-
 def _agrees(row: dict[str, Any]) -> bool:
     """Whether the measured value, rounded as printed, is the printed one."""
-    return _digits(row["mean"], row["metric"]) == _digits(row["published"], row["metric"])
+    return agrees(row, _DIGITS[row["metric"]])
 
 
 def statistics_table(study: Study) -> pd.DataFrame:
-    """Table 1 as strings: measured above published above the difference, one column a data set."""
-    found = {(r["dataset"], r["metric"]): r for r in statistics(study)}
-    sets = list(dict.fromkeys(dataset for dataset, _ in found))
-    index, lines = [], []
-    for metric in _DIGITS:
-        own = [found[dataset, metric] for dataset in sets]
-        index += [(metric, kind) for kind in ("measured", "published", "difference")]
-        lines.append([_digits(r["mean"], metric) for r in own])
-        lines.append([_digits(r["published"], metric) for r in own])
-        lines.append([_gap(r) for r in own])
-    return pd.DataFrame(
-        lines,
-        columns=[experiments.DATASETS[dataset] for dataset in sets],
-        index=pd.MultiIndex.from_tuples(index, names=["statistic", ""]),
-    )
-
-
-def _gap(row: dict[str, Any]) -> str:
-    """Measured minus published; 0 where they agree to the printed digit."""
-    if row["mean"] is None or row["published"] is None:
-        return "–"
-    if _agrees(row):
-        return "0"
-    return _digits(row["mean"] - row["published"], row["metric"], signed=True)
+    """Table 1 as strings, one column a data set."""
+    return page.statistics_table(statistics(study), _DIGITS, experiments.DATASETS)
 
 
 def statistics_gaps(study: Study) -> str:
     """Why some data sets have no measured statistics, a line a reason."""
-    reasons: dict[str, list[str]] = {}
-    for row in statistics(study):
-        if row["mean"] is None:
-            names = reasons.setdefault(row["status"], [])
-            names += [] if row["row"] in names else [row["row"]]
-    return "  \n".join(f"*{', '.join(names)}*: {status}." for status, names in reasons.items())
+    return page.statistics_gaps(statistics(study))
 
 
 def statistics_headline(study: Study) -> str:
@@ -214,12 +177,6 @@ def held_back_found(study: Study) -> str:
         "the paper's means are those of all examples but the test items, and its count leaves out "
         "one in a thousand more. What that thousandth was held back for is not said."
     )
-
-
-def sources(study: Study) -> str:
-    """Which copy of the data each measured column comes from."""
-    texts = dict.fromkeys(f"*{r['row']}*: {r['data_source']}" for r in study.records)
-    return f"Files: {'; '.join(texts)}." if texts else PENDING
 
 
 # --- Convergence -----------------------------------------------------------------------------

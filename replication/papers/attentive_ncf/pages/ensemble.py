@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 
 from replication.compare import Record, cells, number
-from replication.page import Study
-from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC
-from replication.papers.attentive_ncf.pages.table2 import (
-    PENDING,
-    difference_text,
-    errors,
-    mean_sd,
-    over_folds,
-)
+from replication.page import PENDING, Study, difference_text, errors, mean_sd, over_folds
+from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC, PROTOCOL
 
 MEAN_MEMBER = f"{METRIC}/mean member"
 
@@ -58,7 +51,7 @@ def table(study: Study) -> pd.DataFrame:
             "RMSE": mean_sd(list(own.values())),
             "best member": mean_sd(list(best.values())),
             "mean member": mean_sd(list(errors(runs, MEAN_MEMBER).values())),
-            "mean minus best member [95 %]": difference_text(over_folds(own, best))
+            "mean minus best member [95 %]": difference_text(over_folds(own, best, PROTOCOL))
             if len(own) != 1
             else f"{one} (one fold)",
             "folds": str(len(runs)),

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from replication.compare import Record, number
-from replication.page import Study, dots
+from replication.page import PENDING, Study, dots, errors
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     BASELINES,
@@ -19,7 +19,7 @@ from replication.papers.attentive_ncf.claims import (
     SIMPLE,
     WINNER,
 )
-from replication.papers.attentive_ncf.pages.table2 import PENDING, by_row, errors
+from replication.papers.attentive_ncf.pages.table2 import by_row
 from replication.records import Store
 
 if TYPE_CHECKING:

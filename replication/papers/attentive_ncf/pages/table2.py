@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,21 @@ from replication import figures
 from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
 from replication.compare import (
     Cell,
-    FoldTest,
-    Record,
     cells,
     fold_test,
-    interval,
     n_splits,
     number,
 )
-from replication.page import Study, stored_table
+from replication.page import (
+    PENDING,
+    Runs,
+    Study,
+    difference_text,
+    errors,
+    mean_sd,
+    over_folds,
+    stored_table,
+)
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
 from replication.papers.attentive_ncf.model import EMBEDDINGS
@@ -29,9 +35,6 @@ from replication.records import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PENDING = "Pending: no runs are recorded yet."
-Runs = Mapping[int, Record]  # of one cell, by fold
 
 
 def evidence(table2: Study) -> Evidence:
@@ -57,36 +60,6 @@ def by_row(study: Study, select: str, variant: str = "") -> dict[str, Runs]:
 
 def _place(cell: Cell) -> tuple[str, str, str]:
     return cell.row, cell.dataset, cell.protocol
-
-
-def errors(runs: Runs, metric: str = METRIC) -> dict[int, float]:
-    """A metric by fold, where the run has it."""
-    return {fold: run["metrics"][metric] for fold, run in runs.items() if metric in run["metrics"]}
-
-
-def over_folds(
-    a: Mapping[int, float], b: Mapping[int, float], protocol: str = claims.PROTOCOL
-) -> FoldTest | None:
-    """a minus b over their common folds; None for fewer than two."""
-    common = sorted(a.keys() & b.keys())
-    if len(common) < 2:
-        return None
-    return fold_test([a[fold] - b[fold] for fold in common], n_splits=n_splits(protocol))
-
-
-def difference_text(test: FoldTest | None) -> str:
-    """A difference with its interval; "pending" for none."""
-    if test is None:
-        return "pending"
-    return f"{number(test.difference, signed=True)} {interval(test.ci_low, test.ci_high, True)}"
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """The mean, with the standard deviation of two values or more; "pending" for none."""
-    if not values:
-        return "pending"
-    sd = f" ± {number(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
-    return f"{number(float(np.mean(values)))}{sd}"
 
 
 # --- the table -------------------------------------------------------------------------------
@@ -205,7 +178,7 @@ def selections(study: Study) -> pd.DataFrame:
     lines = {}
     for row in ways[claims.SELECT]:
         found = {way: errors(runs.get(row, {})) for way, runs in ways.items()}
-        test = over_folds(found[claims.HONEST], found[claims.SELECT])
+        test = over_folds(found[claims.HONEST], found[claims.SELECT], claims.PROTOCOL)
         common = found[claims.HONEST].keys() & found[claims.SELECT].keys()
         lines[row] = {
             "published": number(_printed(study, row)),
@@ -224,7 +197,8 @@ def optimism(study: Study) -> str:
     tests = {
         row: test
         for row, runs in honest.items()
-        if (test := over_folds(errors(runs), errors(theirs.get(row, {})))) is not None
+        if (test := over_folds(errors(runs), errors(theirs.get(row, {})), claims.PROTOCOL))
+        is not None
     }
     if not tests:
         return "pending"

@@ -11,15 +11,10 @@ import pandas as pd
 from replication import figures
 from replication.claims import ALPHA, Comparison, Evidence, NoEvidence, variant_row
 from replication.compare import PairedTest, Record, interval, number
-from replication.page import Study
+from replication.page import PENDING, Study, errors
 from replication.papers.attentive_ncf.claims import METRIC, OWN, SELECT, pair
 from replication.papers.attentive_ncf.experiments import VARIANTS
-from replication.papers.attentive_ncf.pages.table2 import (
-    PENDING,
-    by_row,
-    errors,
-    evidence,
-)
+from replication.papers.attentive_ncf.pages.table2 import by_row, evidence
 from replication.papers.attentive_ncf.rows import ROWS, SHORT
 
 if TYPE_CHECKING:

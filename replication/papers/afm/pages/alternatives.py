@@ -1,0 +1,174 @@
+"""What each choice that the paper leaves open does: alternatives to AFM, each searched anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from replication import figures
+from replication.compare import number
+from replication.page import PENDING, Study, stored_table
+from replication.papers.afm import experiments
+from replication.papers.afm.experiments import ALTERNATIVE_FOLDS, DATASETS
+from replication.papers.afm.pages.table2 import (
+    AFM,
+    METRIC,
+    Gap,
+    adjusted,
+    gap,
+    gap_line,
+    runs_of,
+)
+from replication.papers.afm.rows import ROWS
+from replication.records import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# In the order of the page: what is varied, and the models that vary it.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "interaction": ("afm-product", "afm-inner"),
+    "biases": ("afm-biases", "afm-product-biases", "afm-inner-biases"),
+    "output": ("afm-bounded", "afm-bounded-biases"),
+    "optimiser": ("afm-adam",),
+    "integration": ("afm-free", "afm-mean", "afm-concat"),
+    "values": ("afm-sum", "afm-slots", "afm-first"),
+    "missing": ("afm-lost",),
+}
+
+
+def main_cells() -> Study:
+    """The committed records of Table 2: an alternative stands beside AFM's main cell."""
+    return stored_table(experiments.TABLE2)
+
+
+def gaps(study: Study, main: Study) -> dict[str, dict[str, Gap]]:
+    """Data set -> model -> the alternative minus AFM, where both have a common fold.
+
+    p-values are adjusted over all of a data set. With fewer than three folds nothing is tested.
+    """
+    found: dict[str, dict[str, Gap]] = {}
+    for dataset in ALTERNATIVE_FOLDS:
+        runs, own = runs_of(study, dataset), runs_of(main, dataset).get(AFM, {})
+        there = {
+            model: one
+            for model, known in ROWS.items()
+            if (one := gap(known.name, runs.get(known.name, {}), own)) is not None
+        }
+        found[dataset] = dict(zip(there, adjusted(list(there.values())), strict=True))
+    return found
+
+
+def headline(study: Study, main: Study) -> str:
+    """What was asked and what was found, in two sentences."""
+    asked = "Which choices that the paper leaves open move AFM's RMSE, and to which side?"
+    texts = []
+    for dataset, found in gaps(study, main).items():
+        if not found:
+            continue
+        outcomes = [g.outcome for g in found.values()]
+        lowest = min(found.values(), key=lambda g: g.difference)
+        highest = max(found.values(), key=lambda g: g.difference)
+        tested = (
+            f"{outcomes.count('better')} are established as better, {outcomes.count('worse')} as "
+            f"worse and {outcomes.count('neither')} as neither"
+        )
+        few = outcomes.count("too few folds")
+        if few:
+            tested = f"{few} have too few folds for a test" + (
+                f", and of the others {tested}" if few < len(outcomes) else ""
+            )
+        texts.append(
+            f"of {len(found)} alternatives on `{dataset}` {tested}; the differences go from "
+            f"{number(lowest.difference, True)} ({short(lowest.name)}) to "
+            f"{number(highest.difference, True)} ({short(highest.name)})"
+        )
+    if not texts:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    text = "; ".join(texts)
+    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+
+
+def short(name: str) -> str:
+    """An alternative without the name of the model: "AFM, with biases" -> "with biases"."""
+    return name.removeprefix(f"{AFM}, ")
+
+
+def table(study: Study, main: Study, group: str) -> pd.DataFrame:
+    """The alternatives of one group beside AFM, one line a data set and alternative."""
+    found = gaps(study, main)
+    lines, index = [], []
+    for dataset in ALTERNATIVE_FOLDS:
+        for model in GROUPS[group]:
+            one = found[dataset].get(model)
+            index.append((DATASETS[dataset], short(ROWS[model].name)))
+            lines.append(
+                {"AFM": number(one.before), "alternative": number(one.after)} | gap_line(one)
+                if one
+                else {"AFM": "pending"}
+            )
+    places = pd.MultiIndex.from_tuples(index, names=["data set", "alternative"])
+    columns = ["AFM", "alternative", "difference [95 %]", "relative", "p", "outcome", "folds"]
+    return pd.DataFrame(lines, index=places, columns=columns, dtype=str).fillna("–")
+
+
+def sentence(study: Study, main: Study, model: str) -> str:
+    """The effect of one alternative on the RMSE, for a sentence elsewhere in the book."""
+    texts = [
+        f"{number(one.difference, signed=True)} on {dataset} ({one.outcome}; {one.folds} "
+        f"{'fold' if one.folds == 1 else 'folds'})"
+        for dataset, found in gaps(study, main).items()
+        if (one := found.get(model)) is not None
+    ]
+    return f"RMSE {', '.join(texts)}" if texts else "pending"
+
+
+def runs(study: Study, main: Study) -> list[Record]:
+    """The records behind the page."""
+    parts = [study.runs()] + [
+        [*runs_of(main, dataset).get(AFM, {}).values()] for dataset in ALTERNATIVE_FOLDS
+    ]
+    return [record for part in parts for record in part]
+
+
+def configurations(study: Study, main: Study) -> pd.DataFrame:
+    """What the search of each alternative chose on each data set, and the size of the model."""
+    lines = {}
+    for dataset in ALTERNATIVE_FOLDS:
+        for row, found in (runs_of(main, dataset) | runs_of(study, dataset)).items():
+            if not row.startswith(AFM) or not found:
+                continue
+            run = next(iter(found.values()))
+            lines[DATASETS[dataset], short(row)] = {
+                "learning rate": f"{run['config']['learning_rate']:g}",
+                "penalty": f"{run['config']['weight_decay']:g}",
+                "epochs": ", ".join(str(one["epochs"]) for one in found.values()),
+                "parameters": f"{run['parameters']:,}",
+            }
+    places = pd.MultiIndex.from_tuples(list(lines), names=["data set", "model"]) if lines else None
+    return pd.DataFrame(list(lines.values()), index=places, dtype=str)
+
+
+def figure(study: Study, main: Study) -> Figure | None:
+    """Differences to AFM with intervals where there are any; None before the first."""
+    panels = {
+        DATASETS[dataset]: {
+            METRIC: {
+                short(one.name): figures.Interval(
+                    one.difference,
+                    one.test.ci_low if one.test else None,
+                    one.test.ci_high if one.test else None,
+                )
+                for one in found.values()
+            }
+        }
+        for dataset, found in gaps(study, main).items()
+        if found
+    }
+    if not panels:
+        return None
+    names = [short(ROWS[model].name) for models in GROUPS.values() for model in models]
+    labels = [n for n in names if any(n in panel[METRIC] for panel in panels.values())]
+    return figures.intervals(panels, {}, labels, "alternative minus AFM, RMSE (stars)", 1)

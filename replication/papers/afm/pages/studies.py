@@ -1,0 +1,219 @@
+"""More features, less data, shuffled genres, a refit: variants of Table 2 from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from replication import figures
+from replication.compare import number
+from replication.page import PENDING, Runs, Study, errors
+from replication.papers.afm.experiments import DATASETS, FEATURES, ORDER, SHARES, VARIANTS
+from replication.papers.afm.pages.table2 import (
+    AFM,
+    FIVE,
+    MAIN,
+    METRIC,
+    MIN_FOLDS,
+    Gap,
+    adjusted,
+    gap,
+    gap_line,
+    runs_of,
+)
+from replication.papers.afm.rows import ROWS
+from replication.records import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Step -> variant; "" is the main cell of Table 2, with five features and with all ratings.
+FEATURE_STEPS: Mapping[int, str] = {
+    n: "" if n == len(FEATURES[FIVE]) else f"features-{n}" for n in range(1, len(ORDER) + 1)
+}
+SHARE_STEPS: Mapping[int, str] = {share: f"train-{share}" for share in SHARES} | {100: ""}
+Steps = Mapping[str, Mapping[int, Mapping[int, float]]]  # row -> step -> fold -> error
+
+
+def by_step(study: Study, dataset: str, steps: Mapping[int, str]) -> Steps:
+    """Errors of the models of a study, of the folds on which the study is run."""
+    spec = next(VARIANTS[variant] for variant in steps.values() if variant)
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for step, variant in steps.items():
+        runs = runs_of(study, dataset, variant)
+        for model in spec.models:
+            row = ROWS[model].name
+            own = {fold: e for fold, e in errors(runs.get(row, {})).items() if fold < spec.folds}
+            if own:
+                found.setdefault(row, {})[step] = own
+    return found
+
+
+def features(study: Study) -> Steps:
+    """Errors by the number of features."""
+    return by_step(study, FIVE, FEATURE_STEPS)
+
+
+def shares(study: Study) -> Steps:
+    """Errors by the percentage of the training ratings."""
+    return by_step(study, MAIN, SHARE_STEPS)
+
+
+def gains(found: Steps, row: str) -> dict[int, list[float]]:
+    """By how much of its error AFM is below a model, step by step: one value a common fold."""
+    own, other = found.get(AFM, {}), found.get(row, {})
+    return {
+        step: [1 - own[step][fold] / other[step][fold] for fold in sorted(common)]
+        for step in own
+        if (common := own[step].keys() & other.get(step, {}).keys())
+    }
+
+
+def step_table(found: Steps, steps: Mapping[int, str], unit: str) -> pd.DataFrame:
+    """Means over the folds and AFM's gains, one line a step, as strings; empty before any run."""
+    rows = [row for row in found if row != AFM]
+    lines = {}
+    for step in steps if found else ():
+        folds = {fold for own in found.values() for fold in own.get(step, {})}
+        line = {row: _mean(own.get(step)) for row, own in found.items()}
+        for row in rows:
+            values = gains(found, row).get(step)
+            line[f"AFM below {row}"] = (
+                ", ".join(f"{100 * value:+.2f} %" for value in values) if values else "–"
+            )
+        lines[f"{step}{unit}"] = line | {"folds": str(len(folds))}
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str)
+
+
+def _mean(by_fold: Mapping[int, float] | None) -> str:
+    return number(float(np.mean(list(by_fold.values())))) if by_fold else "pending"
+
+
+def drawn(found: Steps, xlabel: str) -> Figure | None:
+    """Error by step, one line a model; each fold is a dot. None before the first run."""
+    if not found:
+        return None
+    panel = {
+        row: {
+            step: figures.Interval(float(np.mean(list(v.values()))), single=list(v.values()))
+            for step, v in steps.items()
+        }
+        for row, steps in found.items()
+    }
+    return figures.lines({METRIC: panel}, xlabel, "test RMSE (stars)", 1)
+
+
+# --- sentences -------------------------------------------------------------------------------
+
+
+def _trend(found: Steps, unit: str) -> str:
+    """How AFM's gain over each model changes from the first step to the last; "" before it."""
+    texts = []
+    for row in found:
+        values = gains(found, row) if row != AFM else {}
+        if len(values) < 2:
+            continue
+        first, last = min(values), max(values)
+        texts.append(
+            f"{100 * np.mean(values[first]):+.2f} % at {first}{unit} to "
+            f"{100 * np.mean(values[last]):+.2f} % at {last}{unit} against {row}"
+        )
+    return ", ".join(texts)
+
+
+def headline(study: Study) -> str:
+    """What the studies were asked and what was found, in two sentences."""
+    asked = (
+        "Does AFM gain more with more features, as the paper conjectures, and with less data; and "
+        "what do genres do that are dealt to the wrong films?"
+    )
+    by_feature, by_share = _trend(features(study), ""), _trend(shares(study), " %")
+    texts = []
+    if by_feature:
+        texts.append(f"AFM's RMSE is below the others', by number of features, by {by_feature}")
+    if by_share:
+        texts.append(f"by share of the training ratings, by {by_share}")
+    own = next((g for g in effects(study, "shuffled-genres") if g.name == AFM), None)
+    if own:
+        texts.append(
+            f"shuffled genres move AFM's RMSE by {number(own.difference, signed=True)} "
+            f"({own.outcome})"
+        )
+    if not texts:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    text = "; ".join(texts)
+    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+
+
+def no_test(variant: str) -> str:
+    """Whether a study has enough folds for a test, in one sentence."""
+    folds = VARIANTS[variant].folds
+    if folds >= MIN_FOLDS:
+        return (
+            f"It is run on {folds} folds, and differences are tested with the correction for "
+            "overlapping folds."
+        )
+    return (
+        f"It is run on {folds} folds: each fold is shown by itself, and nothing is tested, since "
+        "of two folds a difference would have to be a dozen times its standard error."
+    )
+
+
+# --- variants with one step ------------------------------------------------------------------
+
+
+def effects(study: Study, variant: str) -> list[Gap]:
+    """A variant minus the main cell, for each model of the variant that has a common fold."""
+    spec = VARIANTS[variant]
+    main, changed = runs_of(study, spec.dataset), runs_of(study, spec.dataset, variant)
+    names = [ROWS[model].name for model in spec.models]
+    found = [gap(row, changed.get(row, {}), main.get(row, {})) for row in names]
+    return adjusted([g for g in found if g is not None])
+
+
+def effect_table(study: Study, variant: str) -> pd.DataFrame:
+    """``effects`` as strings, with the models that are still to be run."""
+    there = {g.name: g for g in effects(study, variant)}
+    lines = {}
+    for model in VARIANTS[variant].models:
+        row = ROWS[model].name
+        found = there.get(row)
+        lines[row] = (
+            {"main": number(found.before), "variant": number(found.after)} | gap_line(found)
+            if found
+            else {"main": "pending"}
+        )
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).fillna("–").rename_axis("model")
+
+
+def sentence(study: Study, variant: str) -> str:
+    """The effect of a variant on each model, for a sentence elsewhere in the book."""
+    texts = [
+        f"{g.name} {number(g.difference, signed=True)} ({g.outcome}; {g.folds} "
+        f"{'fold' if g.folds == 1 else 'folds'})"
+        for g in effects(study, variant)
+    ]
+    return f"RMSE: {', '.join(texts)}" if texts else "pending"
+
+
+def runs(study: Study) -> list[Record]:
+    """The records behind the page: those of the variants and the main cells beside them."""
+    parts: list[Mapping[str, Runs]] = [
+        runs_of(study, spec.dataset, variant) for variant, spec in VARIANTS.items()
+    ]
+    names = {ROWS[model].name for spec in VARIANTS.values() for model in spec.models}
+    for dataset in (FIVE, MAIN):
+        found = runs_of(study, dataset)
+        parts.append({row: runs for row, runs in found.items() if row in names})
+    return [record for part in parts for found in part.values() for record in found.values()]
+
+
+def which(steps: Sequence[str] = ORDER) -> str:
+    """The order in which the features are added."""
+    own = FEATURES[FIVE]
+    return ", ".join(f"{n} {name}" for n, name in enumerate(steps, 1)) + (
+        f"; the main cell of {DATASETS[FIVE]} has the first {len(own)}"
+    )

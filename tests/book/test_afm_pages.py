@@ -1,0 +1,445 @@
+"""The pages on AFM on planted folds: all of them, some, and none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from replication import page, paths
+from replication.compare import fold_test, load_published
+from replication.errors import ReplicationError
+from replication.page import Study, open_table
+from replication.papers import registry
+from replication.papers.afm import experiments, tables
+from replication.papers.afm.model import AFM, AFMConfig
+from replication.papers.afm.pages import alternatives, architecture, data, studies, table2
+from replication.papers.afm.rows import ROWS
+from replication.records import Store
+
+FIVE = range(5)
+PARAMETERS: dict[str, Any] = {
+    "mode": "stored", "dataset": None, "model": None, "seeds": None, "device": "auto",
+}  # fmt: skip
+ERRORS = {"LibFM": 0.90, "SVDFeature": 0.89, "CDL": 0.92, "NFM": 0.88, "AFM": 0.86}
+SIZES = {"users": 6040, "items": 3706, "genres: n_values": 18}
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No stored records, and the paper is entered."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    monkeypatch.setitem(registry.PAPERS, "afm", tables)
+    for name, table in tables.TABLES.items():
+        monkeypatch.setitem(registry.TABLES, name, table)
+    yield
+
+
+def run(row: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:
+    """A record: chosen after epoch 3, where the test would have chosen epoch 2."""
+    held = [error + 0.01 * abs(epoch - 3) for epoch in range(1, 5)]
+    test = [error - 0.004 + 0.004 * abs(epoch - 2) for epoch in range(1, 5)]
+    return {
+        "key": f"{row}/{fold}/{changes}",
+        "table": experiments.TABLE2,
+        "row": row,
+        "dataset": "ml-1m",
+        "data_hash": "d",
+        "data_source": "made up",
+        "protocol": experiments.PROTOCOL,
+        "variant": "",
+        "select": "validation",
+        "config": {
+            "dimension": 64, "learning_rate": 0.5, "weight_decay": 0.02, "max_epochs": 50,
+        },
+        "seed": fold,
+        "metrics": {"RMSE": error, "MAE": error - 0.2},
+        "curve": {
+            "epoch": [1, 2, 3, 4],
+            "validation RMSE": held,
+            "validation MAE": held,
+            "test RMSE": test,
+            "test MAE": test,
+        },
+        "epochs": 3,
+        "parameters": 1000,
+        "seconds": 60.0,
+        "seconds_per_epoch": 15.0,
+        "device": "cpu",
+        "versions": {"python": "3.11.0"},
+        "machine": "Linux",
+        "source": "abc",
+        "time": "2026-01-01T00:00:00Z",
+    } | changes  # fmt: skip
+
+
+def noise(fold: int, place: int = 0) -> float:
+    return 1e-4 * float(np.random.default_rng([fold, place]).normal())
+
+
+def planted(
+    folds: Sequence[int] = FIVE, datasets: Sequence[str] = ("ml-1m",), **changes: Any
+) -> list[dict[str, Any]]:
+    return [
+        run(row, fold, error + noise(fold, place), dataset=dataset, **changes)
+        for dataset in datasets
+        for place, (row, error) in enumerate(ERRORS.items())
+        for fold in folds
+    ]
+
+
+def study(table: str, records: Sequence[Mapping[str, Any]]) -> Study:
+    grid = tables.TABLES[table].grid("validation", "")
+    return Study(table, "stored", "validation", records, {}, load_published("afm"), grid)
+
+
+def counted(dataset: str, **changes: float) -> dict[str, Any]:
+    metrics: dict[str, float] = {
+        "users": 6040, "items": 3706, "ratings": 1000209, "sparsity": 0.9553,
+        "largest item id": 3952,
+    }  # fmt: skip
+    for feature in experiments.FEATURES[dataset]:
+        numbers = {"covered": 0.9, "n_values": 100.0, "n_once": 60.0, "mean_values": 1.5}
+        metrics |= {f"{feature}: {name}": value for name, value in numbers.items()}
+    about = {"table": experiments.TABLE1, "dataset": dataset, "protocol": "none", "select": "none"}
+    row = experiments.DATASETS[dataset]
+    return run(row, 0, 1.0, **about) | {"metrics": metrics | changes}
+
+
+# --- parameters ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "cil"}, "unknown dataset 'cil'"),
+        ({"dataset": "douban-movie", "mode": "full"}, "this page can run ml-1m"),
+        ({"model": "amp-2"}, "unknown model 'amp-2'"),
+        ({"model": "afm-inner"}, "afm/table2 has no cell of AFM, inner product"),
+        ({"seeds": 0}, "seeds should be a whole number of at least 1, not 0"),
+        ({"folds": 3}, "unknown parameter folds"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ReplicationError, match=re.escape(words)) as caught:
+        open_table(experiments.TABLE2, PARAMETERS | change, list(PARAMETERS))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_page_in_quick_mode_runs_three_models_on_the_small_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def execute(jobs: Any, device: str, store: Store, progress: bool) -> Iterator[Any]:
+        for job in jobs:
+            asked.append((job.dataset, job.model, job.number))
+            row, trained = ROWS[job.model].name, ROWS[job.model].trained
+            select = "validation" if trained else "none"
+            record = run(row, job.number, 1.0, dataset=job.dataset, select=select)
+            store.append(record)
+            yield job, record, True
+
+    monkeypatch.setattr(tables, "execute", execute)
+    found = open_table(experiments.TABLE2, PARAMETERS | {"mode": "quick"}, list(PARAMETERS))
+    small = "ml-latest-small"
+    assert sorted(asked) == sorted((small, model, 0) for model in ("libfm", "afm", "bias"))
+    runs = table2.runs_of(found, small)
+    assert set(runs) == {"LibFM", "AFM", "bias (closed form)"}
+    assert all(len(by_fold) == 1 for by_fold in runs.values())
+
+
+# --- Table 1 ---------------------------------------------------------------------------------
+
+
+def test_table_1_says_that_the_printed_number_of_films_is_the_largest_id() -> None:
+    found = study(experiments.TABLE1, [counted("ml-1m"), counted("ml-1m-omdb")])
+    text = data.headline(found)
+    assert "2 of 4 printed statistics of MovieLens come out to the printed digit" in text
+    assert "3,706 films have a rating where 3,952 are printed, which is the largest id;" in text
+    assert "Douban Music and Douban Movie cannot be had" in text
+    frame = data.table(found)
+    assert frame.loc[("items", "difference"), "MovieLens"] == "-246"
+    assert frame.loc[("sparsity", "published"), "MovieLens"] == "0.9581"
+    assert frame.loc[("users", "difference"), "MovieLens"] == "0"
+    assert frame.loc[("users", "measured"), "Douban Movie"] == "–"
+    assert "3,952, as the number of films the sparsity of `ml-1m` would be 0.9581: the printed" in (
+        data.sparsity(found)
+    )
+    assert "never published" in page.statistics_gaps(found.rows())
+    other = study(experiments.TABLE1, [counted("ml-1m", **{"largest item id": 4000})])
+    assert "0.9586: not the printed one" in data.sparsity(other)
+    assert "which is not an id (4,000 is the largest)" in data.headline(other)
+
+
+def test_coverage_names_the_features_that_are_ids_and_those_that_are_rare() -> None:
+    changes = {"genres: n_once": 0.0, "tags: covered": 0.05}
+    found = study(experiments.TABLE1, [counted("ml-latest-small", **changes)])
+    frame = data.coverage(found)
+    assert frame.loc[("MovieLens latest-small", "tags"), "films that have a value"] == "5.0%"
+    text = data.coverage_sentence(found)
+    assert "of: tags (60 of 100)." in text and "genres" not in text
+    assert "tags of `ml-latest-small` (5%)" in text
+
+
+# --- Table 2 ---------------------------------------------------------------------------------
+
+
+def test_afm_against_the_others_is_what_was_planted() -> None:
+    records = planted()
+    found = study(experiments.TABLE2, records)
+    gaps = {g.name: g for g in table2.against(found, "ml-1m")}
+    assert set(gaps) == set(ERRORS) - {"AFM"}
+    assert gaps["NFM"].difference == pytest.approx(-0.02, abs=2e-4)
+    assert {g.outcome for g in gaps.values()} == {"better"}
+    by = {(r["row"], r["seed"]): r["metrics"]["RMSE"] for r in records}
+    plain = fold_test([by["AFM", f] - by["NFM", f] for f in FIVE], n_splits=5)
+    assert gaps["NFM"].test == plain
+    assert gaps["NFM"].pvalue is not None and gaps["NFM"].pvalue >= plain.pvalue
+    text = table2.headline(found)
+    assert "; on `ml-1m` AFM's RMSE is lower than that of 4 of 4 baselines" in text
+    assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
+    assert "Of 10 measured errors on `ml-1m`" in text
+    listed = {(r["row"], r["dataset"]) for r in table2.shown(found)}
+    assert ("AFM", "douban-movie") in listed and ("ALS with biases", "ml-1m-omdb") in listed
+    assert ("ALS with biases", "douban-movie") not in listed
+    frame = table2.margins(found)
+    assert frame.loc[("MovieLens", "NFM"), "measured"].startswith("+2.2")
+    assert frame.loc[("MovieLens", "NFM"), "published"] == "+2.28 %"
+    assert frame.loc[("MovieLens, five features", "NFM"), "published"] == "+4.39 %"
+    assert frame.loc[("MovieLens, five features", "NFM"), "measured"] == "pending"
+
+
+def test_afm_that_loses_is_said_to_lose() -> None:
+    worse = [r for r in planted() if r["row"] != "AFM"]
+    worse += [run("AFM", fold, 0.95 + noise(fold)) for fold in FIVE]
+    best = [
+        run("ALS with biases", fold, 0.85 + noise(fold, 9), select="none") for fold in FIVE
+    ]  # fmt: skip
+    text = table2.headline(study(experiments.TABLE2, worse + best))
+    assert "lower than that of 0 of 4 baselines of the paper (established for 0, the opposite" in (
+        text
+    )
+    assert "above the best of them, NFM" in text
+    assert "ALS with biases, is better by 0.10" in text
+
+
+def test_two_folds_have_a_difference_and_no_test() -> None:
+    found = study(experiments.TABLE2, planted(range(2)))
+    assert {g.outcome for g in table2.against(found, "ml-1m")} == {"too few folds"}
+    frame = table2.comparisons(found, "ml-1m")
+    assert not frame["difference [95 %]"].str.contains(r"\[").any()
+    assert set(frame["p"]) == {"–"} and set(frame["folds"]) == {"2"}
+
+
+def test_the_front_page_has_the_printed_models_on_the_data_that_can_be_had() -> None:
+    Store(experiments.TABLE2).append(run("AFM", 0, 0.8612))
+    text = table2.summary_markdown()
+    assert "0.8612 (1 of 5 folds), published 0.8580" in text
+    assert text.count("published 0.") == 5 and text.count("pending") == 14
+    assert "Douban Movie" not in text.split("mean over folds")[1]
+
+
+# --- alternatives ----------------------------------------------------------------------------
+
+
+def alternative(model: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:
+    return run(ROWS[model].name, fold, error, table=experiments.ALTERNATIVES, **changes)
+
+
+def test_alternatives_stand_beside_afm_on_the_same_folds() -> None:
+    main = study(experiments.TABLE2, planted(datasets=("ml-1m", "ml-latest-small")))
+    records = [
+        alternative("afm-inner", fold, 0.96 + noise(fold, 7), dataset=dataset)
+        for dataset, n in experiments.ALTERNATIVE_FOLDS.items()
+        for fold in range(n)
+    ]
+    records += [
+        alternative("afm-adam", fold, 0.84 + noise(fold, 8), dataset="ml-latest-small")
+        for fold in FIVE
+    ]
+    found = study(experiments.ALTERNATIVES, records)
+    gaps = alternatives.gaps(found, main)
+    assert gaps["ml-latest-small"]["afm-inner"].outcome == "worse"
+    assert gaps["ml-latest-small"]["afm-adam"].outcome == "better"
+    assert gaps["ml-1m"]["afm-inner"].outcome == "too few folds"
+    text = alternatives.headline(found, main)
+    assert "Of 2 alternatives on `ml-latest-small` 1 are established as better, 1 as worse" in text
+    assert "of 1 alternatives on `ml-1m` 1 have too few folds for a test" in text
+    assert "(inner product (Eq. 4))" in text
+    frame = alternatives.table(found, main, "interaction")
+    place = ("MovieLens latest-small", "inner product (Eq. 4)")
+    assert frame.loc[place, "difference [95 %]"].startswith("+0.10")
+    assert frame.loc[("MovieLens", "u*v as input"), "AFM"] == "pending"
+    told = alternatives.sentence(found, main, "afm-inner")
+    assert "on ml-latest-small (worse; 5 folds)" in told
+    assert "on ml-1m (too few folds; 2 folds)" in told
+    assert alternatives.figure(found, main) is not None
+    assert len(alternatives.runs(found, main)) == len(records) + 10
+
+
+def test_every_alternative_has_its_place_on_the_page() -> None:
+    placed = [model for models in alternatives.GROUPS.values() for model in models]
+    wanted = [model for model, known in ROWS.items() if known.table == "alternatives"]
+    assert sorted(placed) == sorted(wanted)
+
+
+# --- studies ---------------------------------------------------------------------------------
+
+
+def test_the_gain_over_features_grows_where_that_was_planted() -> None:
+    """AFM falls by 0.01 a feature and the others stand still; folds differ by 0.001."""
+    records = []
+    for n, variant in studies.FEATURE_STEPS.items():
+        for fold in range(5 if not variant else 2):
+            for row, error in (("AFM", 0.90 - 0.01 * n), ("NFM", 0.90), ("LibFM", 0.91)):
+                error += 0.001 * fold
+                records.append(run(row, fold, error, dataset="ml-1m-omdb", variant=variant))
+    found = study(experiments.TABLE2, records)
+    steps = studies.features(found)
+    assert set(steps) == {"AFM", "NFM", "LibFM"} and set(steps["AFM"]) == set(range(1, 7))
+    assert all(len(v) == 2 for own in steps.values() for v in own.values())  # main cell too
+    gains = studies.gains(steps, "NFM")
+    assert gains[1] == pytest.approx([0.01 / 0.90, 0.01 / 0.901])
+    text = studies.headline(found)
+    assert "+1.11 % at 1 to +6.66 % at 6 against NFM" in text
+    frame = studies.step_table(steps, studies.FEATURE_STEPS, " features")
+    assert frame.loc["3 features", "AFM"] == "0.8705" and frame.loc["3 features", "folds"] == "2"
+    drawn = studies.drawn(steps, "number of features")
+    assert drawn is not None
+    dots = np.concatenate([c.get_offsets()[:, 1] for c in drawn.axes[0].collections])
+    assert len(dots) == 3 * 6 * 2  # every fold of every step and model
+
+
+def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
+    records = planted()
+    for fold in range(3):
+        for row, gap in (("AFM", 0.0), ("NFM", 0.01), ("LibFM", 0.01), ("CDL", 0.03)):
+            error = ERRORS[row] + gap + noise(fold, len(row))
+            records.append(run(row, fold, error, variant="shuffled-genres"))
+    records += [run("AFM", fold, 0.93, variant="train-20") for fold in range(2)]
+    records += [run("AFM", fold, 0.85, variant="refit") for fold in range(2)]
+    found = study(experiments.TABLE2, records)
+    outcomes = {g.name: g.outcome for g in studies.effects(found, "shuffled-genres")}
+    assert outcomes == {"AFM": "neither", "NFM": "worse", "LibFM": "worse", "CDL": "worse"}
+    assert "(neither)" in studies.headline(found)
+    assert {g.outcome for g in studies.effects(found, "refit")} == {"too few folds"}
+    assert "tested with the correction" in studies.no_test("shuffled-genres")
+    for variant in ("refit", "features-1", "train-20"):
+        assert "nothing is tested" in studies.no_test(variant)
+    steps = studies.shares(found)
+    assert sorted(steps["AFM"]) == [20, 100] and len(steps["AFM"][100]) == 2
+    assert studies.effect_table(found, "refit").loc["NFM", "main"] == "pending"
+    assert studies.sentence(found, "refit").startswith("RMSE: AFM -0.01")
+    assert len(studies.runs(found)) == 12 + 2 + 2 + 4 * 5  # SVDFeature is in no study
+
+
+# --- learning curves -------------------------------------------------------------------------
+
+
+def test_learning_curves_and_the_price_of_the_honest_epoch() -> None:
+    found = study(experiments.TABLE2, planted())
+    text = data.convergence(found)
+    assert "Over 25 runs the validation error is lowest after 3 to 3 epochs" in text
+    assert "in 0 of them after the last one that was allowed" in text
+    assert "0.0040 lower on average" in text
+    frame = data.epochs(found, "ml-1m")
+    assert frame.loc["AFM", "epoch chosen"] == "3" and frame.loc["AFM", "folds"] == "5"
+    drawn = data.curves(found)
+    assert drawn is not None and drawn.axes[0].get_title(loc="left") == "MovieLens"
+
+
+# --- gaps ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folds", [0, 1, 2])
+def test_every_sentence_copes_with_gaps(folds: int) -> None:
+    records = planted(range(folds))
+    two, one = study(experiments.TABLE2, records), study(experiments.TABLE1, [])
+    open_ = study(
+        experiments.ALTERNATIVES, [alternative("afm-adam", fold, 0.9) for fold in range(folds)]
+    )
+    made: list[Any] = [
+        data.headline(one), data.table(one), data.sparsity(one), data.coverage(one),
+        data.coverage_sentence(one),
+        page.statistics_gaps(one.rows()), page.sources(one),
+        table2.headline(two), table2.margins(two), table2.times(two),
+        *(table2.comparisons(two, name) for name in experiments.RUN_HERE),
+        *(table2.tuned(two, name) for name in experiments.RUN_HERE),
+        alternatives.headline(open_, two), alternatives.configurations(open_, two),
+        *(alternatives.table(open_, two, group) for group in alternatives.GROUPS),
+        *(alternatives.sentence(open_, two, m) for ms in alternatives.GROUPS.values() for m in ms),
+        studies.headline(two), studies.which(),
+        studies.step_table(studies.features(two), studies.FEATURE_STEPS, ""),
+        studies.step_table(studies.shares(two), studies.SHARE_STEPS, " %"),
+        *(studies.effect_table(two, name) for name in ("refit", "shuffled-genres")),
+        *(studies.sentence(two, name) for name in ("refit", "shuffled-genres")),
+        data.convergence(two), *(data.epochs(two, name) for name in experiments.RUN_HERE),
+    ]  # fmt: skip
+    for text in made:
+        if isinstance(text, pd.DataFrame):
+            assert not text.isna().any(axis=None)
+            assert page.tables.to_html(text)
+            text = page.tables.to_text(text)
+        assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
+    nothing = not folds
+    assert (table2.dots(two) is None) is nothing
+    assert (data.curves(two) is None) is nothing
+    assert (alternatives.figure(open_, two) is None) is nothing
+    assert (studies.drawn(studies.shares(two), "x") is None) is nothing
+
+
+# --- Figures 2 and 3 -------------------------------------------------------------------------
+
+
+def test_the_attention_is_drawn_from_what_makes_it() -> None:
+    makes = {"attention": ("attention_map", "user"), "free": ("attention_logits",), "mean": ()}
+    for integration, wanted in makes.items():
+        nodes = {node.name: node for node in architecture.read(integration, "mlp")}
+        assert nodes["attention"].parents == wanted
+        assert nodes["attention"].size == "B × slots"
+        assert nodes["item"].parents == ("attention", "slots")
+        assert architecture.same_as_trained(integration)
+        assert architecture.draw(list(nodes.values())).axes
+    inner = {node.name: node for node in architecture.read("attention", "inner")}
+    assert "network" not in inner and inner["rating"].parents == ("user", "item")
+    product = {node.name: node for node in architecture.read("attention", "mlp-product")}
+    assert product["network"].size == "h × k"
+    with pytest.raises(ReplicationError):
+        architecture.read("concat")
+
+
+def test_a_model_that_computes_something_else_is_not_drawn_as_the_paper_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ", as in Figures 2 and 3;" in architecture.headline(SIZES)
+    monkeypatch.setattr(AFM, "weigh", lambda self, logits, sizes: torch.sigmoid(logits * 0))
+    assert ", NOT as in Figures 2 and 3;" in architecture.headline(SIZES)
+
+
+def test_parameters_add_up_and_are_what_the_paper_counts() -> None:
+    found = architecture.counts(SIZES)
+    for n in found.values():
+        assert n["all"] == sum(value for part, value in n.items() if part != "all")
+    afm = found["AFM"]
+    assert afm["users"] == 6040 * 64 and afm["films and values"] == (3706 + 18) * 64
+    assert afm["interaction"] == 64 * (2 * 64 + 1) + 64
+    assert architecture.attention_sizes(100, 5) == (64 * 6, 100 * 6)
+    text = architecture.headline(SIZES)
+    assert "128 numbers where an attention of each user's own has 12,080, as the paper" in text
+    assert architecture.statistics() == {"users": 6040, "items": 3952, "genres: n_values": 18}
+    Store(experiments.TABLE1).append(counted("ml-1m"))
+    assert architecture.statistics()["items"] == 3706
+
+
+def test_the_gate_has_a_box_a_slot_and_shares_of_one() -> None:
+    drawn = architecture.draw_gate(4)
+    texts = [t.get_text() for t in drawn.axes[0].texts]
+    shares = [int(found[1]) for t in texts if (found := re.search(r": (\d+)%", t))]
+    assert len(shares) == 5 and abs(sum(shares) - 100) <= 3
+    assert AFMConfig().dimension == 64
