@@ -149,7 +149,7 @@ def _following(
             WHICH, (measures.LEAST_RATED, measures.LEAST_FAVOURITES), strict=True
         ):
             spread = measures.spread(_chosen(split, which), table, feature, split.n_users)
-            found = measures.following(own, spread, rng, least)
+            found = measures.following(own, spread, rng, least, measures.DRAWS)
             name = f"{feature}/{which}"
             metrics |= {
                 f"follows/{name}/{k}": float(v)
