@@ -41,7 +41,9 @@ def opposite(row: str, dataset: str, variant: str, metric: str) -> float:
     return 2.0 - claimed(row, dataset, variant, metric)
 
 
-def folds(error: Error, noise: float = 1e-4, only: int | None = None) -> tuple[list[Any], ...]:
+def folds(
+    error: Error, noise: float = 1e-4, only: int | None = None
+) -> tuple[list[Any], list[Any]]:
     """Records of Table 2 and of the alternatives: a fold moves all rows alike, and each has noise
     of its own."""
     rng = np.random.default_rng(0)
@@ -84,8 +86,8 @@ def judged(*evidence: Any) -> dict[str, Judgement]:
     return {j.claim.id: j for j in found}
 
 
-def by_folds(*records: Any) -> dict[str, Judgement]:
-    return judged(claims.evidence(*records, PUBLISHED))
+def by_folds(table2: list[Any], alternatives: list[Any]) -> dict[str, Judgement]:
+    return judged(claims.evidence(table2, alternatives, PUBLISHED))
 
 
 @pytest.fixture(scope="module")
