@@ -16,6 +16,7 @@ from scipy import stats
 from replication.claims import (
     LEVEL,
     Comparison,
+    Contrast,
     Estimate,
     Evidence,
     InPrint,
@@ -149,6 +150,31 @@ class FoldEvidence(Evidence):
         self._enough(len(common), what, self.min_seeds)
         delta = [first[fold] - second[fold] for fold in common]
         test = fold_test(delta, n_splits=n_splits(protocol))
+        p = test.pvalue
+        return PairedTest(test.difference, test.ci_low, test.ci_high, p, p, test.n_folds, 0)
+
+    def _contrast(self, contrast: Contrast) -> PairedTest:
+        """The difference of two relative gains, fold by fold: all four runs share the ratings.
+
+        Raises:
+            NoEvidence: too few common folds, or folds of different ratings.
+        """
+        gains, hashes = [], set()
+        for a, b, dataset, protocol, metric in contrast:
+            first, second = (self.numbers(row, dataset, protocol, metric) for row in (a, b))
+            gains.append({k: 1 - first[k] / second[k] for k in first.keys() & second.keys()})
+            runs = [*self._runs[a, dataset, protocol].values()]
+            runs += self._runs[b, dataset, protocol].values()
+            hashes |= {run.get("data_hash") for run in runs}
+        where = [comparison.dataset for comparison in contrast]
+        if len(hashes) > 1:
+            raise NoEvidence(f"the gains on {' and '.join(where)} are of different ratings")
+        common = sorted(gains[0].keys() & gains[1].keys())
+        rows = ", ".join(dict.fromkeys(row for c in contrast for row in (c.a, c.b)))
+        what = f"{rows} on {' and '.join(dict.fromkeys(where))} together"
+        self._enough(len(common), what, self.min_seeds)
+        delta = [gains[0][fold] - gains[1][fold] for fold in common]
+        test = fold_test(delta, n_splits=n_splits(contrast.first.protocol))
         p = test.pvalue
         return PairedTest(test.difference, test.ci_low, test.ci_high, p, p, test.n_folds, 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from replication.errors import ReplicationError
-from replication.papers.afm import experiments
+from replication.papers.afm import attention, experiments
 from replication.papers.afm import packing as packing
 from replication.papers.afm.rows import row
 from replication.papers.common import Quick, Table
@@ -43,6 +43,13 @@ TABLES = {
         lambda select, variant: experiments.statistics_grid(),
         lambda variant: experiments.STATISTICS,
         _statistics_again,
+    ),
+    attention.TABLE: Table(
+        lambda select, variant: attention.grid(variant),
+        lambda variant: attention.METRICS,
+        attention.rerun,
+        attention.run,
+        attention.data_for,
     ),
 }
 

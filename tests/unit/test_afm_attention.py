@@ -1,0 +1,179 @@
+"""AFM's attention as records: on planted users, and on made-up films in the place of real ones."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from replication import paths
+from replication.compare import load_published, rows
+from replication.data.interactions import UNKNOWN_TIME, from_frame
+from replication.errors import DataUnavailable, ReplicationError
+from replication.papers.afm import attention, experiments
+from replication.papers.afm import explanations as measures
+from replication.papers.afm import rows as models
+from replication.records import Store, record_key
+
+CPU = torch.device("cpu")
+SMALL = "ml-1m"
+
+
+def made_up():
+    """40 users, 120 films of two genres or none and of two directors; user 7 sees one director's.
+
+    A user rates a third of the films 5.
+    """
+    rng = np.random.default_rng(0)
+    seen = rng.random((40, 120)) < 0.95
+    users, items = np.nonzero(seen & ((np.arange(40) != 7)[:, None] | (np.arange(120) % 2 == 0)))
+    ratings = np.where(users % 3 == items % 3, 5, rng.integers(1, 4, len(users)))
+    frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
+    ids = np.arange(120)
+    films = pd.DataFrame(
+        {
+            "genres": np.asarray(["A", "B|C", ""])[ids % 3],
+            "director": np.where(ids % 2 == 0, "x", "y"),
+        }
+    )
+    return from_frame(SMALL, frame.assign(timestamp=UNKNOWN_TIME), films, "made up")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """The made-up films in the place of ml-1m, a small model, nothing stored elsewhere."""
+    for name in ("DATA", "RESULTS", "CHECKPOINTS", "MODELS"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    data = made_up()
+    monkeypatch.setattr(experiments, "load", lambda name: data)
+    monkeypatch.setitem(experiments.FEATURES, SMALL, ("genres", "director"))
+    known = models.ROWS["afm"]
+    small = replace(known.start, dimension=6, hidden=4, batch_size=64, max_epochs=2)
+    monkeypatch.setitem(models.ROWS, "afm", replace(known, start=small))
+    monkeypatch.setattr(measures, "DRAWS", 50)
+    cached = (experiments.data_for, experiments._folds_of, experiments.split_for)
+    for one in cached:
+        one.cache_clear()
+    yield tmp_path
+    for one in cached:
+        one.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    """A planted world as it is, and with shuffled genres."""
+    with pytest.MonkeyPatch.context() as fast:
+        fast.setattr(measures, "DRAWS", 50)
+        return [attention.World(0, variant).measure(CPU) for variant in ("", attention.SHUFFLED)]
+
+
+def test_attention_tells_the_planted_users_and_shuffled_genres_do_not(worlds):
+    (true, values), (shuffled, _) = worlds
+    assert true["metrics"]["recovery"] > 0.8
+    assert abs(shuffled["metrics"]["recovery"] - 0.5) < 0.12
+    m = true["metrics"]
+    assert m["attention/genre/of those who care"] > m["attention/genre/of the others"]
+    assert m["attention/genre/mean"] > shuffled["metrics"]["attention/genre/mean"]
+    # What a page would show follows from the values beside the record.
+    own = values["attention/genre"].astype(float)
+    assert m["attention/genre"] == own.mean() and m["attention/genre/mean"] == pytest.approx(
+        own.mean(), abs=1e-3
+    )
+    assert m["below/genre"] == pytest.approx(m["attention/genre/below"], abs=1e-3)
+    cares = values["cares"] > 0
+    assert measures.recovery(own, cares) == pytest.approx(m["recovery"], abs=1e-3)
+
+
+def test_masking_costs_the_planted_users_more_than_chance(worlds):
+    metrics, values = worlds[0][0]["metrics"], worlds[0][1]
+    assert metrics["RMSE/own"] < metrics["RMSE/uniform"] < metrics["RMSE/attended/lost"] + 1
+    assert metrics["RMSE/attended/renormalised"] > metrics["RMSE/random/renormalised"]
+    per_user = values["squared error/own"].astype(float)
+    assert metrics["squared error/own"] == np.nanmean(per_user)
+
+
+def test_a_world_comes_out_again_and_is_another_than_the_next(worlds, monkeypatch):
+    monkeypatch.setattr(measures, "DRAWS", 50)
+    record = worlds[0][0]
+    again, nothing = attention.rerun(record, CPU)
+    assert again["metrics"] == record["metrics"] and nothing is None
+    assert record_key(again) == record_key(record)
+    other = attention.World(1)
+    assert record_key(other.address()) != record_key(record)
+    assert (other.planted().cares != attention.World(0).planted().cares).any()
+
+
+def test_records_hold_what_a_page_draws(study):
+    found = list(attention.run([SMALL], None, 1, "cpu"))
+    assert [new for *_, new in found] == [True, True]
+    assert [record["variant"] for _, record, _ in found] == ["", attention.SHUFFLED]
+    assert all(not new for *_, new in attention.run([SMALL], ["afm"], 1, "cpu"))
+    store = Store(attention.TABLE)
+    record = store.load()[0]
+    values = store.ranks([record["key"]])[record["key"]]
+    metrics = record["metrics"]
+    assert {"attention/others", "attention/genres", "attention/director"} <= values.keys()
+    slots = [metrics[f"attention/{name}/mean"] for name in ("others", "genres", "director")]
+    assert sum(slots) == pytest.approx(1, abs=1e-5)
+    assert {
+        "follows/genres/all/correlation",
+        "follows/director/rated 5/users",
+        "RMSE/own",
+        "RMSE/attended/renormalised",
+        "RMSE/shuffled/lost",
+        "moved/least/lost",
+    } <= metrics.keys()
+    # The model's own error is that of Table 2's run of the same fold.
+    main = experiments.run(experiments.Run(SMALL, "afm", 0), CPU, progress=False).record
+    assert metrics["RMSE/own"] == pytest.approx(main["metrics"]["RMSE"], abs=1e-6)
+    four, one = record["shown"]["figure 4"], record["shown"]["figure 1"]
+    assert four["values"] == ["A", "B", "C"] and set(four["users"]) == {"high", "low"}
+    high, low = (four["users"][name] for name in ("high", "low"))
+    at = four["slots"].index("genres")
+    assert high["attention"][at] >= low["attention"][at]
+    assert sum(high["shares"]) == pytest.approx(1, abs=1e-4)
+    assert min(high["rated 5"], low["rated 5"]) >= measures.LEAST_FAVOURITES
+    fan = one["fans"]["director"]
+    assert (fan["user"], fan["value"], fan["share"]) == (7, "x", 1.0) and "actor" not in one["fans"]
+    json.dumps(record)
+
+
+def test_a_kept_model_is_measured_and_not_trained_again(study, monkeypatch):
+    job = experiments.Run(SMALL, "afm", 0)
+    first = attention.trained(job, CPU, progress=False)
+    assert (paths.MODELS / f"{record_key(job.address())}.pt").exists()
+
+    def never(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(experiments, "run", never)
+    torch.testing.assert_close(attention.trained(job, CPU).users, first.users)
+
+
+def test_the_grid_and_what_is_refused(study):
+    places = {(c.dataset, c.variant) for c in (*attention.grid(), *attention.grid("train-20"))}
+    assert places == {*((name, "") for name in experiments.DATASETS), (attention.PLANTED, "")}
+    assert {c.dataset for c in attention.grid() if c.unavailable} == set(experiments.UNAVAILABLE)
+    assert {c.dataset for c in attention.grid(attention.SHUFFLED)} == {SMALL, attention.PLANTED}
+    assert len(attention.plan()) == 3 * 3 + 5 + 3 + 5
+    assert len(attention.plan(seeds=1)) == 6 and len(attention.plan(["planted"], seeds=2)) == 4
+    for datasets, asked in ((["cil"], None), (None, ["nfm"]), (["douban-movie"], None)):
+        with pytest.raises(ReplicationError, match="afm/attention has no"):
+            attention.plan(datasets, asked)
+    with pytest.raises(DataUnavailable):
+        attention.data_for("douban-music")
+
+
+def test_the_tables_rows_are_pending_or_filled(study, worlds):
+    nothing = rows(attention.grid(), [], {}, load_published("afm"), attention.METRICS)
+    assert {line["mean"] for line in nothing} == {None}
+    record, values = worlds[0]
+    store = Store(attention.TABLE)
+    store.append(record, values=values)
+    (stored,) = store.load()
+    ranks = store.ranks([stored["key"]])
+    shown = rows(attention.grid(), [stored], ranks, load_published("afm"), attention.METRICS)
+    (recovery,) = [line for line in shown if line["metric"] == "recovery" and line["mean"]]
+    assert recovery["status"] == "partial: 1 of 5 seeds"
