@@ -26,11 +26,12 @@ from importlib import import_module
 from types import ModuleType
 
 from replication.errors import ReplicationError
+from replication.papers.afm import tables as afm
 from replication.papers.amp_cf import tables as amp_cf
 from replication.papers.attentive_ncf import tables as attentive_ncf
 from replication.papers.common import Table
 
-PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_ncf}
+PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_ncf, "afm": afm}
 TABLES: dict[str, Table] = {
     name: table for paper in PAPERS.values() for name, table in paper.TABLES.items()
 }

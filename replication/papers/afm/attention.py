@@ -156,7 +156,7 @@ def _following(
                 for k, v in found._asdict().items()
                 if np.isfinite(v)
             }
-            entropies[f"entropy/{name}"] = np.where(spread.count >= least, spread.entropy, np.nan)
+            entropies[f"entropy/{name}"] = np.where(spread.n_items >= least, spread.entropy, np.nan)
     return metrics, entropies
 
 
@@ -178,7 +178,7 @@ def _shown(model: AFM, attention: np.ndarray, split: RatingSplit) -> Record:
                     "user": user,
                     "attention": _rounded(attention[user]),
                     "shares": _rounded(spread.shares[user]),
-                    "rated 5": int(spread.count[user]),
+                    "rated 5": int(spread.n_items[user]),
                 }
                 for name, user in measures.figure_4_users(attention[:, at], spread).items()
             },

@@ -130,7 +130,7 @@ def runs(study: Study, main: Study) -> list[Record]:
     parts = [study.runs()] + [
         [*runs_of(main, dataset).get(AFM, {}).values()] for dataset in ALTERNATIVE_FOLDS
     ]
-    return [record for part in parts for record in part]
+    return [dict(record) for part in parts for record in part]
 
 
 def configurations(study: Study, main: Study) -> pd.DataFrame:

@@ -87,12 +87,12 @@ def coverage(study: Study) -> pd.DataFrame:
     lines, index = [], []
     for dataset, metrics in _metrics(study).items():
         for feature in experiments.FEATURES[dataset]:
+            if f"{feature}: covered" not in metrics:
+                continue
             covered, values, once, each = (
-                metrics.get(f"{feature}: {name}")
+                float(metrics[f"{feature}: {name}"])
                 for name in ("covered", "n_values", "n_once", "mean_values")
             )
-            if covered is None:
-                continue
             index.append((DATASETS[dataset], feature))
             lines.append(
                 {

@@ -208,7 +208,7 @@ def runs(study: Study) -> list[Record]:
     for dataset in (FIVE, MAIN):
         found = runs_of(study, dataset)
         parts.append({row: runs for row, runs in found.items() if row in names})
-    return [record for part in parts for found in part.values() for record in found.values()]
+    return [dict(record) for part in parts for found in part.values() for record in found.values()]
 
 
 def which(steps: Sequence[str] = ORDER) -> str:
