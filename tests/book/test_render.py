@@ -247,8 +247,10 @@ def test_every_source_of_the_study_has_its_page() -> None:
     beyond = {"ablations", "explanations", "protocols", "tastes", "cost"}
     attentive = {"table1", "table2", "figures", "convergence", "variants", "ensemble", "verdicts",
                  "explanations", "newcomers"}  # fmt: skip
+    afm = {"table1", "table2", "figures", "convergence", "alternatives", "studies", "verdicts"}
     assert set(found) == (
         {"verdicts"}
+        | {f"afm/{n}" for n in afm}
         | {f"amp_cf/{n}" for n in tables}
         | {f"attentive_ncf/{n}" for n in attentive}
         | {f"beyond/{n}" for n in beyond}

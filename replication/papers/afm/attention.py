@@ -30,7 +30,7 @@ import torch
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions
-from replication.errors import ReplicationError
+from replication.errors import DataUnavailable, ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import attach
 from replication.papers.afm import experiments
@@ -362,7 +362,11 @@ def plan(
 
     Raises:
         ReplicationError: a data set or model that the table has not.
+        DataUnavailable: a data set that cannot be had.
     """
+    for name in datasets or ():
+        if name in experiments.UNAVAILABLE:
+            raise DataUnavailable(experiments.UNAVAILABLE[name])
     for names, known in ((datasets, DATASETS), (models, MODELS)):
         for name in names or ():
             if name not in known:

@@ -451,9 +451,12 @@ def plan(
         for name in names or ():
             if name not in allowed:
                 raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(allowed)}")
+    offered = dict.fromkeys(cell.dataset for cell in grid(table, variant=variant))
     for name in datasets or ():
         if name in UNAVAILABLE:
             raise DataUnavailable(UNAVAILABLE[name])
+        if name not in offered:
+            raise ReplicationError(f"{table} has no data set {name!r}; it has {', '.join(offered)}")
     for model in models or ():
         row(model)
     key_of = {known.name: model for model, known in ROWS.items()}
