@@ -159,11 +159,13 @@ def test_the_grid_and_what_is_refused(study):
     assert {c.dataset for c in attention.grid(attention.SHUFFLED)} == {SMALL, attention.PLANTED}
     assert len(attention.plan()) == 3 * 3 + 5 + 3 + 5
     assert len(attention.plan(seeds=1)) == 6 and len(attention.plan(["planted"], seeds=2)) == 4
-    for datasets, asked in ((["cil"], None), (None, ["nfm"]), (["douban-movie"], None)):
+    for datasets, asked in ((["cil"], None), (None, ["nfm"])):
         with pytest.raises(ReplicationError, match="afm/attention has no"):
             attention.plan(datasets, asked)
     with pytest.raises(DataUnavailable):
         attention.data_for("douban-music")
+    with pytest.raises(DataUnavailable, match="crawl of Douban Movie was never published"):
+        attention.plan(["douban-movie"])
 
 
 def test_the_tables_rows_are_pending_or_filled(study, worlds):
