@@ -57,6 +57,7 @@ KINDS = ("mirror", "official", "wheel")
 TIMEOUT = 10.0  # seconds to connect, and the longest silence of a connection
 RETRIES = 4  # attempts in a row that bring no further byte
 RETRY_WAIT = 0.5  # seconds before the first retry; grows with each further one
+RACES = 100  # times in a row that another process may remove a folder while this one makes it
 CHUNK = 1 << 16  # bytes
 STAMP = ".verified.json"
 
@@ -611,11 +612,20 @@ def _workspace(raw: Path, name: str) -> Iterator[Path]:
     """
     work = raw / ".work" / name
     lock: int | None = None
+    raced = 0
     while True:
-        work.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            break
-        lock = os.open(work, os.O_RDONLY)
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            if fcntl is None:
+                break
+            lock = os.open(work, os.O_RDONLY)
+        except (FileExistsError, FileNotFoundError):
+            # Another process may have removed its folder in the middle of this (mkdir says "file
+            # exists" of a folder that is gone a moment later); a real file in the way stays.
+            raced += 1
+            if raced == RACES:
+                raise
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -953,6 +953,30 @@ def test_several_calls_at_once_do_not_disturb_each_other(tmp_path, tiny, server)
     assert tree(tmp_path / "data" / "raw") == PLACED
 
 
+def test_work_folders_come_and_go_under_many_calls(tmp_path, capsys):
+    inside = []
+
+    def call(_: int) -> int:
+        with module._workspace(tmp_path, "tiny") as work:
+            inside.append(1)
+            alone = len(inside)
+            assert list(work.iterdir()) == [work / "staging"]
+            inside.pop()
+        return alone
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(call, range(400))) == {1}
+    assert tree(tmp_path) == {}
+
+
+def test_a_file_in_the_way_of_the_work_folder_is_named(tmp_path, tiny, server):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    (raw / ".work").write_text("a file, not a folder")
+    with pytest.raises(ReplicationError, match="tiny: cannot write below"):
+        fetch(["tiny"], data=tmp_path / "data", manifest=tiny)
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
