@@ -51,6 +51,12 @@ def described(config: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}  # as JSON does
 
 
+def restored(start: Any, values: dict[str, Any]) -> Any:
+    """A configuration of the kind of ``start`` from what ``described`` left in a record."""
+    known = {f.name: values[f.name] for f in fields(start) if f.name in values}
+    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
 @dataclass(frozen=True)
 class RankingConfig:
     """How a ranking model is trained; every model's configuration inherits this."""

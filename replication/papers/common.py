@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -114,9 +114,21 @@ def run_missing(
         yield job, record, True
 
 
+def drawn_config(known: Any, trial: int) -> Any:
+    """The configuration of a search trial of a row (its ``start`` and ``draw``).
+
+    Trial 0 is the starting point; the others are drawn at random, alike for rows that draw alike.
+    """
+    if trial == 0 or known.draw is None:
+        return known.start
+    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
+
+
 def run_trials(
     table: str,
-    about: Record,
+    row: str,
+    data: Interactions,
+    protocol: str,
     configs: Iterable[Any],
     tried: Callable[[int, Any], Record],
     device: torch.device,
@@ -126,7 +138,8 @@ def run_trials(
 
     Args:
         table: where they are stored.
-        about: row, data set, its hash and source, and protocol.
+        row: the model's name.
+        data, protocol: what is searched on.
         configs: the configuration of every trial.
         tried: runs a trial: its number and configuration to its metrics, seconds and epochs.
         device: where they run.
@@ -137,8 +150,18 @@ def run_trials(
     """
     store = Store(table)
     for trial, config in enumerate(configs):
-        same = {"variant": "", "select": "validation", "config": describe(config), "seed": 0}
-        address = {"table": table, **about, **same}
+        address = {
+            "table": table,
+            "row": row,
+            "dataset": data.name,
+            "data_hash": data.content_hash,
+            "data_source": data.source,
+            "protocol": protocol,
+            "variant": "",
+            "select": "validation",
+            "config": describe(config),
+            "seed": 0,
+        }
         stored = {record["key"]: record for record in store.load()}
         key = record_key(address)
         if key in stored:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from replication.errors import Diverged
 from replication.folds import RatingSplit
 from replication.metrics.rating import summary
-from replication.papers.common import log_uniform
+from replication.papers.common import log_uniform, run_missing
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -26,7 +26,7 @@ from replication.rating_training import (
     predict_all,
     rating_range,
 )
-from replication.records import Record
+from replication.records import Record, Store
 
 
 @dataclass(frozen=True)
@@ -181,3 +181,39 @@ def tried(
             "epochs_run": len(result.curve.epoch),
         }
     return trial | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def run_folds(
+    jobs: Iterable[Any],
+    run: Callable[[Any, torch.device, bool], Any],
+    keep: Callable[[Any, Any], None],
+    device: torch.device,
+    store: Store | None,
+    progress: bool,
+) -> Iterator[tuple[Any, Record, bool]]:
+    """Run what is not stored yet, one record after the other.
+
+    Args:
+        jobs: runs that know their table and their address.
+        run: does one; what it gives has the ``record``.
+        keep: writes beside the data what other tables need of a run.
+        device: where.
+        store: where the records go; None: each to its table. A page that retrains has a store of
+            its own and leaves nothing beside the data.
+        progress: show bars.
+
+    Yields:
+        The job, its record, and whether it was run now (True) or was there (False).
+    """
+
+    def store_of(job: Any) -> Store:
+        return store or Store(job.table)
+
+    def perform(job: Any) -> Record:
+        finished = run(job, device, progress)
+        if store is None:
+            keep(job, finished)
+        store_of(job).append(finished.record)
+        return finished.record
+
+    return run_missing(jobs, store_of, perform)

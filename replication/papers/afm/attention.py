@@ -32,7 +32,7 @@ from replication.compare import Cell
 from replication.data import Interactions
 from replication.errors import DataUnavailable, ReplicationError
 from replication.folds import Ratings, RatingSplit
-from replication.item_features import attach
+from replication.item_features import attach, shuffled
 from replication.papers.afm import experiments
 from replication.papers.afm import explanations as measures
 from replication.papers.afm.experiments import Run
@@ -275,9 +275,8 @@ class World:
             return made
         table = made.split.features
         assert table is not None
-        rng = np.random.default_rng([self.number, 2])
-        split = attach(made.split, measures.shuffled_among_items(table, rng))
-        return made._replace(split=split)
+        dealt = shuffled(table, table.names[0], self.number)
+        return made._replace(split=attach(made.split, dealt))
 
     def measure(self, device: torch.device) -> tuple[Record, dict[str, np.ndarray]]:
         """Train for a fixed number of epochs; does attention tell the users who care?"""

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from replication import paths
 from replication.compare import Cell
@@ -29,10 +28,10 @@ from replication.errors import DataUnavailable, ReplicationError
 from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.papers.afm.rows import ROWS, row
-from replication.papers.common import run_missing, run_trials
-from replication.papers.fold_runs import fitted, trained, tried
+from replication.papers.common import drawn_config, run_trials
+from replication.papers.fold_runs import fitted, run_folds, trained, tried
 from replication.records import Record, Store, provenance, record_key, source_hash
-from replication.training import described, resolve_device, write_state
+from replication.training import described, resolve_device, restored, write_state
 
 PAPER = "afm"
 TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
@@ -80,10 +79,7 @@ def row_name(model: str) -> str:
 
 def trial_config(model: str, trial: int) -> Any:
     """Trial 0 is the starting point; the others are drawn at random, alike for like models."""
-    known = row(model)
-    if trial == 0 or known.draw is None:
-        return known.start
-    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
+    return drawn_config(row(model), trial)
 
 
 def tuned_config(model: str, dataset: str) -> Any:
@@ -487,22 +483,14 @@ def run_and_store(
     Yields:
         The job, its record, and whether it was run now (True) or was there (False).
     """
-    where = resolve_device(device)
+    return run_folds(jobs, run, keep, resolve_device(device), store, progress)
 
-    def store_of(job: Run) -> Store:
-        return store or Store(job.table)
 
-    def perform(job: Run) -> Record:
-        finished = run(job, where, progress)
-        # AFM's weights are kept beside the data, for its explanations; a page that retrains
-        # leaves nothing there.
-        if store is None and job.model == "afm" and isinstance(finished.model, nn.Module):
-            file = paths.MODELS / f"{record_key(job.address())}.pt"
-            write_state(file, finished.model.state_dict())
-        store_of(job).append(finished.record)
-        return finished.record
-
-    return run_missing(jobs, store_of, perform)
+def keep(job: Run, finished: Finished) -> None:
+    """Write AFM's weights beside the data, for its explanations."""
+    if job.model == "afm":
+        file = paths.MODELS / f"{record_key(job.address())}.pt"
+        write_state(file, finished.model.state_dict())
 
 
 def job_of(record: Record) -> Run:
@@ -513,9 +501,7 @@ def job_of(record: Record) -> Run:
 
 def config_of(record: Record) -> Any:
     """The configuration that a stored record holds."""
-    start, values = row(job_of(record).model).start, record["config"]
-    chosen = {f.name: values[f.name] for f in fields(start) if f.name in values}
-    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+    return restored(row(job_of(record).model).start, record["config"])
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
@@ -536,19 +522,14 @@ def tune(
     configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
     if known.trained and dataset in TRIAL_EPOCHS:
         configs = [replace(config, max_epochs=TRIAL_EPOCHS[dataset]) for config in configs]
-    about = {
-        "row": known.name,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": PROTOCOL,
-    }
 
     def one(trial: int, config: Any) -> Record:
         label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
         return tried(known, split, config, where, PATIENCE, label, progress)
 
-    return run_trials(TUNING, about, configs, one, where, Run(dataset, model, 0).describe)
+    return run_trials(
+        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, model, 0).describe
+    )
 
 
 # --- Table 1 ---------------------------------------------------------------------------------

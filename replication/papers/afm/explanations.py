@@ -12,7 +12,6 @@ T pairs of a test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -417,30 +416,6 @@ def fan_of(
         float(loved[user]),
         int(all_.n_items[user]),
     )
-
-
-# --- features that say nothing --------------------------------------------------------------------
-
-
-def shuffled_among_items(
-    table: FeatureTable, rng: np.random.Generator, features: Sequence[str] | None = None
-) -> FeatureTable:
-    """Each feature's sets of values dealt to the items anew: as many of each, but of other items.
-
-    Args:
-        table: as it is.
-        rng: decides who gets what.
-        features: which are shuffled, each on its own; None: all.
-
-    Raises:
-        ReplicationError: the table has no such feature.
-    """
-    values, present = table.values.copy(), table.present.copy()
-    for feature in table.names if features is None else features:
-        at = feature_index(table, feature)
-        order = rng.permutation(table.n_items)
-        values[:, at], present[:, at] = table.values[order, at], table.present[order, at]
-    return replace(table, values=values, present=present)
 
 
 # --- (e) planted truth ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,11 +24,11 @@ from replication.evaluation import HeldOut, held_out, rank_candidates, rank_cata
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
-from replication.papers.common import run_missing, run_trials
+from replication.papers.common import drawn_config, run_missing, run_trials
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_key, source_hash
-from replication.training import described, fit, resolve_device, write_state
+from replication.training import described, fit, resolve_device, restored, write_state
 
 PAPER = "amp_cf"
 TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
@@ -75,16 +75,7 @@ def row_name(model: str) -> str:
 
 def trial_config(model: str, trial: int) -> Any:
     """Trial 0 is the starting point; the others are drawn at random."""
-    known = row(model)
-    if trial == 0 or known.draw is None:
-        return known.start
-    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
-
-
-def _restored(start: Any, values: Record) -> Any:
-    """A configuration of the kind of ``start`` from what ``described`` left in a record."""
-    known = {f.name: values[f.name] for f in fields(start) if f.name in values}
-    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+    return drawn_config(row(model), trial)
 
 
 def _limited(config: Any, of_model: int | None, of_data: int | None) -> Any:
@@ -112,7 +103,7 @@ def tuned_config(model: str, dataset: str) -> Any:
         epochs = {
             n: getattr(full, n) for n in ("max_epochs", "pretrain_epochs") if hasattr(full, n)
         }
-        config = replace(_restored(config, best["config"]), **epochs)
+        config = replace(restored(config, best["config"]), **epochs)
     if known.trained:
         config = _limited(config, known.max_epochs, MAX_EPOCHS.get(dataset))
     return config
@@ -488,7 +479,7 @@ def config_of(record: Record) -> Any:
     start, values = row(job.model).start, dict(record["config"])
     if (values.pop("base", None) or {}) != job.base_config().get("base", {}):
         raise ReplicationError(f"the record {record['key']} re-ranks a base that is not tuned so")
-    return _restored(start, values)
+    return restored(start, values)
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | None]:
@@ -648,13 +639,6 @@ def tune(
     configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
     if known.trained:
         configs = [_limited(c, known.trial_epochs, TUNING_EPOCHS.get(dataset)) for c in configs]
-    about = {
-        "row": known.name,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": TUNING_PROTOCOL,
-    }
 
     def tried(trial: int, config: Any) -> Record:
         build = partial(known.build, split, config, 0, where)
@@ -675,7 +659,7 @@ def tune(
         seconds = round(time.perf_counter() - started, 2)
         return {"metrics": summary(ranks), "seconds": seconds}
 
-    return run_trials(TUNING, about, configs, tried, where)
+    return run_trials(TUNING, known.name, data, TUNING_PROTOCOL, configs, tried, where)
 
 
 # --- Table 1 ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -39,8 +39,8 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
-from replication.papers.common import run_missing, run_trials
-from replication.papers.fold_runs import fitted, trained, tried
+from replication.papers.common import drawn_config, run_trials
+from replication.papers.fold_runs import fitted, run_folds, trained, tried
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -50,7 +50,7 @@ from replication.rating_training import (
     unpack,
 )
 from replication.records import Record, Store, provenance, record_key, source_hash
-from replication.training import described, resolve_device, write_state
+from replication.training import described, resolve_device, restored, write_state
 
 PAPER = "attentive_ncf"
 TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
@@ -84,10 +84,7 @@ def row_name(model: str) -> str:
 
 def trial_config(model: str, trial: int) -> Any:
     """Trial 0 is the starting point; the others are drawn at random, alike for all models."""
-    known = row(model)
-    if trial == 0 or known.draw is None:
-        return known.start
-    return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
+    return drawn_config(row(model), trial)
 
 
 def tuned_config(model: str, dataset: str) -> Any:
@@ -506,25 +503,14 @@ def run_and_store(
     Yields:
         The job, its record, and whether it was run now (True) or was there (False).
     """
-    where = resolve_device(device)
-
-    def store_of(job: Run) -> Store:
-        return store or Store(job.table)
-
-    def perform(job: Run) -> Record:
-        finished = run(job, where, progress)
-        if store is None:  # a page that retrains leaves nothing beside the data
-            keep(finished, record_key(job.address()))
-        store_of(job).append(finished.record)
-        return finished.record
-
-    return run_missing(jobs, store_of, perform)
+    return run_folds(jobs, run, keep, resolve_device(device), store, progress)
 
 
-def keep(finished: Finished, key: str) -> None:
+def keep(job: Run, finished: Finished) -> None:
     """Write the model and the predictions of a kept fold beside the data."""
     if finished.predictions is None:
         return
+    key = record_key(job.address())
     write_state(predictions_file(key), {"predictions": finished.predictions})
     if isinstance(finished.model, nn.Module):
         write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
@@ -546,9 +532,7 @@ def job_of(record: Record) -> Run:
 
 def config_of(record: Record) -> Any:
     """The configuration that a record of Table I or II holds."""
-    start, values = row(job_of(record).model).start, record["config"]
-    chosen = {f.name: values[f.name] for f in fields(start) if f.name in values}
-    return type(start)(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+    return restored(row(job_of(record).model).start, record["config"])
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
@@ -568,19 +552,12 @@ def tune(
     configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
     if known.trained:
         configs = [replace(config, max_epochs=TRIAL_EPOCHS) for config in configs]
-    about = {
-        "row": known.name,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": TUNING_PROTOCOL,
-    }
 
     def one(trial: int, config: Any) -> Record:
         label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
         return tried(known, split, config, where, TRIAL_PATIENCE, label, progress)
 
-    return run_trials(TUNING, about, configs, one, where)
+    return run_trials(TUNING, known.name, data, TUNING_PROTOCOL, configs, one, where)
 
 
 # --- ensembles -------------------------------------------------------------------------------
