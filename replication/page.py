@@ -493,7 +493,17 @@ def made_by(records: Sequence[Record]) -> str:
     if seconds >= 120:
         cost = f"{seconds / 60:.0f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
     trained = f"; {cost} of training in all" if seconds else ""
+    sources = {r["source"] for r in records}
+    code = f"code {several(sorted(sources))}"
+    if len(sources) > 3:  # the records have them all
+        last = max(records, key=lambda r: r["time"])["source"]
+        code = f"{len(sources)} versions of the code, the last {last}"
     return (
         f"{len(records)} {'run' if len(records) == 1 else 'runs'} on {machines}; {versions}; "
-        f"code {several([r['source'] for r in records])}; {when}{trained}."
+        f"{code}; {when}{trained}."
     )
+
+
+def two_digits(value: float) -> str:
+    """A number of no more than two significant digits, in full: 0.035, 4.9, 12, 1234."""
+    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"

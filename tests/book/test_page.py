@@ -13,7 +13,7 @@ import pytest
 from replication import page
 from replication.compare import load_published
 from replication.errors import ReplicationError
-from replication.page import Study, check_names, made_by, open_table
+from replication.page import Study, check_names, made_by, open_table, two_digits
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 from replication.verdicts import Verdicts
 
@@ -331,6 +331,18 @@ def test_who_made_the_runs(planted: Study) -> None:
     slow = [run | {"seconds": 3600.0, "time": f"2026-01-{day:02d}"} for day, run in
             enumerate(runs, 1)]  # fmt: skip
     assert "2026-01-01 to 2026-01-11; 11.0 hours of training" in made_by(slow)
+    three = [run | {"source": f"s{at % 3}"} for at, run in enumerate(slow)]
+    assert "; code s0 and s1 and s2; " in made_by(three)
+    many = [run | {"source": f"s{at}"} for at, run in enumerate(slow)]
+    assert "; 11 versions of the code, the last s10; " in made_by(many[::-1])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0352, "0.035"), (4.94, "4.9"), (9.96, "10"), (12.4, "12"), (99.6, "100"), (1234, "1234")],
+)
+def test_two_digits_are_never_written_as_a_power_of_ten(value: float, text: str) -> None:
+    assert two_digits(value) == text
 
 
 def test_statistics_are_compared_at_the_printed_digit() -> None:

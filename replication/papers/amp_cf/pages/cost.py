@@ -11,7 +11,7 @@ import pandas as pd
 
 from replication import figures
 from replication.compare import Cell, Record, cells
-from replication.page import Study
+from replication.page import Study, two_digits
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.rows import Row, row
 from replication.papers.amp_cf.tables import TABLES
@@ -246,7 +246,9 @@ def by_cell(study: Study, searched: Sequence[Record], dataset: str) -> pd.DataFr
                 "trials": str(len(cost.trials)) if first and has_search else "–",
                 "hours of trials": _sum_of(cost.trials) if first and has_search else "–",
                 "runs": f"{len(cost.runs)} of {cost.cell.seeds_required}",
-                "seconds an epoch": _seconds(cost.epoch_seconds),
+                "seconds an epoch": "–"
+                if cost.epoch_seconds is None
+                else two_digits(cost.epoch_seconds),
                 "seconds a run": _run(cost),
                 "hours of runs": _sum_of(cost.runs.values()),
                 "hours that remain": _remains(cost, first),
@@ -261,7 +263,7 @@ def by_cell(study: Study, searched: Sequence[Record], dataset: str) -> pd.DataFr
 def _run(cost: Cost) -> str:
     if cost.run_seconds is None:
         return "pending"
-    text = _seconds(cost.run_seconds)
+    text = two_digits(cost.run_seconds)
     return f"({text})" if cost.estimated else text
 
 
@@ -368,9 +370,3 @@ def _hours(hours: float) -> str:
 def _cell(hours: float) -> str:
     """For a table."""
     return f"{hours:.3f}" if hours else "–"
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.2g}"

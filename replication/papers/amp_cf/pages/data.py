@@ -10,7 +10,7 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import Record, cells, published_values, rows
-from replication.page import PENDING, Study, agrees
+from replication.page import PENDING, Study, agrees, two_digits
 from replication.papers.amp_cf import experiments
 
 # How Table 1 prints each statistic: digits after the point.
@@ -240,7 +240,7 @@ def epochs_table(study: Study) -> pd.DataFrame:
                     "epoch chosen": _range([run["epochs"] for run in runs]),
                     "epochs run": _range([len(run["curve"]["epoch"]) for run in runs]),
                     "parameters": f"{runs[0]['parameters']:,}",
-                    "seconds an epoch": f"{np.mean([r['seconds_per_epoch'] for r in runs]):.2g}",
+                    "seconds an epoch": two_digits(np.mean([r["seconds_per_epoch"] for r in runs])),
                 }
             )
     names = ["data set, protocol", "model"]
