@@ -23,11 +23,12 @@ from pathlib import Path
 from replication import paths
 from replication.data import NEEDS
 from replication.errors import DataUnavailable, ReplicationError
-from replication.papers.common import Job
+from replication.papers.common import TRIALS, Job
 from replication.papers.registry import PAPERS
 from replication.records import Record, Store
 
-# A paper's ``packing`` module has TABLES, KINDS, READ, pending, label, split, needs and do.
+# A paper's ``packing`` module has TABLES, KINDS, READ, pending, split, needs, and label and do for
+# its jobs other than search trials.
 PACKINGS = {name: paper.packing for name, paper in PAPERS.items()}
 TABLES = tuple(table for packing in PACKINGS.values() for table in packing.TABLES)
 KINDS = tuple(dict.fromkeys(kind for packing in PACKINGS.values() for kind in packing.KINDS))
@@ -89,6 +90,9 @@ def pending(
 
 def label(job: Job) -> str:
     """Short text for messages."""
+    if job.kind == TRIALS:
+        name = PAPERS[job.paper].experiments.row_name(job.model)
+        return f"{TRIALS} of {name} on {job.dataset}"
     return PACKINGS[job.paper].label(job)
 
 
@@ -221,9 +225,14 @@ def work(jobs: Sequence[Job], device: str = "auto") -> Iterator[tuple[Job, Recor
             yield job, "its trials are not complete", False
             continue
         try:
-            record, new = packing.do(job, device)
+            if job.kind == TRIALS:
+                tune = PAPERS[job.paper].experiments.tune
+                found = [(record, new) for _, record, new in tune(job.model, job.dataset, device)]
+                record, new = found[-1][0], any(new for _, new in found)
+            else:
+                record, new = packing.do(job, device)
         except ReplicationError as error:
-            if job.kind == "trials":
+            if job.kind == TRIALS:
                 failed.add((job.paper, job.model, job.dataset))
             yield job, str(error), False
         else:

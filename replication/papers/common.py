@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -46,13 +46,60 @@ class Table:
     derive: Callable[[Iterable[Record]], list[Record]] = list
 
 
+def own_table(study: Any, data: Callable[[str, str], Interactions] | None = None) -> Table:
+    """The table of a module with a grid of its own, without ways to select or variants.
+
+    Args:
+        study: it has ``grid()``, ``METRICS``, ``rerun`` and ``run``.
+        data: as in ``Table``.
+    """
+    return Table(
+        lambda select, variant: study.grid(),
+        lambda variant: study.METRICS,
+        study.rerun,
+        study.run,
+        data,
+    )
+
+
+def refuse(table: str, why: str, **given: Any) -> None:
+    """Raise ReplicationError if a table was given a parameter that it does not take."""
+    for name, value in given.items():
+        if value:
+            raise ReplicationError(f"{table} {why} and takes no --{name}")
+
+
+def describe_data(
+    table: str, datasets: Sequence[str], statistics: Callable[[str], Record]
+) -> Iterator[tuple[str, Record, bool]]:
+    """Count data sets and store what was found; yields as ``run`` of a paper's tables does."""
+    for dataset in datasets:
+        record = statistics(dataset)
+        yield dataset, record, Store(table).append(record)
+
+
+def model_named(row: Callable[[str], Any], given: Mapping[str, Any]) -> str | None:
+    """The model that a page's parameters name; None: no parameter names one.
+
+    Raises:
+        ReplicationError: ``row`` knows no such model.
+    """
+    model = given.get("model")
+    if model is not None:
+        row(model)
+    return model
+
+
+TRIALS = "trials"  # a kind of job: all search trials of a model on a data set
+
+
 @dataclass(frozen=True)
 class Job:
     """One piece of work that is packed for another machine.
 
     Attributes:
-        kind: one of the paper's ``packing.KINDS``: "trials" (all search trials of the model), "run"
-            (a record), or what the paper makes of its runs.
+        kind: one of the paper's ``packing.KINDS``: ``TRIALS``, "run" (a record), or what the paper
+            makes of its runs.
         dataset, protocol, model, seed, select, variant: as in the paper's ``experiments.Run``.
         data_hash: content of the data where the job was packed; None where they were not at hand.
         paper: the folder of the paper.

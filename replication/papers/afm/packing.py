@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.rows import ROWS, row
-from replication.papers.common import Job
+from replication.papers.common import TRIALS, Job
 from replication.records import Record, Store
 
 TABLES = (experiments.TABLE2, experiments.ALTERNATIVES)
-KINDS = ("trials", "run")  # all search trials of a model, one record
+KINDS = (TRIALS, "run")  # all search trials of a model, one record
 READ = (experiments.TUNING, *TABLES)
 PAPER = experiments.PAPER
 
@@ -68,7 +68,7 @@ def pending(
     trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     wanted = dict.fromkeys((job.model, job.dataset) for job in jobs)
     first = [
-        Job("trials", dataset, experiments.PROTOCOL, model, paper=PAPER)
+        Job(TRIALS, dataset, experiments.PROTOCOL, model, paper=PAPER)
         for model, dataset in wanted
         if trials[experiments.row_name(model), dataset] < experiments.N_TRIALS
     ]
@@ -82,8 +82,6 @@ def run_of(job: Job) -> Run:
 
 def label(job: Job) -> str:
     """Short text for messages."""
-    if job.kind == "trials":
-        return f"trials of {experiments.row_name(job.model)} on {job.dataset}"
     return run_of(job).label
 
 
@@ -97,9 +95,6 @@ def needs(job: Job) -> set[str]:
 
 
 def do(job: Job, device: str) -> tuple[Record, bool]:
-    """Its record (of the last trial), and whether something was run for it now."""
-    if job.kind == "run":
-        ((_, record, new),) = experiments.run_and_store([run_of(job)], device)
-        return record, new
-    found = [(record, new) for _, record, new in experiments.tune(job.model, job.dataset, device)]
-    return found[-1][0], any(new for _, new in found)
+    """Its record, and whether something was run for it now."""
+    ((_, record, new),) = experiments.run_and_store([run_of(job)], device)
+    return record, new

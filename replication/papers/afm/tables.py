@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,9 @@ from replication.errors import ReplicationError
 from replication.papers.afm import attention, experiments
 from replication.papers.afm import packing as packing
 from replication.papers.afm.rows import row
-from replication.papers.common import Quick, Table
+from replication.papers.common import Quick, Table, describe_data, model_named, refuse
 from replication.rating_training import METRICS
-from replication.records import Record, Store
+from replication.records import Record
 
 SELECTS = experiments.SELECTS
 TUNED = {experiments.TABLE2: "RMSE", experiments.ALTERNATIVES: "RMSE"}
@@ -54,16 +54,7 @@ TABLES = {
 }
 
 
-def model_of(given: Mapping[str, Any]) -> str | None:
-    """The model that a page is asked for.
-
-    Raises:
-        ReplicationError: unknown name.
-    """
-    model = given.get("model")
-    if model is not None:
-        row(model)
-    return model
+model_of = partial(model_named, row)
 
 
 def _check(protocols: Sequence[str] | None) -> None:
@@ -100,13 +91,8 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.TABLE1:
-        if models or variant or seeds:
-            raise ReplicationError(
-                f"{table} has statistics of data sets and takes no --model, --variant or --seeds"
-            )
-        for dataset in datasets or experiments.RUN_HERE:
-            record = experiments.statistics(dataset)
-            yield dataset, record, Store(table).append(record)
+        refuse(table, "has statistics of data sets", model=models, variant=variant, seeds=seeds)
+        yield from describe_data(table, datasets or experiments.RUN_HERE, experiments.statistics)
         return
     _check(protocols)
     jobs = experiments.plan(table, datasets, models, variant, seeds)

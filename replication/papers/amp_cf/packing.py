@@ -9,13 +9,13 @@ from replication.compare import cells
 from replication.papers.amp_cf import experiments, lists
 from replication.papers.amp_cf.experiments import Run
 from replication.papers.amp_cf.rows import row
-from replication.papers.common import Job
+from replication.papers.common import TRIALS, Job
 from replication.records import Record, Store
 
 TABLES = (experiments.TABLE2, lists.TABLE3)
 # In the order in which one needs the other: all search trials of a model, a record of Table 2, one
 # of Table 3.
-KINDS = ("trials", "run", "lists")
+KINDS = (TRIALS, "run", "lists")
 READ = (experiments.TUNING, *TABLES)  # tables whose records a job may read
 # Data sets and protocols in the order in which the study runs them; what is not named comes last.
 PLACES = (
@@ -57,7 +57,7 @@ def pending(
             ]
     trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     jobs += [
-        Job("trials", dataset, experiments.TUNING_PROTOCOL, model)
+        Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model)
         for (name, dataset), model in tuned.items()
         if row(model).draw is not None and trials[name, dataset] < experiments.N_TRIALS
     ]
@@ -84,8 +84,6 @@ def run_of(job: Job) -> Run:
 
 def label(job: Job) -> str:
     """Short text for messages."""
-    if job.kind == "trials":
-        return f"trials of {experiments.row_name(job.model)} on {job.dataset}"
     return f"{'lists of ' if job.kind == 'lists' else ''}{run_of(job).label}"
 
 
@@ -100,12 +98,7 @@ def needs(job: Job) -> set[str]:
 
 
 def do(job: Job, device: str) -> tuple[Record, bool]:
-    """Its record (of the last trial), and whether something was run for it now."""
-    if job.kind == "trials":
-        found = [
-            (record, new) for _, record, new in experiments.tune(job.model, job.dataset, device)
-        ]
-        return found[-1][0], any(new for _, new in found)
+    """Its record, and whether something was run for it now."""
     execute = lists.measure_and_store if job.kind == "lists" else experiments.run_and_store
     ((_, record, new),) = execute([run_of(job)], device)
     return record, new

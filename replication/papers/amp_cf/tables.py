@@ -16,8 +16,15 @@ from replication.papers.amp_cf import (
     users,
 )
 from replication.papers.amp_cf import packing as packing
-from replication.papers.common import Quick, Table, whole_number
-from replication.records import Record, Store
+from replication.papers.common import (
+    Quick,
+    Table,
+    describe_data,
+    own_table,
+    refuse,
+    whole_number,
+)
+from replication.records import Record
 
 SELECTS = (*experiments.SELECTS, experiments.VALIDATION_NO_REFIT)
 TUNED = {experiments.TABLE2: "NDCG@10"}
@@ -56,25 +63,9 @@ TABLES = {
         explanations.rerun,
         explanations.run,
     ),
-    planted.TABLE: Table(
-        lambda select, variant: planted.grid(),
-        lambda variant: planted.METRICS,
-        planted.rerun,
-        planted.run,
-        lambda dataset, protocol: planted.planted(dataset)[0],
-    ),
-    figure2.TABLE: Table(
-        lambda select, variant: figure2.grid(),
-        lambda variant: figure2.METRICS,
-        figure2.rerun,
-        figure2.run,
-    ),
-    users.TABLE: Table(
-        lambda select, variant: users.grid(),
-        lambda variant: users.METRICS,
-        users.rerun,
-        users.run,
-    ),
+    planted.TABLE: own_table(planted, lambda dataset, protocol: planted.planted(dataset)[0]),
+    figure2.TABLE: own_table(figure2),
+    users.TABLE: own_table(users),
 }
 
 
@@ -111,13 +102,15 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.TABLE1:
-        given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
-        for name, value in given.items():
-            if value:
-                raise ReplicationError(f"{table} has statistics of data sets and takes no --{name}")
-        for dataset in datasets or experiments.RUN_HERE:
-            record = experiments.statistics(dataset)
-            yield dataset, record, Store(table).append(record)
+        refuse(
+            table,
+            "has statistics of data sets",
+            model=models,
+            protocol=protocols,
+            variant=variant,
+            seeds=seeds,
+        )
+        yield from describe_data(table, datasets or experiments.RUN_HERE, experiments.statistics)
         return
     if table == lists.TABLE3 and (variant or select != "validation"):
         raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")

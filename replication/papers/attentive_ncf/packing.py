@@ -13,12 +13,12 @@ from replication.errors import ReplicationError
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import Run
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import Job
+from replication.papers.common import TRIALS, Job
 from replication.records import Record, Store
 
 TABLES = (experiments.TABLE2,)
 # All search trials of a model, a record of Table II, all ensembles whose members are there.
-KINDS = ("trials", "run", "means")
+KINDS = (TRIALS, "run", "means")
 READ = (experiments.TUNING, experiments.TABLE2, experiments.ENSEMBLE)
 PAPER = experiments.PAPER
 
@@ -55,7 +55,7 @@ def pending(
         return []
     trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     first = [
-        Job("trials", dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
+        Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
         for dataset in places
         for model in chosen
         if trials[experiments.row_name(model), dataset] < experiments.N_TRIALS
@@ -76,8 +76,6 @@ def run_of(job: Job) -> Run:
 
 def label(job: Job) -> str:
     """Short text for messages."""
-    if job.kind == "trials":
-        return f"trials of {experiments.row_name(job.model)} on {job.dataset}"
     return f"ensembles on {job.dataset}" if job.kind == "means" else run_of(job).label
 
 
@@ -91,7 +89,7 @@ def needs(job: Job) -> set[str]:
 
 
 def do(job: Job, device: str) -> tuple[Record, bool]:
-    """Its record (of the last trial or ensemble), and whether something was run for it now.
+    """Its record (of the last ensemble), and whether something was run for it now.
 
     Raises:
         ReplicationError: no ensemble has all its members here.
@@ -99,11 +97,7 @@ def do(job: Job, device: str) -> tuple[Record, bool]:
     if job.kind == "run":
         ((_, record, new),) = experiments.run_and_store([run_of(job)], device)
         return record, new
-    if job.kind == "trials":
-        steps = experiments.tune(job.model, job.dataset, device)
-        found = [(record, new) for _, record, new in steps]
-    else:
-        found = [(record, new) for _, record, new in experiments.ensembles(job.dataset)]
+    found = [(record, new) for _, record, new in experiments.ensembles(job.dataset)]
     if not found:
         raise ReplicationError("no ensemble has all its members on this machine")
     return found[-1][0], any(new for _, new in found)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from replication.errors import ReplicationError
 from replication.papers.attentive_ncf import experiments, explanations, newcomers
 from replication.papers.attentive_ncf import packing as packing
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import Quick, Table
+from replication.papers.common import Quick, Table, model_named, own_table, refuse
 from replication.rating_training import METRICS
 from replication.records import Record
 
@@ -37,31 +36,12 @@ TABLES = {
         lambda variant: METRICS,
         experiments.rerun_ensemble,
     ),
-    explanations.TABLE: Table(
-        lambda select, variant: explanations.grid(),
-        lambda variant: explanations.METRICS,
-        explanations.rerun,
-        explanations.run,
-    ),
-    newcomers.TABLE: Table(
-        lambda select, variant: newcomers.grid(),
-        lambda variant: newcomers.METRICS,
-        newcomers.rerun,
-        newcomers.run,
-    ),
+    explanations.TABLE: own_table(explanations),
+    newcomers.TABLE: own_table(newcomers),
 }
 
 
-def model_of(given: Mapping[str, Any]) -> str | None:
-    """The model that a page is asked for.
-
-    Raises:
-        ReplicationError: unknown name.
-    """
-    model = given.get("model")
-    if model is not None:
-        row(model)
-    return model
+model_of = partial(model_named, row)
 
 
 def plan(
@@ -91,11 +71,14 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.ENSEMBLE:
-        if models or protocols or variant or seeds:
-            raise ReplicationError(
-                f"{table} averages what other tables stored and takes no --model, --protocol, "
-                "--variant or --seeds"
-            )
+        refuse(
+            table,
+            "averages what other tables stored",
+            model=models,
+            protocol=protocols,
+            variant=variant,
+            seeds=seeds,
+        )
         for dataset in datasets or experiments.RUN_HERE:
             yield from experiments.ensembles(dataset)
         return
