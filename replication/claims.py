@@ -95,6 +95,7 @@ class Claim:
         table: id of the table whose records judge it.
         asks: evidence -> the comparisons that the claim rests on; may raise NoEvidence.
         again: whether it can be judged again by what was measured in the second way.
+        opponent: the row that it compares with, where that is one row of the table.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Claim:
     table: str = ""
     asks: Callable[[Evidence], Sequence[Question]] = field(default=lambda _: (), repr=False)
     again: bool = False
+    opponent: str = ""
 
     @property
     def family(self) -> str:
@@ -611,6 +613,9 @@ def judge_number(
     elif high - low >= 2 * margin:
         kind = "untestable"
         end = f"too little data: {fine}, and the interval is wider than the margins of ±{margin:g}"
+        if low > 0 or high < 0:
+            side = "above" if gap > 0 else "below"
+            end = f"{side} it by more than chance, but whether by more than {margin:g}: {end}"
     else:
         kind, end = "direction only", f"near, but not within ±{margin:g} with confidence"
     inside = kind == "replicated"

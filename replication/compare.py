@@ -510,8 +510,9 @@ def rows(
         variant: "" for the table itself.
 
     Returns:
-        Plain Python values. What is missing is None, never NaN: `sd` (ddof 1) and the interval
-        (95 %, users and seeds) for n < 2, the interval also where a run has no ranks. Over folds
+        Plain Python values. What is missing is None, never NaN: `sd` (ddof 1) for n < 2, and the
+        interval (95 %, users and seeds) for n < 2 unless the cell requires one seed only, or where
+        a run has no ranks. Over folds
         the interval is that of `fold_test`.
         `status` is "complete", "partial: 3 of 5 seeds", "pending: why" or "unavailable: why".
 
@@ -559,12 +560,15 @@ def _finite(runs: Mapping[int, Record], metric: str) -> list[tuple[Record, float
 def _intervals(
     cell: Cell, by_metric: Mapping[str, list[tuple[Record, float]]], ranks: Ranks
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the metrics that have at least two seeds with ranks."""
+    """95 % intervals of the metrics that have at least two seeds with ranks.
+
+    Of a model that draws nothing one run is all there can be: its interval is over users alone.
+    """
     found: dict[str, tuple[float, float]] = {}
     for metric, pairs in by_metric.items():
         arrays = [ranks_of(run, ranks, metric) for run, _ in pairs]
         known = [array for array in arrays if array is not None]
-        if len(known) < 2 or len(known) < len(arrays):
+        if len(known) < min(cell.seeds_required, 2) or len(known) < len(arrays) or not known:
             continue
         values = per_user_values(known, metric)  # [S, U]
         gap = np.abs(values.mean(axis=1) - [value for _, value in pairs])

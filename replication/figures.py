@@ -24,6 +24,7 @@ DPI = 150
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
 MARKERS = ("o", "s", "^", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+PROTOCOLS = ("loo-random", "loo-last", "loo-ncf")  # the series of many figures
 STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -116,6 +117,9 @@ def intervals(
         The figure; ``png`` turns it into a picture.
     """
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    if any(name in PROTOCOLS for name in names):  # each looks alike in all figures
+        names = [*PROTOCOLS, *(name for name in names if name not in PROTOCOLS)]
+    drawn = {name for series in panels.values() for name in series}
     colours = palette()
     with _style():
         figure, axes = _grid(len(panels), columns, height=0.42 * len(labels) + 1.1)
@@ -148,6 +152,7 @@ def intervals(
         handles = [
             _handle(name, colours[place % len(colours)], MARKERS[place % len(MARKERS)])
             for place, name in enumerate(names)
+            if name in drawn
         ]
         if any(published.get(title) for title in panels):
             handles.append(_handle("published", INK, "D", hollow=True))
@@ -235,7 +240,10 @@ def curves(
                 place = names.index(name)
                 colour = colours[place % len(colours)]
                 for seed in curve.seeds:
-                    axis.plot(range(1, len(seed) + 1), seed, color=colour, linewidth=0.7, alpha=0.4)
+                    axis.plot(
+                        range(1, len(seed) + 1), seed, color=colour, linewidth=0.7, alpha=0.4,
+                        linestyle=DASHES[place % len(DASHES)],
+                    )  # fmt: skip
                 axis.plot(
                     range(1, len(curve.mean) + 1), curve.mean, color=colour, linewidth=2.0,
                     linestyle=DASHES[place % len(DASHES)],

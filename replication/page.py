@@ -40,7 +40,7 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
 from replication.papers.common import whole_number
-from replication.papers.registry import TABLES, paper_of
+from replication.papers.registry import PAPERS, TABLES, paper_of
 from replication.records import Store, source_hash
 from replication.training import resolve_device
 
@@ -472,6 +472,11 @@ def check_names(namespace: Mapping[str, Any], known: Sequence[str]) -> None:
             f"unknown parameter {', '.join(unknown)}; this notebook takes {', '.join(known)} "
             "(to run its cells once more, restart its kernel)"
         )
+
+
+def recorded(paper: str) -> list[Record]:
+    """All committed records of a paper's tables."""
+    return [record for table in PAPERS[paper].TABLES for record in Store(table).load()]
 
 
 def made_by(records: Sequence[Record]) -> str:

@@ -38,7 +38,8 @@ class Book:
         told: families whose details give the whole sentence and not its last part.
         counted: what one claim is counted for ("model, data set, protocol and metric").
         judgements: judges all claims by the committed records.
-        more: what the headline adds, from the counts of ``Verdicts.words``.
+        counts: what the paper's own sentences count besides ``Verdicts.words``.
+        more: the sentences that the headline adds, from all these counts.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Book:
     told: frozenset[str]
     counted: str
     judgements: Callable[[], Sequence[Judgement]]
+    counts: Callable[[Verdicts], Mapping[str, int]] = lambda found: {}
     more: Callable[[Mapping[str, str]], str] = lambda words: ""
 
 
@@ -87,7 +89,7 @@ class Verdicts:
             ``claims_all`` and ``claims_<verdict>`` for the claims of the paper; ``again_changed``
             and ``again_tested`` for the second way to measure; ``printed_refuted`` and
             ``printed_all``; for each family ``<family>_replicated`` and ``<family>_tested`` (those
-            that are not untestable).
+            that are not untestable); and the paper's own ``Book.counts``.
         """
         own = self.of(self.book.claimed)
         given = Counter(j.main.verdict for j in own)
@@ -100,20 +102,28 @@ class Verdicts:
             key = family.replace("-", "_")
             counts[f"{key}_replicated"] = verdicts.count("replicated")
             counts[f"{key}_tested"] = len(verdicts) - verdicts.count("untestable")
+        counts |= self.book.counts(self)
         return {key: str(count) for key, count in counts.items()}
+
+    def by_opponent(self) -> pd.DataFrame:
+        """How often each verdict was given, one line for each row that the paper compares with."""
+        own = self.of(self.book.claimed)
+        names = dict.fromkeys(j.claim.opponent for j in own if j.claim.opponent)
+        lines = {name: _line([j for j in own if j.claim.opponent == name]) for name in names}
+        return pd.DataFrame.from_dict(lines, orient="index").rename_axis("against")
 
     # --- sentences ---
 
     def headline(self) -> str:
-        """What was asked and what was found, in two sentences."""
+        """What was asked, and what was found: the counts, what is behind them, and in print."""
         n = self.words()
         return (
             f"**Asked.** Which claims of the {self.book.title} paper hold on real data? "
             f"**Found.** Of {n['claims_all']} claims, counted for each {self.book.counted}, "
             f"{n['claims_replicated']} are replicated, {n['claims_direction_only']} hold in "
             f"direction only, {n['claims_not_replicated']} are not replicated and "
-            f"{n['claims_untestable']} cannot be tested so far, for want of data or of runs; "
-            f"{self.book.more(n)}the paper's own tables refute {n['printed_refuted']} of the "
+            f"{n['claims_untestable']} cannot be tested so far, for want of data or of runs. "
+            f"{self.book.more(n)}The paper's own tables refute {n['printed_refuted']} of the "
             f"{n['printed_all']} statements that they can judge."
         )
 

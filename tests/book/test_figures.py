@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -95,10 +96,21 @@ def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     text = figure2.headline(RECORD, empty)
     assert "3 of 4 personas claim 30, 20 and 5 of the 55 items" in text
     assert "2 are responsible for the ten" in text and "AMI of 0.2500" in text
+    assert text.endswith(
+        "has 0.9000 to 0.9000 of its attention, over all items shown (1/4 is uniform)."
+    )
     drawn = figure2.draw(RECORD)
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
     assert len(marks) == 20 + 10 + 4 * 10 + 4
     assert len(figure2.table(RECORD)) == 20 + 10 + 4 * 10
+
+
+def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:
+    shown = copy.deepcopy(RECORD)
+    for item in (*shown["figure"]["history"], *shown["figure"]["final"]):
+        item["attention"] = 0.2504
+    text = figure2.headline(shown, study(measured.TABLE, measured.grid()))
+    assert "0.2504 to 0.2504" in text and "it is uniform, no item is told from another" in text
 
 
 def test_the_shown_user_is_the_one_in_the_middle() -> None:

@@ -273,7 +273,8 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
 def test_the_headline_counts_what_is_there(planted: Study) -> None:
     text = table2.headline(planted)
     # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
-    assert "Of 2 measured AMP values" in text and "2 are above the printed number, 0 below" in text
+    assert "2 measured AMP values have a printed counterpart: under `loo-random` 2 of 2" in text
+    assert "2 of 2 lie above it (differences" in text
     assert "2 of 2 comparisons show an established gain" in text
 
 
@@ -300,6 +301,10 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     assert found.waiting("personas")["claims"].astype(int).sum() == 62
     assert "2 judged, one by one" in found.details("personas")
     words = found.words()
+    # The comparisons by the model that is compared with are those of the paper's families.
+    against = found.by_opponent()
+    assert against.loc["MF (r=1)", "replicated"] == "2" and "MostPop" not in against.index
+    assert (words["ncf_tested"], words["open_replicated"]) == ("0", "0")
     assert (words["personas_replicated"], words["personas_tested"]) == ("2", "2")
     assert "2 are decided otherwise (2 from replicated to not replicated)" in (found.second())
     assert "AISP-4 0.4058" in verdicts.refuted_in_print(found, True).to_string()

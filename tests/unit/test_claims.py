@@ -926,6 +926,36 @@ def test_personas_explain(
     expected: str,
     published: pd.DataFrame,
 ) -> None:
+    evidence = _explained(metric, (first, second), noise, 0.5, published)
+    verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    others = {BY_ID[f"explain/AMP-4/{m}/{SMALL}"].judge(evidence).verdict for m in amp.ARMS}
+    assert "untestable" in others  # the arms that are not in the records
+
+
+@pytest.mark.parametrize("metric", ["score lost", "agreement with genres"])
+def test_personas_that_are_one_vector_explain_nothing(metric: str, published: pd.DataFrame) -> None:
+    evidence = _explained(metric, (0.5, 0.2), 0.2, 0.995, published)
+    verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
+    assert verdict.verdict == "untestable" and "one vector (mean cosine 0.995" in verdict.sentence
+
+
+def test_the_overlap_of_personas_is_judged_even_if_they_are_one_vector(
+    published: pd.DataFrame,
+) -> None:
+    evidence = _explained("overlap of lists", (0.9, 0.2), 0.2, 0.999, published)
+    verdict = BY_ID[f"explain/AMP-4/overlap of lists/{SMALL}"].judge(evidence)
+    assert verdict.verdict == "not replicated"
+
+
+def _explained(
+    metric: str,
+    means: tuple[float, float],
+    noise: float,
+    cosine: float,
+    published: pd.DataFrame,
+) -> Evidence:
+    """Five runs of AMP-4 whose two arms have these means over 300 users."""
     rng = np.random.default_rng(3)
     records, values = [], {}
     for seed in range(5):
@@ -942,22 +972,18 @@ def test_personas_explain(
                 "seed": seed,
                 "config": {},
                 "data_hash": "d",
-                "metrics": {},
+                "metrics": {"overlap/cosine": cosine},
                 "time": "",
             }
         )
         names = amp.ARMS[metric].values()
         values[key] = {
             name: mean + noise * rng.standard_normal(400)
-            for name, mean in zip(names, (first, second), strict=True)
+            for name, mean in zip(names, means, strict=True)
         }
         for array in values[key].values():
             array[300:] = np.nan  # users outside the sample
-    evidence = Evidence(amp.EXPLANATIONS, *arms(records, values, amp.ARMS), published, draws=300)
-    verdict = BY_ID[f"explain/AMP-4/{metric}/{SMALL}"].judge(evidence)
-    assert verdict.verdict == expected, verdict.sentence
-    others = {BY_ID[f"explain/AMP-4/{m}/{SMALL}"].judge(evidence).verdict for m in amp.ARMS}
-    assert "untestable" in others  # the arms that are not in the records
+    return Evidence(amp.EXPLANATIONS, *arms(records, values, amp.ARMS), published, draws=300)
 
 
 @pytest.mark.parametrize(

@@ -344,8 +344,10 @@ def test_status_and_gaps(
     (row,) = table
     assert (row["status"], row["n"]) == (status, n)
     assert (row["mean"] is None) == (n == 0)
-    if n < 2:
-        assert row["sd"] is None and row["ci_low"] is None and row["ci_high"] is None
+    assert n > 1 or row["sd"] is None
+    # One run is all there can be of a model that draws nothing: then users alone count.
+    alone = n == 1 and changes.get("seeds_required") == 1
+    assert (row["ci_low"] is None) == (row["ci_high"] is None) == (n < 2 and not alone)
     assert "NaN" not in render(table, "json")
 
 
@@ -499,7 +501,7 @@ def test_page_table(table: list[dict[str, Any]]) -> None:
         f"0.6250 ± 0.1768 [{low:.4f}, {high:.4f}]",
         "0.7000",
         f"-0.0750 [{low - 0.7:+.4f}, {high - 0.7:+.4f}]",
-        "0.5000",
+        "0.5000 [{ci_low:.4f}, {ci_high:.4f}]".format(**table[1]),
         "–",
     ]
     assert page["status"].tolist() == [

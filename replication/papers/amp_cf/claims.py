@@ -32,6 +32,7 @@ from replication.claims import (
     Comparison,
     Contrast,
     Evidence,
+    NoEvidence,
     Question,
     Verdict,
     judge_competitive,
@@ -44,6 +45,7 @@ from replication.claims import (
     weakest,
 )
 from replication.papers.amp_cf.experiments import VARIANTS, row_name
+from replication.papers.amp_cf.explanations import COLLAPSED
 
 TABLE = "amp_cf/table2"
 TASTES = "amp_cf/table3"
@@ -192,6 +194,23 @@ def leads(claim: Claim, evidence: Evidence) -> Verdict:
     return holds(claim, evidence, judge_gain if evidence.suffix else judge_lead)
 
 
+def tells_apart(
+    claim: Claim, evidence: Evidence, place: tuple[str, str, str], judge: Callable[..., Verdict]
+) -> Verdict:
+    """A rule holds for items that are assigned to personas, which must not be one vector.
+
+    Where they are, differences of no size decide which persona claims an item: any division of the
+    items by direction puts like with like, and passes such a test without any attention.
+    """
+    cosine = np.mean([r["metrics"]["overlap/cosine"] for r in evidence.runs(*place).values()])
+    if cosine > COLLAPSED:
+        raise NoEvidence(
+            f"a user's personas are one vector (mean cosine {cosine:.3f}, above {COLLAPSED}), and "
+            "no item is told from another by its attention"
+        )
+    return holds(claim, evidence, judge)
+
+
 def takes_longer(claim: Claim, evidence: Evidence, comparison: Comparison) -> Verdict:
     """An epoch takes longer; a matter of seconds, not one of the table's comparisons."""
     return judge_longer(claim, evidence, comparison)
@@ -263,6 +282,7 @@ def _against(
                         metric=metric,
                     ),
                     again=table == TABLE if again is None else again,
+                    opponent=other,
                 )
 
 
@@ -352,11 +372,14 @@ def _explanations() -> Iterator[Claim]:
         for metric, (text, where, judge) in texts.items():
             for row in PERSONAS:
                 first, second = (f"{row}, {arm}" for arm in ARMS[metric])
+                rule = partial(holds, judge=judge)
+                if metric != "overlap of lists":
+                    rule = partial(tells_apart, place=(first, dataset, "loo-random"), judge=judge)
                 yield Claim(
                     f"explain/{row}/{metric}/{dataset}",
                     f"{row} {text}: {dataset} (loo-random)",
                     where,
-                    partial(holds, judge=judge),
+                    rule,
                     EXPLANATIONS,
                     partial(
                         _one,

@@ -44,6 +44,7 @@ PROTOCOL = "loo-random"
 # rank best; the released ones are the authors' own, and give other attention.
 VARIANTS = ("released",)
 
+COLLAPSED = 0.99  # mean cosine of a user's personas above which they are one vector
 LENGTH = 10  # places of the lists: the k of HR@k and NDCG@k
 ARMS = ("shuffled", "mean", "uniform")  # what takes the place of the candidates' attention
 DROPS = ("claimed", "random", "shuffled", "nearest")

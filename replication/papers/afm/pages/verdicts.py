@@ -47,8 +47,8 @@ def _stored() -> list[Judgement]:
 def _more(n: Mapping[str, str]) -> str:
     return (
         f"AFM beats a baseline of the paper in {n['better_replicated']} of {n['better_tested']} "
-        f"comparisons that can be decided, a simple model on the same folds in "
-        f"{n['simple_replicated']} of {n['simple_tested']}, and "
+        f"comparisons that can be decided, and a simple model on the same folds in "
+        f"{n['simple_replicated']} of {n['simple_tested']}. "
     )
 
 

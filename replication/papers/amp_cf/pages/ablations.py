@@ -114,7 +114,7 @@ def effects(found: Results, name: str) -> list[Effect]:
 
 
 def headline(found: Results) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked, what was found, and what becomes of the paper's own sentences."""
     asked = (
         "Which choices of AMP-CF does its accuracy rest on, and do the records bear out what the "
         "paper says of more negatives and of other similarity functions?"
@@ -131,20 +131,20 @@ def headline(found: Results) -> str:
     late = sum(len(list(_questions(name))) for name in own) - n
     pending = f" ({late} more are pending)" if late else ""
     others = "".join(
-        f"; under {STUDIES[name].inner_title} {_count(some)[0]} of {len(some)} establish a loss "
-        f"and {_count(some)[1]} a gain of that baseline"
+        f" With {STUDIES[name].inner_title}, {_count(some)[0]} of {len(some)} comparisons of that "
+        f"baseline with itself establish a loss and {_count(some)[1]} a gain."
         for name, some in by_study.items()
         if some and STUDIES[name].of_baseline
     )
-    said = "; ".join(
-        f"that {study.claim}: {_judged(found, name)}"
+    said = " ".join(
+        f"The paper says that {study.claim}: {_judged(found, name)}."
         for name, study in STUDIES.items()
         if study.claim and by_study[name]
     )
     return (
         f"**Asked.** {asked} **Found.** Of {n} paired comparisons of AMP and MF on two small data "
-        f"sets {loss} establish a loss{where}, {gain} a gain and {neither} neither{pending}{others}"
-        f"{'; of the paper: ' + said if said else ''}."
+        f"sets {loss} establish a loss{where}, {gain} a gain and {neither} neither{pending}."
+        f"{others}{' ' + said if said else ''}"
     )
 
 
@@ -192,7 +192,11 @@ def _judged(found: Results, name: str) -> str:
             "comparisons"
         )
     else:
-        text = f"supported, a gain of {GAIN_MARGIN:g} is excluded in all {n} comparisons"
+        places = ", ".join(dict.fromkeys(f"`{effect.dataset}`" for effect in some))
+        text = (
+            f"supported on {places} with the settings of the dot products, which were not searched "
+            f"anew: a gain of {GAIN_MARGIN:g} is excluded in all {n} comparisons"
+        )
     slower = _slower(found, name)
     if not slower:
         return text

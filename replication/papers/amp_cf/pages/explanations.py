@@ -18,7 +18,6 @@ from replication.questions import Answer, Question, count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLLAPSED = 0.99  # mean cosine of a user's personas above which they are one vector
 PENDING = "Pending: no attention is measured yet."
 PLANTED_PENDING = "Pending: nothing is planted yet."
 
@@ -92,9 +91,10 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
 
     one, _ = collapsed(study)
     return (
-        f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas are "
-        f"one vector (mean cosine above {COLLAPSED}) in {len(one)}, attention has a higher entropy "
-        f"on negatives than on positives in {count(entropy, ENTROPY[0])}, HR@10 falls when the "
+        f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas "
+        f"are one vector (mean cosine above {measured.COLLAPSED}) in {len(one)}, attention has a "
+        "higher entropy on negatives than on positives in "
+        f"{count(entropy, ENTROPY[0])}, HR@10 falls when the "
         f"candidates' attention is shuffled in {count(conditional, CONDITIONAL[0])}, and "
         f"assignments agree with genres beyond chance in {count(genres, GENRES[0])} but more than "
         f"K-means of the item vectors in {count(genres, GENRES[1])}; claimed history items carry "
@@ -113,7 +113,7 @@ def collapsed(study: Study) -> tuple[list[str], int]:
         for cell, runs in _cells(study)
         if runs
     }
-    return [name for name, value in cosine.items() if value > COLLAPSED], len(cosine)
+    return [name for name, value in cosine.items() if value > measured.COLLAPSED], len(cosine)
 
 
 def collapse(study: Study) -> str:
@@ -124,9 +124,10 @@ def collapse(study: Study) -> str:
     which = f": {', '.join(same)}" if same else ""
     return (
         f"In {len(same)} of {every} models the personas of a user are one vector (mean cosine "
-        f"above {COLLAPSED}){which}. Such a model is matrix factorisation: its attention has no "
-        "effect on a score, and the persona with the highest attention is decided by differences "
-        "of no size."
+        f"above {measured.COLLAPSED}){which}. Such a model is matrix factorisation: its attention "
+        "has no effect on a score, and the persona with the highest attention is decided by "
+        "differences of no size. The assignments of such a model can agree with genres all the "
+        "same: any division of the items by direction puts like with like."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,18 +101,32 @@ def read(personas: int = 4) -> list[Node]:
     return nodes
 
 
+WORDS = {  # for a sentence
+    "personas": "the personas $U^i$",
+    "items": "the item vectors $v^j$",
+    "attention_user": "$A^u$",
+    "attention_item": "$A^v$",
+    "item_bias": "the item biases $b^j$",
+}
+
+
+def _told(names: Iterable[str]) -> str:
+    *most, last = (WORDS.get(name, f"the {name}") for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def headline(nodes: list[Node]) -> str:
     """What the figure was asked and what was found, in two sentences."""
     learned = [node.name for node in nodes if not node.parents]
     by_name = {node.name: node for node in nodes}
     attention, similarity = (set(by_name[n].parents) for n in ("attention", "similarity"))
     only = sorted(attention - similarity)
-    through = f"through {' and '.join(only)} for the attention" if only else "for the attention"
+    through = f"through {_told(only)} for the attention" if only else "for the attention"
     return (
         "**Asked.** Is the module that this study trains the architecture that the paper draws? "
-        f"**Found.** It learns {', '.join(learned)} and nothing else; "
-        f"{' and '.join(sorted(attention & similarity))} enter twice, {through} and as they are "
-        f"for the similarity, and the score is made of {', '.join(by_name['score'].parents)}, as "
+        f"**Found.** It learns {_told(learned)} and nothing else; "
+        f"{_told(sorted(attention & similarity))} enter twice, {through} and as they are "
+        f"for the similarity, and the score is made of {_told(by_name['score'].parents)}, as "
         "in Section 3."
     )
 

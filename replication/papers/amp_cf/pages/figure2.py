@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PENDING = "Pending: no user's personas are recorded yet."
 QUICK_DATASET = "ml-100k"
+UNIFORM = 0.001  # attention that is no further above an equal share tells nothing apart
 TITLE, GENRES = 36, 24  # characters of a title and of its genres that fit
 
 
@@ -71,7 +72,24 @@ def headline(record: Record | None, study: Study) -> str:
             f"; over all users the mean overlap is {number(over['overlap/lists'])}, against "
             f"{number(over['overlap/other users'])} between the personas of different users"
         )
-    return f"**Asked.** {asked} **Found.** {text}."
+    return f"**Asked.** {asked} **Found.** {text}.{_told_apart(record)}"
+
+
+def _told_apart(record: Record) -> str:
+    """Whether the shown items are told apart by attention, as a sentence."""
+    shown = record["figure"]
+    largest = [item["attention"] for item in (*shown["history"], *shown["final"])]
+    low, high = min(largest), max(largest)
+    text = (
+        f" The persona responsible for an item has {number(low)} to {number(high)} of its "
+        "attention, over all items shown"
+    )
+    if high < 1 / len(shown["personas"]) + UNIFORM:
+        return (
+            f"{text}: it is uniform, no item is told from another, and the number and colour of an "
+            "item are decided by differences of no size."
+        )
+    return f"{text} (1/{len(shown['personas'])} is uniform)."
 
 
 def _counts(claimed: Sequence[int]) -> str:

@@ -73,6 +73,7 @@ WAYS = (
 )
 TEXT, CODE = ("last item", "NCF's items"), "random item"  # what the text says, what the code does
 DRAWN = (*TEXT, CODE, "released code")  # in the figure of levels
+SPLITS = {way.name: way.split for way in WAYS if way.name in (*TEXT, CODE)}
 # What is done to the same model under the same split: (text, arguments of ``Study.effects``).
 CHANGES: tuple[tuple[str, dict[str, str]], ...] = (
     ("The epoch chosen on the test items", {"select": "test"}),
@@ -305,6 +306,15 @@ def _means(own: Ways, metric: str) -> dict[str, dict[str, float]]:
     return {name: column for name, column in found.items() if column}
 
 
+def _learned_means(own: Ways, metric: str) -> dict[str, dict[str, float]]:
+    """The same for AMP and MF alone."""
+    found = {
+        name: {model: mean for model, mean in column.items() if model in LEARNED}
+        for name, column in _means(own, metric).items()
+    }
+    return {name: column for name, column in found.items() if column}
+
+
 def _models(table: Mapping[str, Mapping[str, float]]) -> list[str]:
     order = list(experiments.MODELS.values())
     known = dict.fromkeys(model for column in table.values() for model in column)
@@ -379,11 +389,7 @@ def sizes(study: Study, metric: str = "HR@10") -> pd.DataFrame:
     """How much the protocol alone moves, beside how much the models differ."""
     lines = []
     for dataset, own in datasets(study).items():
-        table = _means(own, metric)
-        learned = {
-            name: {m: v for m, v in column.items() if m in LEARNED}
-            for name, column in table.items()
-        }
+        learned = _learned_means(own, metric)
         ranges, tests = _ranges(learned), _against_single(own, metric)
         gaps: dict[str, list[float]] = {}
         for (row, _), test in tests.items():
@@ -514,7 +520,20 @@ def headline(study: Study) -> str:
     return (
         f"**Asked.** {asked} **Found.** The protocol moves the HR@10 of one and the same AMP or "
         f"MF by up to {_by_dataset(moved)}, while these models differ by at most "
-        f"{_by_dataset(apart)} under any one protocol{_orders(study)}."
+        f"{_by_dataset(apart)} under any one protocol{_orders(study)}.{_no_other_split(study)}"
+    )
+
+
+def _no_other_split(study: Study) -> str:
+    """Where a random held-out item is the only split, and what is compared there; a sentence."""
+    found: dict[str, list[str]] = {}
+    for dataset, own in datasets(study).items():
+        ways = list(_learned_means(own, "HR@10"))
+        if len(ways) > 1 and not set(TEXT) & set(ways):
+            found.setdefault(" and ".join(ways), []).append(dataset)
+    return "".join(
+        f" On {' and '.join(places)} no other split was made: there the ways compared are {ways}."
+        for ways, places in found.items()
     )
 
 
@@ -551,11 +570,7 @@ def _moved(own: Ways) -> tuple[float, float] | None:
 
     Both are the largest found; None with a single protocol.
     """
-    table = {
-        name: {m: v for m, v in column.items() if m in LEARNED}
-        for name, column in _means(own, "HR@10").items()
-    }
-    ranges = _ranges(table)
+    ranges = _ranges(_learned_means(own, "HR@10"))
     if not ranges.models or not ranges.protocols:
         return None
     return max(ranges.models.values()), max(ranges.protocols.values())
@@ -572,7 +587,9 @@ def level_figure(study: Study, metric: str = "HR@10") -> Figure:
                     continue
                 draws = measured.draws.get(metric)
                 ends = (None, None) if draws is None else np.quantile(draws, [0.025, 0.975])
-                panels.setdefault(dataset, {}).setdefault(name, {})[model] = Interval(mean, *ends)
+                # By the name that other figures use, so that a mark means one thing in all.
+                series = SPLITS.get(name, name)
+                panels.setdefault(dataset, {}).setdefault(series, {})[model] = Interval(mean, *ends)
     shown = {m for series in panels.values() for points in series.values() for m in points}
     printed: dict[str, dict[str, float]] = {}
     for (table, row, dataset, name), value in published_values(study.published).items():

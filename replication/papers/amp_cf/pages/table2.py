@@ -49,8 +49,6 @@ def headline(study: Study) -> str:
         if r["row"] in claims.PRINTED_ROWS and None not in (r["published"], r["mean"], r["ci_low"])
     ]
     gaps = [r["mean"] - r["published"] for r in rows]
-    above = sum(r["ci_low"] > r["published"] for r in rows)
-    below = sum(r["ci_high"] < r["published"] for r in rows)
     family = claims.comparisons(proof)
     adjusted = proof.adjusted(family)
     against_mf = [pair for pair in adjusted if pair.b == claims.SINGLE]
@@ -65,15 +63,42 @@ def headline(study: Study) -> str:
     gains = sum(test.difference > 0 for test in established.values())
     differences = [test.difference for test in tests.values()]
     return (
-        f"**Asked.** {asked} **Found.** Of {len(rows)} measured AMP values with a printed "
-        f"counterpart, over all protocols, {above} are above the printed number, {below} below and "
-        f"{len(rows) - above - below} not to be told apart from it (differences "
-        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)}); against one "
+        f"**Asked.** {asked} **Found.** {len(rows)} measured AMP values have a printed "
+        f"counterpart: {_beside_print(rows)} (differences "
+        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)}). Against one "
         f"vector a user, MF (r=1) with the same tuning, {gains} of {len(tests)} comparisons show "
         f"an established gain, {len(established) - gains} an established loss and "
         f"{len(tests) - len(established)} no established difference (differences "
         f"{number(min(differences), signed=True)} to {number(max(differences), signed=True)}, "
-        f"median {number(float(np.median(differences)), signed=True)}).{_against_simple(proof)}"
+        f"median {number(float(np.median(differences)), signed=True)}).{_one_vector()}"
+        f"{_against_simple(proof)}"
+    )
+
+
+def _beside_print(rows: Sequence[dict[str, Any]]) -> str:
+    """How many numbers lie above and below the printed ones, protocol by protocol."""
+    texts = []
+    for protocol in dict.fromkeys(r["protocol"] for r in rows):
+        own = [r for r in rows if r["protocol"] == protocol]
+        above = sum(r["ci_low"] > r["published"] for r in own)
+        below = sum(r["ci_high"] < r["published"] for r in own)
+        sides = {"lie above it": above, "lie below it": below}
+        sides["cannot be told from it"] = len(own) - above - below
+        said = [f"{count} of {len(own)} {side}" for side, count in sides.items() if count]
+        texts.append(f"under `{protocol}` {' and '.join(said)}")
+    return ", ".join(texts)
+
+
+def _one_vector() -> str:
+    """In how many models the personas of a user are one vector, in one sentence."""
+    from replication.papers.amp_cf.pages import explanations
+
+    same, every = explanations.collapsed(stored_table(explanations.measured.TABLE))
+    if not every:
+        return ""
+    return (
+        f" In {len(same)} of {every} models whose attention was measured a user's personas have "
+        "become one vector: such a model is matrix factorisation."
     )
 
 
@@ -105,12 +130,13 @@ def _against_simple(proof: Evidence) -> str:
 def summary_markdown() -> str:
     """Headline and a short table of the committed records, for the front page of the project."""
     study = stored_table(experiments.TABLE2)
+    errors = {place: error for place, (_, error) in standard_errors(study).items()}
     every = {(r["dataset"], r["protocol"], r["row"], r["metric"]): r for r in study.rows()}
     rows = {place: r for place, r in every.items() if r["n"]}
     shown = ("AMP-2", "AMP-4", claims.SINGLE, *claims.SIMPLE, claims.POPULAR)
     lines = [
-        "| data set, protocol | " + " | ".join(shown) + " | published AMP-2 |",
-        "|---|" + "---:|" * (len(shown) + 1),
+        f"| data set, protocol | {' | '.join(shown)} | published AMP-2 | one standard error |",
+        "|---|" + "---:|" * (len(shown) + 2),
     ]
     for dataset, protocol in dict.fromkeys(key[:2] for key in rows):
         values = [rows.get((dataset, protocol, row, "HR@10")) for row in shown]
@@ -118,15 +144,30 @@ def summary_markdown() -> str:
         texts = ["pending" if r is None else _with_gaps(r) for r in values]
         lines.append(
             f"| `{dataset}`, `{protocol}` | {' | '.join(texts)} | "
-            f"{number(printed) if printed else 'not in the paper'} |"
+            f"{number(printed) if printed else 'not in the paper'} | "
+            f"{number(errors[dataset, protocol]) if (dataset, protocol) in errors else '–'} |"
         )
-    return headline(study) + "\n\nHR@10, mean over seeds:\n\n" + "\n".join(lines)
+    title = "HR@10, mean over seeds; the standard error is that of AMP-2 over users:"
+    return f"{headline(study)}\n\n{title}\n\n" + "\n".join(lines)
 
 
 def _with_gaps(row: dict[str, Any]) -> str:
     """A mean, and how many of the wanted seeds are behind it where some are missing."""
     missing = row["status"].partition("partial: ")[2]
     return f"{number(row['mean'])} ({missing})" if missing else number(row["mean"])
+
+
+def standard_errors(study: Study) -> dict[tuple[str, str], tuple[int, float]]:
+    """Users and one standard error over them of AMP-2's HR@10, by data set and protocol."""
+    found = {}
+    for cell, runs in cells(study.grid, study.records):
+        stacks = [ranks_of(run, study.ranks, "HR@10") for run in runs.values()]
+        known = [stack for stack in stacks if stack is not None]
+        if cell.row == "AMP-2" and known:
+            values = per_user_values(known, "HR@10")
+            error = user_standard_error(values)
+            found[cell.dataset, cell.protocol] = values.shape[1], error
+    return found
 
 
 def resolution(study: Study) -> str:
@@ -137,19 +178,11 @@ def resolution(study: Study) -> str:
         "|---|---:|---|---:|---:|",
     ]
     table2 = study.published[study.published["table"] == "table2"]
-    for cell, runs in cells(study.grid, study.records):
-        stacks = [ranks_of(run, study.ranks, "HR@10") for run in runs.values()]
-        known = [stack for stack in stacks if stack is not None]
-        if cell.row != "AMP-2" or not known:
-            continue
-        values = per_user_values(known, "HR@10")
-        printed = table2[(table2["dataset"] == cell.dataset) & (table2["metric"] == "HR@10")]
+    for (dataset, protocol), (users, error) in standard_errors(study).items():
+        printed = table2[(table2["dataset"] == dataset) & (table2["metric"] == "HR@10")]
         top = sorted(printed["value"], reverse=True)[:2]
         gap = number(top[0] - top[1]) if len(top) == 2 else "not printed"
-        lines.append(
-            f"| `{cell.dataset}` | {values.shape[1]} | `{cell.protocol}` | "
-            f"{number(user_standard_error(values))} | {gap} |"
-        )
+        lines.append(f"| `{dataset}` | {users} | `{protocol}` | {number(error)} | {gap} |")
     if len(lines) == 2:
         return PENDING
     return (
@@ -285,7 +318,22 @@ def budget(study: Study) -> str:
     return (
         f"The study's limit of epochs, and not saturation, ended the search for the best epoch in "
         f"{len(capped)} of {len(runs)} runs ({by_data}): those numbers are what this budget "
-        "reaches, and a longer training might still raise them."
+        f"reaches, and a longer training might still raise them.{_went_on(study, capped)}"
+    )
+
+
+def _went_on(study: Study, capped: Sequence[Record]) -> str:
+    """What the capped runs that were allowed more epochs chose, as a sentence."""
+    names = ("row", "dataset", "protocol", "seed")
+    chosen = {tuple(r[n] for n in names): r["epochs"] for r in capped}
+    again = {tuple(r[n] for n in names): r["epochs"] for r in study.runs(variant="longer")}
+    both = chosen.keys() & again.keys()
+    if not both:
+        return ""
+    same = sum(chosen[run] == again[run] for run in both)
+    return (
+        f" Of {len(both)} such runs that were allowed more epochs, {same} chose the same epoch "
+        "as before."
     )
 
 
@@ -315,6 +363,7 @@ def spread(study: Study, variant: str) -> str:
 
 # Fixed before the first comparison: one run in a thousand falls outside by chance; see the page.
 LIVE_LEVEL = 0.999
+LIVE_ROWS = ("AMP-2", "MF (r=1)", "MostPop")
 
 
 @dataclass(frozen=True)
@@ -324,6 +373,7 @@ class LiveCase:
     opening: str
     table: pd.DataFrame
     verdict: str
+    runs: Sequence[Record]  # that stand as live ones
 
 
 def live_case(study: Study) -> LiveCase:
@@ -339,7 +389,7 @@ def live_case(study: Study) -> LiveCase:
         if _is_live_cell(r) and not r["variant"] and r["select"] in (study.select, "none")
     ]
     lines, outside = [], []
-    for row in ("AMP-2", "MF (r=1)", "MostPop"):
+    for row in LIVE_ROWS:
         for metric in claims.METRICS:
             stored = [r["metrics"][metric] for r in committed if r["row"] == row]
             now = [r["metrics"][metric] for r in live if r["row"] == row]
@@ -369,21 +419,28 @@ def live_case(study: Study) -> LiveCase:
                 }
             )
     table = pd.DataFrame(lines, dtype=str)
-    stored_only = study.mode == "stored"
-    how = "here the committed seeds stand in for a live run" if stored_only else "retrained now"
     good = sum(line["inside"] == "yes" for line in lines)
-    found = f"{good} of {len(lines)} numbers are"
+    found = (
+        f"Retrained now, {good} of {len(lines)} numbers are within the {LIVE_LEVEL:.1%} prediction "
+        "interval of the committed seeds."
+    )
+    verdict = f"within the {LIVE_LEVEL:.1%} prediction interval of the committed seeds"
+    if study.mode == "stored":
+        found = (
+            "Nothing was retrained for this page: the committed seeds stand in the place of a live "
+            "run, to show its form. `make book` retrains the case and prints the table."
+        )
+        verdict = "not retrained here; the committed seeds stand in"
+    if outside:
+        verdict = (
+            f"OUTSIDE the {LIVE_LEVEL:.1%} prediction interval of the committed seeds: "
+            f"{'; '.join(outside)}"
+        )
     opening = (
         "**Asked.** Does a small part of Table 2, AMP-2, MF (r=1) and MostPop on MovieLens 100K "
-        f"under `loo-random`, come out again on this machine? **Found.** {found} "
-        f"within the spread of the committed seeds ({how})."
+        f"under `loo-random`, come out again on this machine? **Found.** {found}"
     )
-    verdict = (
-        "within the spread of the committed seeds"
-        if not outside
-        else f"OUTSIDE the spread of the committed seeds: {'; '.join(outside)}"
-    )
-    return LiveCase(opening, table, verdict)
+    return LiveCase(opening, table, verdict, [r for r in live if r["row"] in LIVE_ROWS])
 
 
 def _pooled_sd(records: Sequence[Record], metric: str) -> tuple[float, int]:

@@ -95,6 +95,11 @@ def personas(study: Study) -> pd.DataFrame:
             "minus MF (r=1)": number(test.difference, signed=True),
             "95 % interval": interval(test.ci_low, test.ci_high),
             "Holm's p": f"{p:.3f}" if p >= 0.001 else "< 0.001",
+            "established": "no"
+            if p >= 0.05 or test.ci_low <= 0 <= test.ci_high
+            else "closer"
+            if test.difference < 0
+            else "farther",
         }
         for pair, (test, p) in _against_single(study).items()
     ]

@@ -206,10 +206,12 @@ def headline(published: pd.DataFrame) -> str:
     agree = (attentive["tables"], simple["tables"]) == (printed["attentive"], printed["simple"])
     every = [takes_both_and_product(_model("simple", p)[0].predictor) for p in PREDICTORS[1:]]
     user = {e: dict((n.name, n.parents) for n in read(e, "MLP2"))["user"] for e in EMBEDDINGS}
-    drawn = ", ".join(name.split(".")[1] for name in user["attentive"])
+    told = {"structure": "$m$", "tastes": "$t$", "default_user": "the vector for an empty context"}
+    drawn = ", ".join(told[name.split(".")[1]] for name in user["attentive"])
     return (
         "**Asked.** Are the modules that this study trains the ones that the paper draws, and do "
         "they have as many parameters as it counts? **Found.** The attentive user is computed from "
+        "the movies' vectors "
         f"{drawn} and from no vector of the user's own, "
         f"{'both' if all(every) else 'not both'} MLPs take the user, the movie and their product, "
         f"and at 64 dimensions the modules hold {attentive['tables']:,} numbers in the attentive "

@@ -52,9 +52,9 @@ def headline(study: Study) -> str:
     far = max(printed, key=lambda name: abs(printed[name]["mean"] - printed[name]["published"]))
     gap = printed[far]["mean"] - printed[far]["published"]
     return (
-        f"**Asked.** {asked} **Found.** {len(near)} of {len(printed)} measured baselines lie "
-        f"within {NUMBER_MARGIN:g} of the printed RMSE, and the farthest, {far}, is "
-        f"{number(gap, True)} away{_order(printed)}{_simple(rows)}."
+        f"**Asked.** {asked} **Found.** {len(near)} of the {len(printed)} baselines that were "
+        f"measured so far, of {len(BASELINES)}, lie within {NUMBER_MARGIN:g} of the printed RMSE, "
+        f"and the farthest, {far}, is {number(gap, True)} away{_order(printed)}{_simple(rows)}."
     )
 
 
@@ -64,7 +64,7 @@ def _order(printed: dict[str, dict[str, Any]]) -> str:
         return ""
     pairs = [(r["mean"], r["published"]) for r in printed.values()]
     tau = float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
-    return f"; their order agrees with the printed one at Kendall's tau {tau:.2f}"
+    return f"; the order of these {len(pairs)} agrees with print at Kendall's tau {tau:.2f}"
 
 
 def _simple(rows: dict[str, dict[str, Any]]) -> str:

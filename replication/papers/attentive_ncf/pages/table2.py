@@ -142,7 +142,13 @@ def summary_markdown() -> str:
             here = number(r["mean"]) + (f" ({folds})" if folds else "") if r["n"] else "pending"
             texts.append(f"{here}, published {number(r['published'])}")
         lines.append(f"| {embedding} | {' | '.join(texts)} |")
-    return headline(study) + "\n\nRMSE, mean over folds:\n\n" + "\n".join(lines)
+    from replication.papers.attentive_ncf.pages import table1
+
+    baselines = table1.headline(stored_table(experiments.TABLE1))
+    return (
+        f"Table I. {baselines}\n\nTable II. {headline(study)}\n\n"
+        "RMSE of Table II, mean over folds:\n\n" + "\n".join(lines)
+    )
 
 
 def dots(study: Study) -> Figure | None:

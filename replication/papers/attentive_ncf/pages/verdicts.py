@@ -51,9 +51,10 @@ def _of_users(table: str) -> tuple[Sequence[Record], Ranks]:
 
 def _more(n: Mapping[str, str]) -> str:
     return (
-        f"a smarter embedding is better in {n['embedding_replicated']} of {n['embedding_tested']} "
-        f"comparisons that can be decided, attentive + MLP2 beats a simple model on the same folds "
-        f"in {n['simple_replicated']} of {n['simple_tested']}, and "
+        f"{n['number_replicated']} of the replicated ones are printed numbers of the baselines. A "
+        f"smarter embedding is better in {n['embedding_replicated']} of {n['embedding_tested']} "
+        f"comparisons that can be decided, and attentive + MLP2 beats a simple model on the same "
+        f"folds in {n['simple_replicated']} of {n['simple_tested']}. "
     )
 
 
