@@ -267,6 +267,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _metrics(record: Record, new: bool) -> str:
     found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
+    found = found or record.get("failed", "")
     return f"{found} ({'run' if new else 'stored'})"
 
 
@@ -416,7 +417,7 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     code = "same code" if now["source"] == record["source"] else "other code"
     if set(again["metrics"]) != set(record["metrics"]):
         return False, f"other metrics: {', '.join(again['metrics'])} here"
-    off = max(abs(again["metrics"][k] - v) for k, v in record["metrics"].items())
+    off = max((abs(again["metrics"][k] - v) for k, v in record["metrics"].items()), default=0.0)
     if not same_place:
         return off <= TOLERANCE_ELSEWHERE, f"largest difference {off:.4f}, other machine, {code}"
     stored = store.ranks([record["key"]]).get(record["key"])

@@ -465,7 +465,8 @@ def cells(grid: Iterable[Cell], records: Iterable[Record]) -> list[tuple[Cell, d
 
     Of several records of one cell and seed the newest counts. A mean never mixes two
     configurations or two versions of the data: where the newest record of a cell was made with
-    other settings than older ones, the older ones do not count.
+    other settings than older ones, the older ones do not count. A run that failed has no numbers
+    and fills nothing.
 
     Returns:
         In the order of the grid: the cell and its records by seed (ascending, all below
@@ -481,6 +482,7 @@ def cells(grid: Iterable[Cell], records: Iterable[Record]) -> list[tuple[Cell, d
         runs.sort(key=lambda r: str(r.get("time", "")))  # stable: of equals the last line counts
         current = [r for r in runs if settings(r) == settings(runs[-1])]
         newest = {int(r["seed"]): r for r in current}
+        newest = {seed: r for seed, r in newest.items() if "failed" not in r}
         filled.append((cell, dict(sorted(newest.items()))))
     return filled
 

@@ -479,6 +479,23 @@ def recorded(paper: str) -> list[Record]:
     return [record for table in PAPERS[paper].TABLES for record in Store(table).load()]
 
 
+def failed(records: Sequence[Record]) -> str:
+    """Which runs have no numbers, and why, in one sentence; "" where all have."""
+    lost = [record for record in records if "failed" in record]
+    if not lost:
+        return ""
+    one = len(lost) == 1
+    kind = (
+        "1 run has no numbers and counts" if one else f"{len(lost)} runs have no numbers and count"
+    )
+    names = []
+    for record in lost:
+        variant = f" ({record['variant']})" if record["variant"] else ""
+        where = f"{record['row']} on `{record['dataset']}`{variant}, number {record['seed']}"
+        names.append(f"{where}: {record['failed']}")
+    return f"{kind} as missing. {'; '.join(names)}."
+
+
 def made_by(records: Sequence[Record]) -> str:
     """One sentence under a table: machines, devices, versions, code, time and cost of its runs."""
     if not records:

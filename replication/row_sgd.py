@@ -29,8 +29,12 @@ class RowSGD(torch.optim.Optimizer):
                 if gradient is None:
                     continue
                 if gradient.is_sparse:
-                    index = gradient._indices()[0]  # [m], a row may occur again
                     values = gradient._values() * -group["lr"]  # [m, d]
-                    parameter.scatter_add_(0, index[:, None].expand_as(values), values)
+                    add_rows(parameter, gradient._indices()[0], values)
                 else:
                     parameter.add_(gradient, alpha=-group["lr"])
+
+
+def add_rows(table: Tensor, rows: Tensor, changes: Tensor) -> None:
+    """Add changes [m, d] to rows [m] of a table [R, d]; a row may occur again."""
+    table.scatter_add_(0, rows[:, None].expand_as(changes), changes)

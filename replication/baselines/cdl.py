@@ -20,6 +20,7 @@ Shapes: B ratings, M items that are reconstructed, N feature values, h hidden un
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ from replication.baselines.item_rows import (
 )
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
+from replication.row_sgd import RowSGD, add_rows
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,11 @@ class CDL(nn.Module):
         self.decode_first = Layer(k, h)  # W_3, b_3
         self.decode_last = Layer(h, n)  # W_4, b_4
 
-    def corrupted(self, items: Tensor, generator: torch.Generator) -> Bags:
-        """The rows of items [B], of which a share counts nothing while the model is trained."""
-        bags = self.values(items)
+    def corrupted(self, bags: Bags, generator: torch.Generator) -> Bags:
+        """The rows of items, of which a share counts nothing while the model is trained."""
         if not (self.training and self.config.noise):
             return bags
-        drawn = torch.rand(len(bags.rows), generator=generator, device=items.device)
+        drawn = torch.rand(len(bags.rows), generator=generator, device=bags.rows.device)
         return bags._replace(weight=bags.weight * (drawn >= self.config.noise))
 
     def encode(self, bags: Bags) -> Tensor:
@@ -109,7 +110,7 @@ class CDL(nn.Module):
         """v [B, k] of items [B], and their rows [B, k + 1] of offsets and biases."""
         offset = F.embedding(items, self.offsets, sparse=self.config.sparse)
         known = self.values.count[items] > 0
-        encoding = self.encode(self.corrupted(items, generator)) * known[:, None]
+        encoding = self.encode(self.corrupted(self.values(items), generator)) * known[:, None]
         return encoding + offset[:, :-1], offset
 
     def forward(
@@ -128,7 +129,7 @@ class CDL(nn.Module):
         clean = self.values(items)
         target = self.first.new_zeros(len(items), self.values.n_rows)  # X_c
         target[clean.owner, clean.rows] = clean.weight
-        hidden = torch.sigmoid(self.decode_first(self.encode(self.corrupted(items, generator))))
+        hidden = torch.sigmoid(self.decode_first(self.encode(self.corrupted(clean, generator))))
         return (torch.sigmoid(self.decode_last(hidden)) - target).square().sum(1)
 
     def loss(
@@ -144,14 +145,89 @@ class CDL(nn.Module):
         if c.sparse:
             squares = user.square().sum() + offset[:, -1].square().sum()
             loss = loss + (c.weight_decay / len(users)) * squares
-        drawn = torch.rand((), generator=generator, device=users.device)
-        if c.lambda_n and bool(drawn * c.reconstruct_every < 1):
-            size = (c.reconstruct_items,)
-            some = torch.randint(self.n_items, size, generator=generator, device=users.device)
-            error = self.reconstruction(some, generator).mean()
-            # Of all items, in all steps, over the number of ratings.
-            weight = c.lambda_n * self.n_items * c.reconstruct_every / self.n_ratings
-            loss = loss + weight * error
+        rebuilt = self.reconstruction_loss(generator)
+        return loss if rebuilt is None else loss + rebuilt
+
+    def reconstruction_loss(self, generator: torch.Generator) -> Tensor | None:
+        """Its part of the loss in the steps that have one."""
+        c, device = self.config, self.users.device
+        drawn = torch.rand((), generator=generator, device=device)
+        if not c.lambda_n or not bool(drawn * c.reconstruct_every < 1):
+            return None
+        size = (c.reconstruct_items,)
+        some = torch.randint(self.n_items, size, generator=generator, device=device)
+        # Of all items, in all steps, over the number of ratings.
+        weight = c.lambda_n * self.n_items * c.reconstruct_every / self.n_ratings
+        return weight * self.reconstruction(some, generator).mean()
+
+    def batches(self, items: Tensor, size: int) -> Iterator[Bags]:
+        """What ``sgd_step`` needs of items [n], for each batch of a size."""
+        return self.values.batches(items, size)
+
+    @torch.no_grad()
+    def sgd_step(
+        self,
+        users: Tensor,
+        items: Tensor,
+        bags: Bags,
+        ratings: Tensor,
+        generator: torch.Generator,
+        rate: float,
+    ) -> Tensor:
+        """A step of plain SGD on ``loss``; gives the loss.
+
+        The derivative is written out, but for that of the reconstruction. Below, the change of
+        something is minus the rate times the loss's derivative by it.
+
+        Args:
+            users, items, ratings: [B].
+            bags: the items' rows, not corrupted.
+            generator: decides what is drawn.
+            rate: the learning rate.
+        """
+        c, size = self.config, len(users)
+        decay = c.weight_decay / size
+        user, offset = self.users.index_select(0, users), self.offsets.index_select(0, items)
+        noisy = self.corrupted(bags, generator)
+        first = torch.sigmoid(  # [B, h], X_1
+            noisy.sums(self.first.index_select(0, noisy.rows) * noisy.weight[:, None])
+            + self.first_bias
+        )
+        encoding = torch.sigmoid(self.encode_last(first))  # [B, k], X_2
+        known = (self.values.count.index_select(0, items) > 0)[:, None]
+        vector = encoding * known + offset[:, :-1]  # [B, k], v
+        error = (user[:, :-1] * vector).sum(1) - ratings
+        if c.biases:
+            error = error + self.mean + user[:, -1] + offset[:, -1]
+        share = (c.lambda_v / self.item_count.index_select(0, items))[:, None]  # [B, 1]
+        loss = error @ error + (share * offset[:, :-1].square()).sum()
+        loss = loss / size + decay * (user.square().sum() + offset[:, -1].square().sum())
+        with torch.enable_grad():  # from the same parameters as the rest
+            rebuilt = self.reconstruction_loss(generator)
+            if rebuilt is not None:
+                loss = loss + rebuilt.detach()
+                rebuilt.backward()
+
+        changes = error * (-2 * rate / size)  # [B]
+        d_user, d_offset = user * (-2 * rate * decay), torch.empty_like(offset)
+        d_vector = user[:, :-1] * changes[:, None]  # [B, k]
+        d_user[:, :-1].addcmul_(vector, changes[:, None])
+        torch.addcmul(d_vector, share, offset[:, :-1], value=-2 * rate / size, out=d_offset[:, :-1])
+        d_offset[:, -1] = offset[:, -1] * (-2 * rate * decay)
+        if c.biases:
+            d_user[:, -1] += changes
+            d_offset[:, -1] += changes
+        d_first = self.encode_last.change(first, d_vector * known * encoding * (1 - encoding))
+        d_first.mul_(first * (1 - first))
+        self.first_bias.add_(d_first.sum(0))
+        d_rows = d_first.index_select(0, noisy.owner).mul_(noisy.weight[:, None])
+        add_rows(self.first, noisy.rows, d_rows)
+        add_rows(self.users, users, d_user)
+        add_rows(self.offsets, items, d_offset)
+        if rebuilt is not None:
+            rest = RowSGD(self.parameters(), rate)
+            rest.step()
+            rest.zero_grad()
         return loss
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from replication.baselines.item_rows import FeatureConfig, FeatureFactors
+from replication.baselines.item_rows import Backward, FeatureConfig, FeatureFactors
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,14 @@ class FactorizationMachine(FeatureFactors):
         """[B] the double sum."""
         assert squares is not None
         return bi_interaction(user, item, squares).sum(1)
+
+    def interaction_and_backward(
+        self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Backward]:
+        """The same, and the derivative of the lemma."""
+
+        def backward(changes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            column = changes[:, None]
+            return item * column, (user + item) * column, column / -2
+
+        return self.interaction(user, item, squares, generator), backward

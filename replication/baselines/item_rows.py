@@ -8,7 +8,7 @@ users, I items, N feature values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +21,9 @@ from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
 from replication.rating_training import RatingConfig
-from replication.row_sgd import RowSGD
+from replication.row_sgd import RowSGD, add_rows
 
+STEPS = 64  # so many batches are prepared together
 WEIGHTINGS = ("mean", "sum")
 
 
@@ -71,6 +72,11 @@ class Bags(NamedTuple):
     weight: Tensor  # [n] x of each row
     owner: Tensor  # [n] int64, 0..B-1 ascending
     start: Tensor  # [B] int64, where an item's rows begin
+
+    def sums(self, values: Tensor) -> Tensor:
+        """[B, d] sums of values [n, d] over the rows of each item."""
+        every = torch.arange(len(values), device=values.device)
+        return torch.embedding_bag(values, every, self.start)[0]
 
 
 class ItemRows(nn.Module):
@@ -129,6 +135,20 @@ class ItemRows(nn.Module):
         at = (self.first.index_select(0, items) - start).index_select(0, owner)
         at += torch.arange(len(owner), device=items.device)
         return Bags(self.rows.index_select(0, at), self.weight.index_select(0, at), owner, start)
+
+    def batches(self, items: Tensor, size: int) -> Iterator[Bags]:
+        """The rows of items [n] in batches of a size: many are looked up at once, which is faster.
+
+        What is yielded is ``self(batch)`` for each batch.
+        """
+        for block in items.split(STEPS * size):
+            rows, weight, owner, start = self(block)
+            begins = start[::size]  # of each batch
+            start = start - begins.repeat_interleave(size)[: len(block)]
+            owner %= size
+            bounds = [*begins.tolist(), len(rows)]
+            for begin, end, starts in zip(bounds, bounds[1:], start.split(size), strict=False):
+                yield Bags(rows[begin:end], weight[begin:end], owner[begin:end], starts)
 
     def seen(self, items: np.ndarray) -> Tensor:
         """[N + I] bool, the rows of those items."""
@@ -221,7 +241,29 @@ class Layer(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, outputs] from values [B, inputs]."""
-        return F.linear(values, self.weight / self.weight.shape[1] ** 0.5, self.bias)
+        return F.linear(values / self.weight.shape[1] ** 0.5, self.weight, self.bias)
+
+    def change(self, values: Tensor, changes: Tensor) -> Tensor:
+        """Take a step of SGD, without autograd.
+
+        Args:
+            values: [B, inputs] what went in.
+            changes: [B, outputs] minus the rate times the loss's derivative by what came out.
+
+        Returns:
+            [B, inputs] the same of what went in, from the weights before the step.
+        """
+        scale = self.weight.shape[1] ** -0.5
+        inward = (changes @ self.weight).mul_(scale)
+        self.weight.addmm_(changes.T, values, alpha=scale)
+        self.bias.add_(changes.sum(0))
+        return inward
+
+
+# From changes [B] of the interaction (minus the rate times the loss's derivative by it) to those of
+# the user's factors, of the item's and of its squares, if these are used, [B, k] each, or [B, 1]
+# where they are the same for all factors.
+Backward = Callable[[Tensor], tuple[Tensor, Tensor, "Tensor | None"]]
 
 
 class FeatureFactors(nn.Module):
@@ -258,6 +300,15 @@ class FeatureFactors(nn.Module):
         """
         raise NotImplementedError
 
+    def interaction_and_backward(
+        self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Backward]:
+        """The same without autograd, and the step of SGD from what the loss wants of it.
+
+        The second result, when called, also changes the parameters of the interaction.
+        """
+        raise NotImplementedError
+
     def terms(
         self, users: Tensor, items: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -283,6 +334,56 @@ class FeatureFactors(nn.Module):
         loss = F.mse_loss(predicted, ratings)
         if self.config.sparse:
             loss = loss + (self.config.weight_decay / len(users)) * length
+        return loss
+
+    def batches(self, items: Tensor, size: int) -> Iterator[Bags]:
+        """What ``sgd_step`` needs of items [n], for each batch of a size."""
+        return self.item_rows.batches(items, size)
+
+    @torch.no_grad()
+    def sgd_step(
+        self,
+        users: Tensor,
+        items: Tensor,
+        bags: Bags,
+        ratings: Tensor,
+        generator: torch.Generator,
+        rate: float,
+    ) -> Tensor:
+        """A step of plain SGD with the derivative of ``loss`` written out; gives the loss.
+
+        Args:
+            users, items, ratings: [B].
+            bags: the items' rows.
+            generator: decides what is drawn.
+            rate: the learning rate.
+        """
+        size, decay = len(users), self.config.weight_decay / len(users)
+        user = self.users.index_select(0, users)  # [B, k + 1]
+        picked = self.items.index_select(0, bags.rows)  # [n, k + 1]
+        scaled = picked * bags.weight[:, None]
+        item = bags.sums(scaled)  # [B, k + 1]
+        squares = bags.sums(scaled.square())[:, :-1] if self.squares else None
+        error, backward = self.interaction_and_backward(
+            user[:, :-1], item[:, :-1], squares, generator
+        )
+        if self.config.biases:
+            error = error + user[:, -1] + item[:, -1] + self.mean
+        error = error - ratings  # [B]
+        flat_user, flat_picked = user.view(-1), picked.view(-1)
+        loss = (error @ error) / size + decay * (flat_user @ flat_user + flat_picked @ flat_picked)
+
+        changes = error * (-2 * rate / size)  # [B]
+        by_user, by_item, by_squares = backward(changes)
+        bias = changes[:, None] if self.config.biases else torch.zeros_like(changes)[:, None]
+        d_picked = torch.cat([by_item, bias], 1).index_select(0, bags.owner)  # [n, k + 1]
+        if by_squares is not None:
+            d_squares = by_squares.index_select(0, bags.owner)  # [n, k] or [n, 1]
+            d_picked[:, :-1].addcmul_(scaled[:, :-1], d_squares, value=2)
+        d_picked.mul_(bags.weight[:, None]).add_(picked, alpha=-2 * rate * decay)
+        d_user = torch.cat([by_user, bias], 1).add_(user, alpha=-2 * rate * decay)
+        add_rows(self.users, users, d_user)
+        add_rows(self.items, bags.rows, d_picked)
         return loss
 
     @torch.no_grad()

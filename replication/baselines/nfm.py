@@ -12,17 +12,24 @@ factorisation machine (He and Chua, Section 3.2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from replication.baselines.factorization_machine import bi_interaction
-from replication.baselines.item_rows import FeatureConfig, FeatureFactors, Layer
+from replication.baselines.item_rows import Backward, FeatureConfig, FeatureFactors, Layer
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "relu": torch.relu, "tanh": torch.tanh}
+# Their derivatives, from what came out.
+SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": lambda out: out * (1 - out),
+    "relu": lambda out: (out > 0).to(out.dtype),
+    "tanh": lambda out: 1 - out.square(),
+}
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,45 @@ class NFM(FeatureFactors):
     ) -> Tensor:
         """[B] h^T sigma(W f + b)."""
         assert squares is not None
-        pooled = self._drop(bi_interaction(user, item, squares), generator)  # [B, k], Eq. 4
+        pooled = bi_interaction(user, item, squares)  # [B, k], Eq. 4
+        pooled = pooled * self._kept(pooled, generator)
         if not self.config.hidden:
             return pooled @ self.output
         hidden = ACTIVATIONS[self.config.activation](self.layer(pooled))  # Eq. 5
-        return self._drop(hidden, generator) @ self.output / self.config.hidden**0.5  # Eq. 6
+        kept = self._kept(hidden, generator)
+        return (hidden * kept) @ self.output / self.config.hidden**0.5  # Eq. 6
 
-    def _drop(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """Inverted dropout."""
+    def interaction_and_backward(
+        self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Backward]:
+        """The same, and its step through the hidden layer and the pooling."""
+        assert squares is not None
+        c = self.config
+        pooled = bi_interaction(user, item, squares)  # [B, k], Eq. 4
+        kept = self._kept(pooled, generator)
+        top = pooled = pooled * kept
+        scale = 1.0
+        if c.hidden:
+            hidden = ACTIVATIONS[c.activation](self.layer(pooled))  # [B, h], Eq. 5
+            kept_hidden = self._kept(hidden, generator)
+            top, scale = hidden * kept_hidden, c.hidden**-0.5
+
+        def backward(changes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            outer = torch.outer(changes, self.output * scale)  # [B, h]
+            self.output.add_(changes @ top, alpha=scale)  # Eq. 6
+            if c.hidden:  # Eq. 5
+                outer = self.layer.change(
+                    pooled, outer * kept_hidden * SLOPES[c.activation](hidden)
+                )
+            by_pooled = outer * kept  # [B, k]
+            return by_pooled * item, by_pooled * (user + item), by_pooled / -2  # Eq. 4
+
+        return top @ self.output * scale, backward
+
+    def _kept(self, values: Tensor, generator: torch.Generator) -> Tensor | float:
+        """What inverted dropout multiplies values with: 1, or 0 and 1 / (1 - share)."""
         share = self.config.dropout
         if not (self.training and share):
-            return values
+            return 1.0
         drawn = torch.rand(values.shape, generator=generator, device=values.device)
-        return values * (drawn >= share) / (1 - share)
+        return (drawn >= share) / (1 - share)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from replication.baselines.item_rows import FeatureConfig, FeatureFactors
+from replication.baselines.item_rows import Backward, FeatureConfig, FeatureFactors
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,13 @@ class SVDFeature(FeatureFactors):
     ) -> Tensor:
         """[B] p_u . (q_i + sum_f x_f y_f)."""
         return (user * item).sum(1)
+
+    def interaction_and_backward(
+        self, user: Tensor, item: Tensor, squares: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Backward]:
+        """The same, and the derivative of a product."""
+
+        def backward(changes: Tensor) -> tuple[Tensor, Tensor, None]:
+            return item * changes[:, None], user * changes[:, None], None
+
+        return self.interaction(user, item, squares, generator), backward

@@ -141,6 +141,19 @@ def trained(
     }
 
 
+def failure(error: Diverged, started: float) -> Record:
+    """A record's part on a run whose loss was no longer a number: it has no metrics, and says why.
+
+    It is stored, so that it is not begun again, counts as missing, and the pages name it.
+
+    Args:
+        error: what stopped it.
+        started: when it began, by ``time.perf_counter``.
+    """
+    seconds = round(time.perf_counter() - started, 2)
+    return {"metrics": {}, "failed": str(error), "epochs": 0, "seconds": seconds}
+
+
 def tried(
     known: RatingRow,
     split: RatingSplit,

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import FeatureTable
+from replication.papers.afm import model as model_module
 from replication.papers.afm.model import AFM, INTEGRATIONS, INTERACTIONS, WEIGHTINGS, AFMConfig
 from replication.rating_training import fit_ratings
 from replication.row_sgd import RowSGD
@@ -289,6 +291,67 @@ def test_rows_are_changed_as_by_dense_sgd():
             model.loss(USERS, ITEMS, ratings, None).backward()
             optimizer.step()
     torch.testing.assert_close(*(dict(m.named_parameters()) for m in models))
+
+
+CHOICES = [
+    *(
+        {"interaction": interaction, "bounded": bounded, "biases": biases}
+        for interaction, bounded, biases in itertools.product(
+            INTERACTIONS, (False, True), (False, True)
+        )
+    ),
+    *(
+        {"integration": integration, "weighting": weighting, "missing": missing}
+        for integration, weighting, missing in itertools.product(
+            INTEGRATIONS, WEIGHTINGS, ("renormalised", "lost")
+        )
+    ),
+    {"weight_decay": 0.0},
+]
+
+
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
+def test_the_written_step_is_that_of_autograd(choices):
+    ratings = torch.tensor([5.0, 4, 3, 2, 1], dtype=torch.float64)
+    models = [make(**{"weight_decay": 0.3} | choices) for _ in range(2)]
+    optimizer = RowSGD(models[1].parameters(), 0.1)
+    for rate in (0.1, 0.05, 0.1):
+        (places,) = models[0].batches(ITEMS, 5)
+        found = models[0].sgd_step(USERS, ITEMS, places, ratings, None, rate)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss = models[1].loss(USERS, ITEMS, ratings, None)
+        loss.backward()
+        optimizer.step()
+        torch.testing.assert_close(found, loss.detach())
+        torch.testing.assert_close(*(dict(m.named_parameters()) for m in models))
+
+
+def test_batches_are_those_of_one_look_up_each(monkeypatch):
+    monkeypatch.setattr(model_module, "STEPS", 2)  # a block ends inside the items
+    slots = make().slots
+    items = torch.tensor([2, 0, 3, 2, 2, 1, 0, 0, 3, 1, 2])
+    found = list(slots.batches(items, 2))
+    assert len(found) == 6
+    for places, some in zip(found, items.split(2), strict=True):
+        torch.testing.assert_close(tuple(places), tuple(slots(some)))
+
+
+@pytest.mark.parametrize("integration", INTEGRATIONS)
+def test_an_epoch_is_that_of_autograd(tastes, integration, monkeypatch):
+    """In float32, with a batch at the end that is not full."""
+    config = replace(SMALL, integration=integration, batch_size=32, learning_rate=0.3, max_epochs=2)
+
+    def trained():
+        build = partial(AFM, tastes, config)
+        return fit_ratings(build, tastes, config, 0, CPU, ["test"], progress=False)
+
+    fast = trained()
+    monkeypatch.delattr(AFM, "sgd_step")
+    slow = trained()
+    assert fast.curve.loss == pytest.approx(slow.curve.loss, rel=1e-4)
+    parameters = [dict(fit.model.named_parameters()) for fit in (fast, slow)]
+    torch.testing.assert_close(*parameters, rtol=1e-3, atol=1e-4)
 
 
 def test_the_penalty_is_of_each_rating_s_rows():

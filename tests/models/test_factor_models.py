@@ -1,6 +1,7 @@
 """The factor models with item features: equations by hand, derivatives, what they learn."""
 
 import dataclasses
+import functools
 import sys
 
 import numpy as np
@@ -8,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
+from replication.baselines import item_rows
 from replication.baselines import rating_packages as packages
 from replication.baselines.cdl import CDL, CDLConfig
 from replication.baselines.factorization_machine import (
     FactorizationMachine,
     FactorizationMachineConfig,
 )
-from replication.baselines.item_rows import Bag, Bags, ItemRows
+from replication.baselines.item_rows import Bag, Bags, FeatureFactors, ItemRows
 from replication.baselines.nfm import NFM, NFMConfig
 from replication.baselines.rating_mf import RatingMF, RatingMFConfig
 from replication.baselines.svd_feature import SVDFeature, SVDFeatureConfig
@@ -212,9 +214,9 @@ def test_cdl_noise_masks_a_share_while_training(small):
     model = made("CDL", small, noise=0.3).train()
     items = torch.zeros(5000, dtype=torch.long)
     generator = torch.Generator().manual_seed(0)
-    masked = model.corrupted(items, generator).weight == 0
+    masked = model.corrupted(model.values(items), generator).weight == 0
     assert abs(float(masked.double().mean()) - 0.3) < 0.02
-    assert not (model.eval().corrupted(items, generator).weight == 0).any()
+    assert not (model.eval().corrupted(model.values(items), generator).weight == 0).any()
 
 
 def bags():
@@ -277,6 +279,66 @@ def test_sparse_and_dense_gradients_are_those_of_the_written_loss(small, name):
         torch.testing.assert_close(
             one.grad.to_dense(), other.grad, msg=lambda m, k=key: f"{k}: {m}"
         )
+
+
+STEPS = [
+    *((name, {}) for name in MODELS),
+    *((name, {"biases": False, "weighting": "sum"}) for name in MODELS),
+    *(("NFM", {"activation": kind, "dropout": 0.4}) for kind in ("sigmoid", "relu", "tanh")),
+    ("NFM", {"hidden": 0, "dropout": 0.4}),
+    ("CDL", {"noise": 0.5, "reconstruct_every": 1, "lambda_n": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), STEPS)
+def test_the_written_step_is_that_of_autograd(small, name, options):
+    """User 0 and item 0 are there twice; item 2 has no features."""
+    users, items = torch.tensor([0, 3, 0, 5, 1]), torch.tensor([0, 2, 0, 3, 1])
+    ratings = torch.tensor([1.0, 5.0, 2.0, 4.0, 3.0]).double()
+    models = [made(name, small, weight_decay=0.3, **options).train() for _ in range(2)]
+    drawn = [torch.Generator().manual_seed(1) for _ in range(2)]
+    optimizer = models[1].config.optimizer(models[1].parameters())
+    for rate in (0.1, 0.05, 0.1):
+        (ready,) = models[0].batches(items, 5)
+        found = models[0].sgd_step(users, items, ready, ratings, drawn[0], rate)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss = models[1].loss(users, items, ratings, drawn[1])
+        loss.backward()
+        optimizer.step()
+        torch.testing.assert_close(found, loss.detach())
+        torch.testing.assert_close(*(dict(model.named_parameters()) for model in models))
+
+
+def test_batches_are_those_of_one_look_up_each(monkeypatch):
+    monkeypatch.setattr(item_rows, "STEPS", 2)  # a block ends inside the items
+    rows = ItemRows(THREE, 4, "mean", ids=False)
+    items = torch.tensor([2, 0, 3, 2, 2, 1, 0, 0, 3, 1, 2])
+    found = list(rows.batches(items, 2))
+    assert len(found) == 6
+    for bags, some in zip(found, items.split(2), strict=True):
+        torch.testing.assert_close(tuple(bags), tuple(rows(some)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_epoch_is_that_of_autograd(planted_split, name, monkeypatch):
+    """In float32, with a batch at the end that is not full."""
+    model_class, config = MODELS[name]
+    config = config(**TRAINING | {"max_epochs": 2, "learning_rate": 0.3})
+
+    def trained():
+        build = functools.partial(model_class, planted_split, config)
+        return fit_ratings(build, planted_split, config, 0, CPU, ["test"], progress=False)
+
+    fast = trained()
+    monkeypatch.delattr(CDL if name == "CDL" else FeatureFactors, "sgd_step")
+    slow = trained()
+    assert fast.curve.loss == pytest.approx(slow.curve.loss, rel=1e-4)
+    assert fast.curve.errors == {
+        k: pytest.approx(v, rel=1e-4) for k, v in slow.curve.errors.items()
+    }
+    parameters = [dict(fit.model.named_parameters()) for fit in (fast, slow)]
+    torch.testing.assert_close(*parameters, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_of_values_and_an_item_without_any():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import paths
-from replication.compare import load_published
+from replication import page, paths
+from replication.compare import cells, load_published
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 from replication.papers.afm import experiments, packing, rows
@@ -29,6 +29,7 @@ def made_up(name):
             "director": [f"d{i % 5}" for i in range(20)],
             "writer": [f"w{i % 3}|w{i % 4}" for i in range(20)],
             "actor": ["a" if i % 2 else "" for i in range(20)],
+            "actors": ["a|b" if i % 2 else "b|c|d" for i in range(20)],
             "certificate": "PG",
             "year": [str(1990 + i % 2) for i in range(20)],
         }
@@ -131,6 +132,52 @@ def test_only_the_first_value_of_an_alternative(study):
     split = Run("ml-latest-small", "afm-first", 0).split()
     assert split.features.present[:, 0].sum(1).max() == 1
     assert Run("ml-latest-small", "afm", 0).split().features.present[:, 0].sum(1).max() == 2
+
+
+def test_several_actors_stand_in_the_place_of_the_first(study):
+    split = Run("ml-1m-omdb", "afm-actors", 0).split()
+    assert split.features.names == ("director", "writer", "actors", "genres", "certificate")
+    assert split.features.present[:, 2].sum(1).max() == 3
+    described = Run("ml-1m-omdb", "afm-actors", 0).address()["config"]
+    assert described["features"] == list(split.features.names)
+
+
+def test_an_alternative_is_run_where_it_can_differ(study):
+    found = {(c.row, c.dataset) for c in experiments.grid(experiments.ALTERNATIVES)}
+    names = {d: {row for row, dataset in found if dataset == d} for d in experiments.RUN_HERE}
+    lost, actors, inner = (rows.row(f"afm-{x}").name for x in ("lost", "actors", "inner"))
+    assert lost not in names["ml-1m"] and inner in names["ml-1m"]
+    assert {lost, actors} <= names["ml-1m-omdb"] and inner not in names["ml-1m-omdb"]
+    assert {lost, inner} <= names["ml-latest-small"] and actors not in names["ml-latest-small"]
+    assert {row for row, _ in found} == {
+        known.name for known in rows.ROWS.values() if known.table == "alternatives"
+    }
+    with pytest.raises(ReplicationError, match="is not run on ml-1m"):
+        next(iter(experiments.tune("afm-lost", "ml-1m", "cpu")))
+
+
+def test_each_fold_has_a_deal_of_genres_of_its_own(study):
+    dealt = [Run("ml-1m", "afm", n, "shuffled-genres").split().features for n in (0, 1, 0)]
+    assert (dealt[0].present != dealt[1].present).any()
+    assert dealt[0].content_hash == dealt[2].content_hash
+
+
+def test_a_run_that_diverges_is_stored_and_the_others_go_on(study, monkeypatch):
+    known = rows.ROWS["libfm"]
+    wild = dataclasses.replace(known.start, learning_rate=1e6)
+    monkeypatch.setitem(rows.ROWS, "libfm", dataclasses.replace(known, start=wild))
+    jobs = [Run("ml-1m", "libfm", 0), Run("ml-1m", "libfm", 0, "refit"), Run("ml-1m", "bias", 0)]
+    failed, refit, fine = done(*jobs)
+    assert failed["metrics"] == refit["metrics"] == {} and "became" in failed["failed"]
+    assert "main run" in refit["failed"] and fine["metrics"]
+    ((_, _, new),) = experiments.run_and_store(jobs[:1], "cpu", progress=False)
+    assert not new  # it would diverge again
+    stored = Store(experiments.TABLE2).load()
+    places = {c.row: found for c, found in cells(experiments.grid(experiments.TABLE2), stored)
+              if c.dataset == "ml-1m"}  # fmt: skip
+    assert not places["LibFM"] and 0 in places[fine["row"]]
+    text = page.failed(stored)
+    assert "LibFM on `ml-1m`, number 0: the loss" in text and page.failed([fine]) == ""
 
 
 def test_other_features_have_another_address(study, monkeypatch):

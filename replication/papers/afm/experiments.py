@@ -13,6 +13,7 @@ models without epochs learn from the other nine tenths too, so that all know the
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,12 +25,12 @@ import torch
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions, load, load_tags
-from replication.errors import DataUnavailable, ReplicationError
+from replication.errors import DataUnavailable, Diverged, ReplicationError
 from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.papers.afm.rows import ROWS, row
 from replication.papers.common import drawn_config, run_trials
-from replication.papers.fold_runs import fitted, run_folds, trained, tried
+from replication.papers.fold_runs import failure, fitted, run_folds, trained, tried
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import described, resolve_device, restored, write_state
 
@@ -198,7 +199,7 @@ def grid(table: str, select: str = "validation", variant: str = "") -> list[Cell
                     continue
                 folds = spec.folds
             elif table == ALTERNATIVES:
-                if dataset not in ALTERNATIVE_FOLDS:
+                if not tries(model, dataset):
                     continue
                 folds = ALTERNATIVE_FOLDS[dataset]
             cells.append(
@@ -218,7 +219,29 @@ def grid(table: str, select: str = "validation", variant: str = "") -> list[Cell
 
 
 # The alternatives are searched each, which costs more than their runs.
-ALTERNATIVE_FOLDS = {"ml-latest-small": 5, "ml-1m": 2}
+ALTERNATIVE_FOLDS = {"ml-latest-small": 5, "ml-1m": 2, "ml-1m-omdb": 2}
+# What is varied on which data set. Alternatives in the features are for five of them: with genre
+# alone there are two slots, and hardly a film lacks it.
+VARIED = {
+    "ml-latest-small": ("interaction", "features"),
+    "ml-1m": ("interaction",),
+    "ml-1m-omdb": ("features",),
+}
+
+
+def tries(model: str, dataset: str) -> bool:
+    """Whether an alternative is run on a data set: it must have what the alternative changes."""
+    known = row(model)
+    if known.varies not in VARIED.get(dataset, ()):
+        return False
+    return all(name in FEATURES[dataset] for name, _ in known.features)
+
+
+def features_of(model: str, dataset: str) -> tuple[str, ...]:
+    """The item features that a model of a main cell sees on a data set."""
+    others = dict(row(model).features)
+    return tuple(others.get(name, name) for name in FEATURES[dataset])
+
 
 # The second has the ratings, and so the folds, of the first, and other features.
 SAME_RATINGS = ("ml-1m", "ml-1m-omdb")
@@ -290,7 +313,8 @@ def with_features(
         items = items.assign(tags=training_tags(split, load_tags(data_for(dataset))).to_numpy())
     table = encode(items, names, {name: rule for name, rule in rules if name in names})
     if shuffle:
-        table = shuffled(table, shuffle, seed=0)
+        # Folds are the unit of the test: each has a deal of its own.
+        table = shuffled(table, shuffle, seed=split.fold)
     return attach(split, table)
 
 
@@ -338,10 +362,14 @@ class Run:
             "seed": self.number,
         }
 
+    def features(self) -> tuple[str, ...]:
+        """Which item features the model sees."""
+        spec = VARIANTS.get(self.variant)
+        return spec.features if spec and spec.features else features_of(self.model, self.dataset)
+
     def describe(self, config: Any) -> Record:
         """A configuration as the record holds it, with what the items' features are."""
-        spec = VARIANTS.get(self.variant)
-        names = spec.features if spec and spec.features else FEATURES[self.dataset]
+        names = self.features()
         known = row(self.model)
         found = described(config) | features_used(self.dataset, names)
         if known.rules:
@@ -356,8 +384,8 @@ class Run:
         split = split_for(self.dataset, self.number, inner=not (spec and spec.refit))
         if spec and spec.share < 1:
             split = thinned(split, spec.share)
-        names, shuffle = (spec.features, spec.shuffled) if spec else (None, "")
-        return with_features(self.dataset, split, names, row(self.model).rules, shuffle)
+        shuffle = spec.shuffled if spec else ""
+        return with_features(self.dataset, split, self.features(), row(self.model).rules, shuffle)
 
 
 class Finished(NamedTuple):
@@ -376,6 +404,7 @@ def run(
 ) -> Finished:
     """Train and test one cell on one fold; nothing is stored.
 
+    A training that diverges leaves a record without metrics that says so, and no model.
     ``config`` takes the place of the cell's own. Unless ``resumable``, no checkpoint of an
     interrupted run is read or written.
     """
@@ -392,22 +421,31 @@ def run(
         return Finished(address | found | extra | provenance(), model)
     refit = spec is not None and spec.refit
     # Of a refit the last epoch counts: its number comes from the main run, not from the test.
-    used = replace(config, max_epochs=_main(job, config)["epochs"]) if refit else config
+    used, started = config, time.perf_counter()
+    if refit:
+        main = _main(job, config)
+        if "failed" in main:
+            reason = failure(Diverged("the main run of this fold diverged"), started)
+            return Finished(address | reason | extra | provenance(), None)
+        used = replace(config, max_epochs=main["epochs"])
     # The code's hash is in the name: a run is not resumed by other code than began it.
     file = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}.pt" if resumable else None
-    result, found = trained(
-        known,
-        split,
-        used,
-        job.number,
-        device,
-        ("test",) if refit else ("validation", "test"),
-        patience=None if refit else PATIENCE,
-        last=refit,
-        checkpoint=file,
-        label=job.label,
-        progress=progress,
-    )
+    try:
+        result, found = trained(
+            known,
+            split,
+            used,
+            job.number,
+            device,
+            ("test",) if refit else ("validation", "test"),
+            patience=None if refit else PATIENCE,
+            last=refit,
+            checkpoint=file,
+            label=job.label,
+            progress=progress,
+        )
+    except Diverged as error:  # the other runs of the command go on
+        return Finished(address | failure(error, started) | extra | provenance(), None)
     return Finished(address | found | extra | provenance(), result.model)
 
 
@@ -488,7 +526,7 @@ def run_and_store(
 
 def keep(job: Run, finished: Finished) -> None:
     """Write AFM's weights beside the data, for its explanations."""
-    if job.model == "afm":
+    if job.model == "afm" and finished.model is not None:
         file = paths.MODELS / f"{record_key(job.address())}.pt"
         write_state(file, finished.model.state_dict())
 
@@ -517,7 +555,10 @@ def tune(
     where, known = resolve_device(device), row(model)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
-    split = with_features(dataset, split_for(dataset, 0), rules=known.rules)
+    if known.varies and not tries(model, dataset):
+        raise ReplicationError(f"{known.name} is not run on {dataset}")
+    names = features_of(model, dataset)
+    split = with_features(dataset, split_for(dataset, 0), names, known.rules)
     data = data_for(dataset)
     configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
     if known.trained and dataset in TRIAL_EPOCHS:

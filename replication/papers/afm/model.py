@@ -10,6 +10,7 @@ dimensions, P values of B items one after the other, U users, I items, N values 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from replication.baselines.item_rows import FeatureConfig, Layer, seen_users
+from replication.baselines.item_rows import STEPS, FeatureConfig, Layer, seen_users
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
+from replication.row_sgd import add_rows
 
 INTERACTIONS = ("mlp", "mlp-product", "inner")
 INTEGRATIONS = ("attention", "free", "mean", "concat")
@@ -89,6 +91,7 @@ class Places(NamedTuple):
     slot: Tensor  # [P] which of the B * S slots a place belongs to
     weights: Tensor  # [P] of a vector in its slot: 1 / k for the mean of k values
     sizes: Tensor  # [B, S] number of places of each slot
+    start: Tensor  # [B] where a pair's places begin
 
 
 class LookedUp(NamedTuple):
@@ -154,7 +157,26 @@ class Slots(nn.Module):
             self.slot.index_select(0, at).add_(pair, alpha=sizes.shape[1]),
             self.weights.index_select(0, at),
             sizes,
+            begin,
         )
+
+    def batches(self, items: Tensor, size: int) -> Iterator[Places]:
+        """The places of items [n] in batches of a size: many are looked up at once.
+
+        What is yielded is ``self(batch)`` for each batch.
+        """
+        for block in items.split(STEPS * size):
+            whole = self(block)
+            begins = whole.start[::size]  # of each batch
+            start = whole.start - begins.repeat_interleave(size)[: len(block)]
+            pair = whole.pair % size
+            slot = whole.slot % (size * whole.sizes.shape[1])
+            bounds = [*begins.tolist(), len(pair)]
+            parts = zip(whole.sizes.split(size), start.split(size), strict=True)
+            for begin, end, (sizes, starts) in zip(bounds, bounds[1:], parts, strict=False):
+                at = slice(begin, end)
+                rows, weights = whole.rows[at], whole.weights[at]
+                yield Places(rows, pair[at], slot[at], weights, sizes, starts)
 
 
 class AFM(nn.Module):
@@ -235,13 +257,18 @@ class AFM(nn.Module):
             logits: [B, S].
             sizes: [B, S] how many values an item has in a slot; an item without any gets zeros.
         """
+        return self._softmax(logits, sizes)[1]
+
+    def _softmax(self, logits: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S] Eq. 2, and what ``weigh`` makes of it."""
         c = self.config
         if c.weighting == "slots":  # k slots with the same logit: exp(logit) counts k times
             logits = logits + sizes.clamp_min(1).log()
         empty = sizes == 0
         if c.missing == "renormalised":
             logits = logits.masked_fill(empty, torch.finfo(logits.dtype).min)
-        return logits.softmax(1).masked_fill(empty, 0.0)  # Eq. 2
+        attention = logits.softmax(1)  # Eq. 2
+        return attention, attention.masked_fill(empty, 0.0)
 
     def integrate(self, users: Tensor, user: Tensor, places: Places, vectors: Tensor) -> Tensor:
         """Eq. 1: item vectors v_ij [B, d].
@@ -325,6 +352,116 @@ class AFM(nn.Module):
                 length = length + self.logits(users, rows.user).square().sum()
             loss = loss + (self.config.weight_decay / len(users)) * length
         return loss
+
+    # --- a step of plain SGD, its derivatives written out --------------------------------------
+
+    def batches(self, items: Tensor, size: int) -> Iterator[Places]:
+        """What ``sgd_step`` needs of items [n], for each batch of a size."""
+        return self.slots.batches(items, size)
+
+    @torch.no_grad()
+    def sgd_step(
+        self,
+        users: Tensor,
+        items: Tensor,
+        places: Places,
+        ratings: Tensor,
+        generator: torch.Generator,
+        rate: float,
+    ) -> Tensor:
+        """A step of plain SGD on ``loss``; gives the loss before it.
+
+        Below, the change of something is minus the rate times the loss's derivative by it: what
+        is added to it if it is a parameter.
+
+        Args:
+            users, items, ratings: [B].
+            places: of the items.
+            generator: not used, nothing is drawn.
+            rate: the learning rate.
+        """
+        c, size = self.config, len(users)
+        decay = c.weight_decay / size
+        user = self.users.index_select(0, users)  # [B, d]
+        vectors = self.vectors.index_select(0, places.rows)  # [P, d]
+        if c.integration == "concat":
+            slots = self.slot_vectors(places, vectors).flatten(1)  # [B, S * d]
+            item = self.projection(slots)  # [B, d]
+        else:
+            logits = self.logits(users, user)
+            softmax, attention = self._softmax(logits, places.sizes)  # [B, S], Eq. 2
+            weights = attention.view(-1).index_select(0, places.slot) * places.weights  # [P]
+            item = torch.embedding_bag(  # Eq. 3
+                self.vectors, places.rows, places.start, per_sample_weights=weights
+            )[0]
+        constant = None
+        if c.biases:
+            bias_rows = self.user_bias[users, 0], self.item_bias[items, 0]  # [B] each
+            constant = bias_rows[0] + bias_rows[1]
+
+        # Forward and back through the interaction layer.
+        if c.interaction == "inner":
+            y = (user * item).sum(1)  # Eq. 4
+        else:
+            both = torch.cat([user, item], 1) if c.interaction == "mlp" else user * item
+            hidden = torch.sigmoid(self.hidden(both))  # [B, hidden]
+            y = hidden @ self.output / c.hidden**0.5  # Eq. 5
+        y = y + self.mean if constant is None else y + self.mean + constant
+        slope: Tensor | float = 1.0
+        if c.bounded:
+            share = torch.sigmoid(y)
+            y = self.low + (self.high - self.low) * share
+            slope = (self.high - self.low) * share * (1 - share)
+        error = y - ratings  # [B]
+        squares = [error @ error / size]
+        changes = error * slope * (-2 * rate / size)  # [B]
+        if c.interaction == "inner":
+            d_user, d_item = item * changes[:, None], user * changes[:, None]
+        else:
+            d_hidden = torch.outer(changes, self.output / c.hidden**0.5)
+            self.output.add_(changes @ hidden, alpha=c.hidden**-0.5)
+            d_both = self.hidden.change(both, d_hidden * hidden * (1 - hidden))
+            if c.interaction == "mlp":
+                d_user, d_item = d_both[:, : c.dimension], d_both[:, c.dimension :]
+            else:
+                d_user, d_item = d_both * item, d_both * user
+
+        # Back through the integration layer.
+        own: Tensor | None = None  # logits that are rows of each user's
+        if c.integration == "concat":
+            d_slots = self.projection.change(slots, d_item).view(-1, c.dimension)  # [B * S, d]
+            d_vectors = d_slots.index_select(0, places.slot) * places.weights[:, None]
+        else:
+            d_vectors = d_item.index_select(0, places.pair)  # [P, d]
+            if c.integration != "mean":
+                d_weights = (d_vectors * vectors).sum(1) * places.weights  # [P]
+                d_attention = torch.zeros_like(attention)
+                d_attention.view(-1).scatter_add_(0, places.slot, d_weights)
+                d_attention = d_attention.masked_fill(places.sizes == 0, 0.0)
+                mean = (d_attention * attention).sum(1, keepdim=True)
+                d_logits = softmax * (d_attention - mean)  # [B, S], back through Eq. 2
+                if c.integration == "attention":
+                    d_user = d_user + d_logits @ self.attention_map
+                    self.attention_map.addmm_(d_logits.T, user)
+                else:
+                    own = logits
+                    d_own = d_logits.add_(logits, alpha=-2 * rate * decay)
+                    add_rows(self.attention_logits, users, d_own)
+            d_vectors.mul_(weights[:, None])
+
+        # The rows, each with its rating's penalty.
+        penalised = [user, vectors] if own is None else [user, vectors, own]
+        if c.biases:
+            for table, rows, row in zip(
+                (self.user_bias, self.item_bias), (users, items), bias_rows, strict=True
+            ):
+                add_rows(table, rows, (changes - 2 * rate * decay * row)[:, None])
+            penalised += bias_rows
+        add_rows(self.users, users, d_user.add(user, alpha=-2 * rate * decay))
+        add_rows(self.vectors, places.rows, d_vectors.add_(vectors, alpha=-2 * rate * decay))
+        if decay:
+            squares += [decay * (x.reshape(-1) @ x.reshape(-1)) for x in penalised]
+        return torch.stack(squares).sum()
 
     @torch.no_grad()
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:

@@ -37,11 +37,15 @@ class Row(RatingRow):
         rules: how the values of a feature are encoded where not as a set; see
             ``replication.item_features.encode``.
         uses_features: whether item features can change its numbers.
+        features: of a data set's features, what stands in their place: (name, name).
+        varies: for an alternative, what it changes: "features" or "interaction".
     """
 
     table: str = "table2"
     rules: tuple[tuple[str, str], ...] = ()
     uses_features: bool = True
+    features: tuple[tuple[str, str], ...] = ()
+    varies: str = ""
 
 
 def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
@@ -93,10 +97,15 @@ def _trained(name: str, model: Callable[[Any, Any], Any], start: Any, draw: Any)
     return Row(name, start, lambda split, config, seed, device: model(split, config), draw)
 
 
-def _afm(name: str, draw: Any = draw_afm, rules: Any = (), **changes: Any) -> Row:
-    return replace(
-        _trained(f"AFM, {name}", AFM, AFMConfig(**changes), draw), table="alternatives", rules=rules
-    )
+def _afm(name: str, draw: Any = draw_afm, **changes: Any) -> Row:
+    """An alternative in the interaction, or in how it is trained."""
+    known = _trained(f"AFM, {name}", AFM, AFMConfig(**changes), draw)
+    return replace(known, table="alternatives", varies="interaction")
+
+
+def _afm_features(name: str, rules: Any = (), features: Any = (), **changes: Any) -> Row:
+    """An alternative in what becomes of the features."""
+    return replace(_afm(name, **changes), rules=rules, features=features, varies="features")
 
 
 def _surprise(algorithm: str, name: str = "") -> Row:
@@ -152,13 +161,18 @@ ROWS: dict[str, Row] = {
     "afm-inner": _afm("inner product (Eq. 4)", interaction="inner"),
     "afm-inner-biases": _afm("inner product, with biases", interaction="inner", biases=True),
     "afm-adam": _afm("Adam", draw_adam, method="adam", learning_rate=1e-3),
-    "afm-free": _afm("attention of each user's own", integration="free"),
-    "afm-mean": _afm("plain averaging", integration="mean"),
-    "afm-concat": _afm("concatenation", integration="concat"),
-    "afm-sum": _afm("values added up", weighting="sum"),
-    "afm-slots": _afm("each value a slot", weighting="slots"),
-    "afm-first": _afm("first value only", rules=(("genres", "first"), ("writer", "first"))),
-    "afm-lost": _afm("a missing slot's attention lost", missing="lost"),
+    "afm-free": _afm_features("attention of each user's own", integration="free"),
+    "afm-mean": _afm_features("plain averaging", integration="mean"),
+    "afm-concat": _afm_features("concatenation", integration="concat"),
+    "afm-sum": _afm_features("values added up", weighting="sum"),
+    "afm-slots": _afm_features("each value a slot", weighting="slots"),
+    # The first genre in the alphabet, in which MovieLens prints them; writers as OMDb credits them.
+    "afm-first": _afm_features(
+        "first value only", rules=(("genres", "first"), ("writer", "first"))
+    ),
+    # Up to four that OMDb names, with the mean of their vectors.
+    "afm-actors": _afm_features("several actors", features=(("actor", "actors"),)),
+    "afm-lost": _afm_features("a missing slot's attention lost", missing="lost"),
 }
 
 

@@ -11,7 +11,7 @@ from replication import figures
 from replication.compare import number
 from replication.page import PENDING, Study, stored_table
 from replication.papers.afm import experiments
-from replication.papers.afm.experiments import ALTERNATIVE_FOLDS, DATASETS
+from replication.papers.afm.experiments import ALTERNATIVE_FOLDS, DATASETS, tries
 from replication.papers.afm.pages.table2 import (
     AFM,
     METRIC,
@@ -34,7 +34,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "output": ("afm-bounded", "afm-bounded-biases"),
     "optimiser": ("afm-adam",),
     "integration": ("afm-free", "afm-mean", "afm-concat"),
-    "values": ("afm-sum", "afm-slots", "afm-first"),
+    "values": ("afm-sum", "afm-slots", "afm-first", "afm-actors"),
     "missing": ("afm-lost",),
 }
 
@@ -102,6 +102,8 @@ def table(study: Study, main: Study, group: str) -> pd.DataFrame:
     lines, index = [], []
     for dataset in ALTERNATIVE_FOLDS:
         for model in GROUPS[group]:
+            if not tries(model, dataset):
+                continue
             one = found[dataset].get(model)
             index.append((DATASETS[dataset], short(ROWS[model].name)))
             lines.append(

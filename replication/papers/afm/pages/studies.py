@@ -162,6 +162,16 @@ def no_test(variant: str) -> str:
     )
 
 
+def tuned_on() -> str:
+    """Whose configuration a study's steps have, in one sentence."""
+    return (
+        f"Nothing was searched for a step: each has the configuration that was tuned with all "
+        f"features ({len(FEATURES[FIVE])} on {DATASETS[FIVE]}, {len(FEATURES[MAIN])} on "
+        f"{DATASETS[MAIN]}) and with all training ratings, so that the steps far from these may "
+        "look worse than they would with a search of their own."
+    )
+
+
 # --- variants with one step ------------------------------------------------------------------
 
 
