@@ -215,11 +215,11 @@ def printed(study: Study) -> pd.DataFrame:
         name = row if "share of" not in metric or "users" in metric else f"{row}: {metric}"
         index += [(name, kind) for kind in ("measured", "published", "difference")]
         away = None if mean is None else mean - there
-        shifted = tuple(None if end is None else end - there for end in ends)
+        low, high = (None if end is None else end - there for end in ends)
         lines += [
             {"value": number(mean), "interval": interval(*ends), "of": about},
             {"value": number(there), "interval": "–", "of": f"`{theirs}`"},
-            {"value": number(away, True), "interval": interval(*shifted, True), "of": "–"},
+            {"value": number(away, True), "interval": interval(low, high, True), "of": "–"},
         ]
     names = pd.MultiIndex.from_tuples(index, names=["number", ""])
     return pd.DataFrame(lines, index=names)
