@@ -504,7 +504,7 @@ def test_ours_stands_above_the_published_attention() -> None:
     fan = "the fan of a director: share of these rated 5"
     assert list(frame.loc[fan, "value"]) == ["0.6000", "0.8000", "-0.2000"]
     little = "users with little attention on genre"
-    assert list(frame.loc[little, "of"]) == ["all users of `ml-1m`", "`douban-music`", "–"]
+    assert list(frame.loc[little, "of"]) == ["all users of ml-1m", "douban-music", "–"]
 
 
 def test_the_users_of_the_figures_are_described_and_drawn() -> None:
@@ -523,8 +523,9 @@ def test_the_users_of_the_figures_are_described_and_drawn() -> None:
     one = attention.shown(found, "ml-1m-omdb", "figure 1")
     assert one is not None
     text = attention.figure_1_text(one)
-    assert "User 11 has 30.0% of 40 films with the director A. Director, rates 60.0% of" in text
-    assert "50.0% of the attention on the director, place 1 of 6 slots" in text
+    assert "Of 40 films that user 11 rated in training 30.0% have the director A. Director" in text
+    assert "60.0% of these are rated 5; the user has 50.0% of the attention" in text
+    assert "on the director, place 1 of 6 slots, where the same on all would be 16.7%." in text
     assert len(attention.figure_1(one).axes) == 1
     assert attention.shown(found, "ml-1m", "figure 1") is None
     frame = attention.sentences(found)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 PENDING = "Pending: no attention is measured yet."
 FIGURE_4_ON, FIGURE_1_ON = "ml-1m", "ml-1m-omdb"
 QUICK_ON = "ml-latest-small"  # trained in about a minute
+TITLE = 36  # characters of a panel's title that fit
 CARES, CARES_NOT = "high", "low"  # of Figure 4: the user above, and the one below
 
 ERROR = (
@@ -218,7 +219,7 @@ def printed(study: Study) -> pd.DataFrame:
         low, high = (None if end is None else end - there for end in ends)
         lines += [
             {"value": number(mean), "interval": interval(*ends), "of": about},
-            {"value": number(there), "interval": "–", "of": f"`{theirs}`"},
+            {"value": number(there), "interval": "–", "of": theirs},
             {"value": number(away, True), "interval": interval(low, high, True), "of": "–"},
         ]
     names = pd.MultiIndex.from_tuples(index, names=["number", ""])
@@ -236,10 +237,10 @@ def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends
     """
     runs = _runs(study, dataset)
     if not runs:
-        return None, (None, None), f"`{dataset}`, pending"
+        return None, (None, None), f"{dataset}, pending"
     if what.startswith("below/"):
         low, high = _ends(questions.values_of(study.ranks, runs, what))
-        return _mean(runs, what), (low, high), f"all users of `{dataset}`"
+        return _mean(runs, what), (low, high), f"all users of {dataset}"
     by_fold = {}
     for fold, run in runs.items():
         if what in (CARES, CARES_NOT):
@@ -251,9 +252,9 @@ def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends
             fan = run["shown"].get("figure 1", {"fans": {}})["fans"].get("director")
             by_fold |= {fold: fan[what]} if fan else {}
     if 0 not in by_fold:
-        return None, (None, None), f"`{dataset}`, pending"
+        return None, (None, None), f"{dataset}, pending"
     ends: Ends = (min(by_fold.values()), max(by_fold.values()))
-    return by_fold[0], ends if len(by_fold) > 1 else (None, None), f"one user of `{dataset}`"
+    return by_fold[0], ends if len(by_fold) > 1 else (None, None), f"one user of {dataset}"
 
 
 def _ends(values: np.ndarray | None) -> Ends:
@@ -331,10 +332,11 @@ def figure_1_text(one: Record | None) -> str:
         own = fan["attention"][one["slots"].index(feature)]
         place = 1 + sum(value > own for value in fan["attention"])
         texts.append(
-            f"User {fan['user']} has {percent(fan['share'])} of {fan['rated']} films with the "
-            f"{feature} {fan['value']}, rates {percent(fan['favourites'])} of these 5, and has "
-            f"{percent(own)} of the attention on the {feature}, place {place} of "
-            f"{len(one['slots'])} slots; the same on all would be {percent(even)}."
+            f"Of {fan['rated']} films that user {fan['user']} rated in training "
+            f"{percent(fan['share'])} have the {feature} {fan['value']}, and "
+            f"{percent(fan['favourites'])} of these are rated 5; the user has {percent(own)} of "
+            f"the attention on the {feature}, place {place} of {len(one['slots'])} slots, where "
+            f"the same on all would be {percent(even)}."
         )
     return " ".join(texts)
 
@@ -342,12 +344,16 @@ def figure_1_text(one: Record | None) -> str:
 def figure_1(one: Record) -> Figure:
     """Attention over the slots, one panel a fan."""
     panels = {
-        f"user {fan['user']}, fan of {fan['value']} ({feature})": dict(
+        _short(f"user {fan['user']}: {feature} {fan['value']}"): dict(
             zip(one["slots"], fan["attention"], strict=True)
         )
         for feature, fan in one["fans"].items()
     }
     return figures.bars(panels, dict.fromkeys(panels, 1 / len(one["slots"])), "attention (share)")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE else f"{text[: TITLE - 1].rstrip()}…"
 
 
 def sentences(study: Study) -> pd.DataFrame:
@@ -524,7 +530,6 @@ def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
             f"{interval(f.low, f.high, signed=True)}{' *' if f.direction else ''}",
             "shuffled users": number(f.shuffled, signed=True),
             "given the number of ratings": number(f.given_count, signed=True),
-            "p (Holm)": number(f.pvalue),
             "users": f"{f.users:,}",
             "folds": str(f.folds),
         }
@@ -543,7 +548,7 @@ def follow_figure(found: Sequence[Followed]) -> Figure | None:
         series["shuffled users"][label] = Interval(f.shuffled)
     labels = list(dict.fromkeys(f"{f.feature}, {f.which}" for f in found))
     xlabel = "rank correlation over users"
-    return figures.intervals(panels, {}, labels, xlabel, columns=3) if panels else None
+    return figures.intervals(panels, {}, labels, xlabel, columns=2) if panels else None
 
 
 # --- does the prediction depend on the attention? --------------------------------------------
@@ -590,8 +595,8 @@ def masked_figure(study: Study) -> Figure | None:
                 series[text] = Interval(float(kept.mean()), *_ends(values))
     if not panels:
         return None
-    xlabel = "squared error (stars²), mean over users"
-    return figures.intervals(panels, {}, list(ARM_NAMES.values()), xlabel, columns=3)
+    xlabel = "squared error (stars²)"
+    return figures.intervals(panels, {}, list(ARM_NAMES.values()), xlabel, columns=2)
 
 
 # --- how attention is spread -----------------------------------------------------------------
@@ -641,7 +646,7 @@ def spread_figure(study: Study) -> Figure | None:
             series["users"][slot] = Interval(middle, low, high)
             series["the same on all"][slot] = Interval(1 / len(slots))
     labels = list(dict.fromkeys(s for p in panels.values() for s in p["users"]))
-    return figures.intervals(panels, {}, labels, "attention (share)", columns=3) if panels else None
+    return figures.intervals(panels, {}, labels, "attention (share)", columns=2) if panels else None
 
 
 # --- planted users ---------------------------------------------------------------------------
@@ -667,7 +672,8 @@ def planted_table(study: Study) -> pd.DataFrame:
             continue
         ends: Ends = (None, None)
         if len(values) > 1:
-            ends = stats.ttest_1samp(values, 0.0).confidence_interval()
+            low, high = stats.ttest_1samp(values, 0.0).confidence_interval()
+            ends = max(0.0, float(low)), min(1.0, float(high))  # it is a probability
         runs = _planted(study, variant)
         lines.append(
             {
