@@ -483,9 +483,8 @@ def test_the_attention_page_says_what_was_planted() -> None:
     controls = [a for a in some["masked"] if a.question.text.startswith("control")]
     assert len(controls) == 12 and sum(a.direction for a in controls) < 3
     assert "of 3" not in attention.accuracy(found).loc[("ml-1m", "AFM"), "folds"]
-    assert (
-        "0.2000" in attention.shuffled_table(found).loc["attention on genre", "difference [95 %]"]
-    )
+    fallen = attention.shuffled_table(found).loc["attention on genre", "difference [95 %]"]
+    assert re.match(r"-0\.(19|20)\d\d \[.*\] \*$", fallen)
     assert (
         attention.planted_table(found).loc["as planted", "recovery [95 %]"].startswith("0.9600 [")
     )
