@@ -260,6 +260,66 @@ def curves(
     return figure
 
 
+def bars(
+    panels: Mapping[str, Mapping[str, float]], even: Mapping[str, float], xlabel: str
+) -> Figure:
+    """Horizontal bars, one panel a title, with a dashed line where all bars would be as long.
+
+    Args:
+        panels: panel title -> label -> length.
+        even: panel title -> place of its line.
+        xlabel: quantity and unit of the lengths, shared by all panels.
+    """
+    most = max((value for bars in panels.values() for value in bars.values()), default=1.0)
+    tallest = max(map(len, panels.values()), default=1)
+    with _style():
+        figure, axes = _grid(len(panels), 2, height=0.36 * tallest + 0.9)
+        for axis, (title, lengths) in zip(axes, panels.items(), strict=True):
+            axis.barh(range(len(lengths)), list(lengths.values()), color=palette()[0], height=0.66)
+            axis.axvline(even[title], color=INK, linestyle="--", linewidth=1.2)
+            axis.set_yticks(range(len(lengths)), list(lengths))
+            axis.set_ylim(len(lengths) - 0.4, -0.6)
+            axis.set_xlim(0, 1.05 * max(most, *even.values()))
+            axis.grid(axis="y", visible=False)
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+        _legend(figure, [_handle("the same on all", INK, None, "--")])
+    return figure
+
+
+def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], label: str) -> Figure:
+    """Rows of cells that are the deeper in colour the greater their values.
+
+    Args:
+        rows: title above the row -> its values [N].
+        columns: [N] names of the columns, below the last row.
+        label: quantity and unit of the values, beside the scale of colours.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    most = max((max(values) for values in rows.values()), default=1.0)
+    with _style():
+        figure = Figure(figsize=(8.2, 0.85 * len(rows) + 1.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = [figure.add_subplot(len(rows), 1, place + 1) for place in range(len(rows))]
+        for axis, (title, values) in zip(axes, rows.items(), strict=True):
+            # One hue from light to dark: it reads without colour vision and in grey.
+            drawn = axis.imshow(
+                np.asarray([values]), cmap="Blues", vmin=0.0, vmax=most, aspect="auto"
+            )
+            axis.set_title(title)
+            axis.grid(visible=False)
+            axis.set_yticks([])
+            axis.set_xticks(range(len(columns)), [])
+            axis.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+            axis.grid(which="minor", color="white", linewidth=1.5)
+            axis.tick_params(which="both", length=0)
+        axes[-1].set_xticks(range(len(columns)), columns, rotation=50, ha="right", fontsize=8.5)
+        figure.colorbar(drawn, ax=axes, label=label, aspect=12, pad=0.01)
+    return figure
+
+
 def boxes(
     drawn: Sequence[Box], width: float = 0.255, height: float = 0.13, size: Any = (8.6, 4.6)
 ) -> Figure:

@@ -129,7 +129,7 @@ def table(some: Sequence[Answer], pending: str, only: Sequence[str] = ()) -> pd.
 
 
 def means(found: Filled, names: Mapping[str, str], pending: str) -> pd.DataFrame:
-    """Means over the seeds of some metrics, one line a data set and model."""
+    """Means over the seeds, or folds, of some metrics, one line a data set and model."""
     lines = []
     for cell, runs in found:
         if runs:
@@ -140,7 +140,7 @@ def means(found: Filled, names: Mapping[str, str], pending: str) -> pd.DataFrame
                     text: number(float(np.mean([r["metrics"][name] for r in runs.values()])))
                     for name, text in names.items()
                 }
-                | {"seeds": f"{len(runs)}{seeds}"}
+                | {cell.repeats: f"{len(runs)}{seeds}"}
             )
     if not lines:
         return pd.DataFrame({"data set": [pending]}).set_index("data set")
@@ -148,11 +148,14 @@ def means(found: Filled, names: Mapping[str, str], pending: str) -> pd.DataFrame
 
 
 def gaps(found: Filled) -> str:
-    """Which cells have no record, or not all seeds, in one sentence; empty if there are none."""
+    """Which cells have no record, or not all seeds, in one sentence; empty if there are none.
+
+    A cell that cannot be had is not missing.
+    """
     missing = [
-        f"{cell.row} on `{cell.dataset}` ({len(runs)} of {cell.seeds_required} seeds)"
+        f"{cell.row} on `{cell.dataset}` ({len(runs)} of {cell.seeds_required} {cell.repeats})"
         for cell, runs in found
-        if len(runs) < cell.seeds_required
+        if len(runs) < cell.seeds_required and not cell.unavailable
     ]
     return f"Pending: {', '.join(missing)}." if missing else ""
 

@@ -16,9 +16,17 @@ from replication.compare import fold_test, load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers import registry
+from replication.papers.afm import attention as study_of_attention
 from replication.papers.afm import experiments, tables
 from replication.papers.afm.model import AFM, AFMConfig
-from replication.papers.afm.pages import alternatives, architecture, data, studies, table2
+from replication.papers.afm.pages import (
+    alternatives,
+    architecture,
+    attention,
+    data,
+    studies,
+    table2,
+)
 from replication.papers.afm.rows import ROWS
 from replication.records import Store
 
@@ -340,6 +348,262 @@ def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     assert studies.effect_table(found, "refit").loc["NFM", "main"] == "pending"
     assert studies.sentence(found, "refit").startswith("RMSE: AFM -0.01")
     assert len(studies.runs(found)) == 12 + 2 + 2 + 4 * 5  # SVDFeature is in no study
+
+
+# --- attention -------------------------------------------------------------------------------
+
+USERS = 200
+SLOTS = {name: ("others", *experiments.FEATURES[name]) for name in experiments.RUN_HERE}
+
+
+def told(user: int, slots: Sequence[str], carrier: str) -> dict[str, Any]:
+    """What a record has of a recommendation: the carrier adds 0.5 stars, the others 0.1."""
+    return {
+        "user": user,
+        "film": 3,
+        "title": "A Film",
+        "rating": None,
+        "prediction": 4.5,
+        "slots": list(slots),
+        "features": {name: ["x"] for name in slots[1:]},
+        "attention": [1 / len(slots)] * len(slots),
+        "weight": [1 / len(slots)] * len(slots),
+        "contribution": [0.5 if name == carrier else 0.1 for name in slots],
+        "carrier": carrier,
+        "values": ["x"],
+        "sentence": f"Dear user {user}, great interest in the {carrier}.",
+    }
+
+
+def attended(
+    dataset: str, fold: int, variant: str = "", genre: float = 0.3, follows: float = 0.4
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A record of attention and the values of 200 users.
+
+    Masking the most attended slot costs 0.1 more than any one, which costs as much as the control;
+    the user's own attention is better than another's by 0.05.
+    """
+    rng = np.random.default_rng([fold, len(variant), len(dataset)])
+    slots = SLOTS[dataset]
+    base = 0.8 + 0.1 * rng.random(USERS)
+    values = {f"squared error/{name}": base + more for name, more in
+              (("own", 0.0), ("shuffled", 0.05), ("uniform", 0.02))}  # fmt: skip
+    for kind in ("renormalised", "lost"):
+        for arm, more in (("attended", 0.2), ("random", 0.1), ("least", 0.05), ("shuffled", 0.1)):
+            values[f"squared error/{arm}/{kind}"] = base + more + 0.01 * rng.normal(size=USERS)
+            values[f"moved/{arm}/{kind}"] = more + 0.01 * rng.random(USERS)
+    metrics = {f"RMSE/{name.removeprefix('squared error/')}": 0.9 for name in values}
+    for slot in slots:
+        own = (genre if slot == "genres" else 0.2) + 0.02 * rng.normal(size=USERS)
+        values |= {f"attention/{slot}": own, f"below/{slot}": (own < 0.2).astype(float)}
+        values[f"named/{slot}"] = np.full(USERS, 1 / len(slots))
+        for q in ("q05", "q50", "q95"):
+            metrics[f"attention/{slot}/{q}"] = float(np.quantile(own, int(q[1:]) / 100))
+    metrics |= {name: float(value.mean()) for name, value in values.items()}
+    for feature in slots[1:]:
+        for which in study_of_attention.WHICH:
+            r = follows if feature == "genres" else 0.0
+            found = {"correlation": r, "low": r - 0.1, "high": r + 0.1, "shuffled": 0.0,
+                     "p": 0.0005 if r else 0.9, "given_count": r, "users": 190}  # fmt: skip
+            metrics |= {f"follows/{feature}/{which}/{k}": float(v) for k, v in found.items()}
+    person = {"shares": [0.7, 0.3, 0.0], "rated 5": 40}
+    flat = {"shares": [0.4, 0.3, 0.3], "rated 5": 30}
+    rest = len(slots) - 2
+    shown: dict[str, Any] = {
+        "figure 4": {
+            "feature": "genres",
+            "slots": list(slots),
+            "values": ["Action", "Drama", "War"],
+            "users": {
+                name: about
+                | {
+                    "user": user,
+                    "attention": [
+                        share if s == "genres" else (1 - share) / (1 + rest) for s in slots
+                    ],
+                    "recommended": told(user, slots, "genres"),
+                }
+                for name, user, share, about in (("high", 7, 0.6 + fold / 100, person),
+                                                 ("low", 9, 0.05, flat))
+            },
+        }
+    }  # fmt: skip
+    if "director" in slots:
+        own = [0.5 if s == "director" else 0.1 for s in slots]
+        fan = {"user": 11, "value": "A. Director", "share": 0.3, "favourites": 0.6, "rated": 40}
+        shown["figure 1"] = {
+            "slots": list(slots),
+            "fans": {"director": fan | {"attention": own,
+                                        "recommended": told(11, slots, "others")}},
+        }  # fmt: skip
+    row, about = ROWS["afm"].name, {"table": study_of_attention.TABLE, "variant": variant}
+    record = run(row, fold, 0.9, dataset=dataset, **about) | {"metrics": metrics, "shown": shown}
+    return record | {"key": f"{dataset}/{variant}/{fold}"}, values
+
+
+def planted_world(number: int, variant: str, recovery: float) -> dict[str, Any]:
+    metrics = {
+        "recovery": recovery,
+        "attention/genre/of those who care": 0.9,
+        "attention/genre/of the others": 0.1,
+    }
+    row = ROWS[study_of_attention.PLANTED_MODEL].name
+    about = {
+        "table": study_of_attention.TABLE, "dataset": "planted", "protocol": "planted",
+        "select": "none", "variant": variant,
+    }  # fmt: skip
+    key = f"planted/{variant}/{number}"
+    return run(row, number, 0.0, **about) | {"metrics": metrics, "key": key}
+
+
+def attention_study(folds: int, datasets: Sequence[str] = experiments.RUN_HERE) -> Study:
+    """Attention on genre falls from 0.3 to 0.1 where genres are dealt anew."""
+    made = [attended(name, fold) for name in datasets for fold in range(folds)]
+    made += [attended("ml-1m", fold, "shuffled-genres", 0.1, 0.0) for fold in range(folds)]
+    records = [record for record, _ in made]
+    for number in range(folds):
+        records += [planted_world(number, "", 0.95 + number / 100)]
+        records += [planted_world(number, "shuffled-genres", 0.5 + number / 100)]
+    found = study(study_of_attention.TABLE, records)
+    found.ranks = {record["key"]: values for record, values in made}
+    return found
+
+
+def test_the_attention_page_says_what_was_planted() -> None:
+    found = attention_study(3)
+    some = attention.answer_all(found)
+    text = attention.headline(found, some)
+    assert re.search(r"On `ml-1m` users have (29|30)\.\d% of their attention on genre", text)
+    assert "and 0.0% of them have less than 20%" in text
+    # Genre of three data sets, of all ratings and of those of 5; no other feature.
+    assert "in 6 of 16 cases (and the reverse in 0; rank correlations from +0.0000 to +0.4000)" in (
+        text
+    )
+    assert "costs more than any one in 3 of 3 data sets (by +0.0" in text
+    assert "another user's in 3 of 3 data sets (by +0.0500 of squared error)" in text
+    assert "with a probability of 0.9600 (0.5100 with shuffled genres)" in text
+    assert re.search(r"the attention on them by -0\.\d{4} \[.*\] \(established\)", text)
+    controls = [a for a in some["masked"] if a.question.text.startswith("control")]
+    assert len(controls) == 12 and sum(a.direction for a in controls) < 3
+    assert "of 3" not in attention.accuracy(found).loc[("ml-1m", "AFM"), "folds"]
+    fallen = attention.shuffled_table(found).loc["attention on genre", "difference [95 %]"]
+    assert re.match(r"-0\.(19|20)\d\d \[.*\] \*$", fallen)
+    assert (
+        attention.planted_table(found).loc["as planted", "recovery [95 %]"].startswith("0.9600 [")
+    )
+    assert attention.gaps(found).startswith("Pending: AFM, inner product, with biases on `planted`")
+    assert "`douban-music`: the paper's crawl of Douban Music was never published." in (
+        attention.gaps(found)
+    )
+
+
+def test_ours_stands_above_the_published_attention() -> None:
+    frame = attention.printed(attention_study(2))
+    cares = "attention on genre of the user who cares"
+    assert list(frame.loc[cares, "value"]) == ["0.6000", "0.6650", "-0.0650"]
+    assert frame.loc[(cares, "measured"), "interval"] == "[0.6000, 0.6100]"  # of two folds
+    assert frame.loc[(cares, "difference"), "interval"] == "[-0.0650, -0.0550]"
+    fan = "the fan of a director: share of these rated 5"
+    assert list(frame.loc[fan, "value"]) == ["0.6000", "0.8000", "-0.2000"]
+    little = "users with little attention on genre"
+    assert list(frame.loc[little, "of"]) == ["all users of ml-1m", "douban-music", "–"]
+
+
+def test_the_users_of_the_figures_are_described_and_drawn() -> None:
+    found = attention_study(1)
+    four = attention.shown(found, "ml-1m", "figure 4")
+    assert four is not None
+    text = attention.figure_4_text(found, four)
+    assert "User 7 has 60.0% of the attention on genre (the paper's user: 66.5%)" in text
+    assert "of 40 films rated 5 most are Action 70.0%, Drama 30.0%" in text
+    assert "spread over fewer genres, as in the paper" in text
+    users = four["users"]
+    turned = {"users": {"high": users["high"] | {"shares": users["low"]["shares"]},
+                        "low": users["low"] | {"shares": users["high"]["shares"]}}}  # fmt: skip
+    assert "NOT spread over fewer genres" in attention.figure_4_text(found, {**four, **turned})
+    assert len(attention.figure_4(four).axes) == 3
+    one = attention.shown(found, "ml-1m-omdb", "figure 1")
+    assert one is not None
+    text = attention.figure_1_text(one)
+    assert "Of 40 films that user 11 rated in training 30.0% have the director A. Director" in text
+    assert "60.0% of these are rated 5; the user has 50.0% of the attention" in text
+    assert "on the director, place 1 of 6 slots, where the same on all would be 16.7%." in text
+    assert len(attention.figure_1(one).axes) == 1
+    assert attention.shown(found, "ml-1m", "figure 1") is None
+    frame = attention.sentences(found)
+    assert list(frame.index) == ["Figure 4, high attention", "Figure 4, low attention",
+                                 "Figure 1, fan, director"]  # fmt: skip
+    assert frame.loc["Figure 4, high attention", "adds (stars)"] == "+0.5000"
+    assert "great interest in the others" in frame.loc["Figure 1, fan, director", "sentence"]
+
+
+def test_one_user_is_the_stored_one_or_asked_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: Mapping[str, Any] = {"mode": "stored", "dataset": "ml-1m", "user": None, "film": None,
+                                "device": "cpu"}  # fmt: skip
+    assert attention.view(**given) is None
+    assert attention.describe(None) == attention.PENDING
+    record, values = attended("ml-1m", 0)
+    Store(study_of_attention.TABLE).append(
+        record, values={k: v.astype(np.float16) for k, v in values.items()}
+    )
+    stored = attention.view(**given)
+    assert stored is not None and stored["user"] == 7
+    text = attention.describe(stored)
+    assert text.startswith("> Dear user 7, great interest in the genres.")
+    assert "Most is added by the genres: +0.5000 stars, with 50.0% of the attention." in text
+    frame = attention.listed(stored)
+    assert frame.loc["genres", "of this film"] == "x" and frame.loc["others", "of this film"] == "–"
+    asked = []
+
+    def example(job: Any, model: Any, user: int, film: int | None) -> dict[str, Any]:
+        asked.append((job.dataset, job.number, user, film))
+        return told(user, SLOTS[job.dataset], "others")
+
+    monkeypatch.setattr(study_of_attention, "trained", lambda job, device: None)
+    monkeypatch.setattr(study_of_attention, "example", example)
+    other = attention.view(**{**given, "user": 12})
+    assert other is not None and "by the film's own vector" in attention.describe(other)
+    attention.view(**{**given, "mode": "quick", "user": 1, "film": 2})
+    assert asked == [("ml-1m", 0, 12, None), ("ml-latest-small", 0, 1, 2)]
+    for change, words in (
+        ({"mode": "slow"}, "unknown mode 'slow'"),
+        ({"dataset": "douban-movie"}, "unknown dataset 'douban-movie'; use one of ml-1m"),
+        ({"user": 1.5}, "user should be a whole number or None, not 1.5"),
+        ({"film": 3}, "a film needs a user"),
+    ):
+        with pytest.raises(ReplicationError, match=re.escape(words)):
+            attention.view(**{**given, **change})
+
+
+@pytest.mark.parametrize("folds", [0, 1, 3])
+@pytest.mark.parametrize("datasets", [experiments.RUN_HERE, ("ml-latest-small",)])
+def test_the_attention_page_copes_with_gaps(folds: int, datasets: Sequence[str]) -> None:
+    found = attention_study(folds, datasets)
+    some = attention.answer_all(found)
+    follows = attention.followed(found)
+    made: list[Any] = [
+        attention.headline(found, some), attention.printed(found), attention.gaps(found),
+        attention.figure_4_text(found, attention.shown(found, "ml-1m", "figure 4")),
+        attention.figure_1_text(attention.shown(found, "ml-1m-omdb", "figure 1")),
+        attention.sentences(found), attention.follow_table(follows), attention.accuracy(found),
+        attention.table(some["error"], attention.ERROR),
+        *(attention.table(some["masked"], group) for group in attention.MASKED.values()),
+        *(attention.masked(found, *place) for place in attention.MASKED),
+        attention.spread_table(found), attention.planted_table(found),
+        attention.shuffled_table(found),
+        attention.follow_table(attention.followed(found, "shuffled-genres")),
+    ]  # fmt: skip
+    for text in made:
+        if isinstance(text, pd.DataFrame):
+            assert not text.isna().any(axis=None)
+            assert page.tables.to_html(text)
+            text = page.tables.to_text(text)
+        assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
+    for drawn in (
+        attention.follow_figure(follows), attention.masked_figure(found),
+        attention.spread_figure(found),
+    ):  # fmt: skip
+        assert (drawn is None) is (not folds)
 
 
 # --- learning curves -------------------------------------------------------------------------

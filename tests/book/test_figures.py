@@ -13,7 +13,7 @@ import torch
 from replication import paths
 from replication.compare import load_published
 from replication.errors import ReplicationError
-from replication.figures import Interval, lines
+from replication.figures import Interval, bars, heat, lines
 from replication.page import Study
 from replication.papers.amp_cf import explanations as measured
 from replication.papers.amp_cf import figure2 as example
@@ -188,3 +188,24 @@ def test_lines_stand_at_their_values_and_have_their_names() -> None:
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("known", "RMSE (stars)")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
     assert len(axis.collections) == 2  # intervals where there are any
+
+
+def test_bars_have_their_lengths_and_the_line_where_all_are_alike() -> None:
+    panels = {"one": {"a": 0.7, "b": 0.1, "c": 0.2}, "two": {"a": 0.4, "b": 0.6}}
+    first, second = bars(panels, {"one": 1 / 3, "two": 0.5}, "share").axes
+    assert [bar.get_width() for bar in first.patches] == [0.7, 0.1, 0.2]
+    assert [label.get_text() for label in second.get_yticklabels()] == ["a", "b"]
+    assert first.lines[0].get_xdata()[0] == pytest.approx(1 / 3)
+    assert first.get_xlim() == second.get_xlim() and first.get_xlim()[1] > 0.7
+    assert first.get_xlabel() == "share"
+
+
+def test_heat_is_the_deeper_the_greater_the_value_on_one_scale() -> None:
+    drawn = heat({"above": [0.0, 0.8], "below": [0.4, 0.4]}, ["a", "b"], "share")
+    above, below, scale = drawn.axes
+    (one,), (two,) = above.images, below.images
+    assert one.get_clim() == two.get_clim() == (0.0, 0.8)
+    light = one.to_rgba(np.array([0.0, 0.4, 0.8]))[:, :3].sum(1)
+    assert light[0] > light[1] > light[2]
+    assert [label.get_text() for label in below.get_xticklabels()] == ["a", "b"]
+    assert above.get_title(loc="left") == "above" and scale.get_ylabel() == "share"

@@ -247,7 +247,8 @@ def test_every_source_of_the_study_has_its_page() -> None:
     beyond = {"ablations", "explanations", "protocols", "tastes", "cost"}
     attentive = {"table1", "table2", "figures", "convergence", "variants", "ensemble", "verdicts",
                  "explanations", "newcomers"}  # fmt: skip
-    afm = {"table1", "table2", "figures", "convergence", "alternatives", "studies", "verdicts"}
+    afm = {"table1", "table2", "figures", "convergence", "alternatives", "studies", "attention",
+           "verdicts"}  # fmt: skip
     assert set(found) == (
         {"verdicts"}
         | {f"afm/{n}" for n in afm}

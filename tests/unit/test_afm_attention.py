@@ -34,6 +34,7 @@ def made_up():
     ids = np.arange(120)
     films = pd.DataFrame(
         {
+            "title": [f"Film {n}" for n in ids],
             "genres": np.asarray(["A", "B|C", ""])[ids % 3],
             "director": np.where(ids % 2 == 0, "x", "y"),
         }
@@ -135,8 +136,23 @@ def test_records_hold_what_a_page_draws(study):
     assert high["attention"][at] >= low["attention"][at]
     assert sum(high["shares"]) == pytest.approx(1, abs=1e-4)
     assert min(high["rated 5"], low["rated 5"]) >= measures.LEAST_FAVOURITES
+    named = [metrics[f"named/{name}"] for name in ("others", "genres", "director")]
+    assert sum(named) == pytest.approx(1, abs=1e-3)
     fan = one["fans"]["director"]
     assert (fan["user"], fan["value"], fan["share"]) == (7, "x", 1.0) and "actor" not in one["fans"]
+    # What each of them is told is what the kept model says of a film that the user has not rated.
+    job = experiments.Run(SMALL, "afm", 0)
+    model, split = attention.trained(job, CPU), job.split()
+    for person in (high, low, fan):
+        told, user = person["recommended"], person["user"]
+        assert (
+            told["sentence"] == model.explain(user, told["film"], item_name=told["title"]).sentence
+        )
+        assert told["film"] not in split.train.items[split.train.users == user]
+        assert told["title"] == made_up().item_features["title"].iloc[told["film"]]
+        assert told["slots"] == four["slots"]
+        assert told["attention"] == person["attention"]
+        assert told["features"]["director"] in (["x"], ["y"]) and 1 <= told["prediction"] <= 5
     json.dumps(record)
 
 

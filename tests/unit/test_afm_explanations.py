@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -10,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from replication.errors import ReplicationError
 from replication.folds import Ratings
-from replication.item_features import FeatureTable
+from replication.item_features import FeatureTable, encode
 from replication.item_features import shuffled as dealt_anew
 from replication.papers.afm import explanations as measures
 from replication.papers.afm.model import AFM, AFMConfig
@@ -156,6 +157,58 @@ def test_the_fan_of_figure_1():
     assert measures.fan_of(RATINGS, TABLE, "director", 4, least=1).user == 3  # more fives than 1
     assert measures.fan_of(RATINGS, TABLE, "director", 4, least=4).user == 0
     assert measures.fan_of(RATINGS, TABLE, "director", 4, least=5) is None
+
+
+def test_of_equal_shares_the_larger_share_of_fives_decides():
+    """As the rule says: not the number of ratings of 5."""
+    two = ratings_of(
+        (0, 0, 5), (0, 2, 5), (0, 5, 1), (0, 6, 1),  # four by x, two of them 5
+        (1, 0, 5),  # one by x, and that is 5
+    )  # fmt: skip
+    items = pd.DataFrame({"director": ["x", "y", "x", "y", "y", "x", "x"]})
+    found = measures.fan_of(two, encode(items, ["director"]), "director", 2, least=1)
+    assert (found.user, found.favourites, found.rated) == (1, 1.0, 1)
+
+
+def test_a_sentence_is_counted_for_the_slot_that_explain_names(planted, model):
+    test = planted.split.test.take(np.arange(0, len(planted.split.test), 40))
+    found = measures.named(model, test)
+    wanted = np.zeros((planted.split.n_users, 2))
+    for user, item in zip(test.users, test.items, strict=True):
+        told = model.explain(int(user), int(item))
+        wanted[user, 1 if told.values else 0] += 1
+    count = wanted.sum(1)
+    seen = count > 0
+    assert found.keys() == {"named/others", "named/genre"}
+    for at, name in enumerate(model.names):
+        np.testing.assert_allclose(
+            found[f"named/{name}"][seen], (wanted[:, at] / count.clip(1))[seen]
+        )
+        assert np.isnan(found[f"named/{name}"][~seen]).all()
+    # Those who rate by genre are told of it, where it is one that they like.
+    of_all = measures.named(model, planted.split.test)["named/genre"]
+    assert np.nanmean(of_all[planted.cares]) > np.nanmean(of_all[~planted.cares]) + 0.15
+    with pytest.raises(ReplicationError, match="the sentences need test ratings"):
+        measures.named(model, test.take(np.zeros(len(test), dtype=bool)))
+
+
+def test_the_best_unseen_item_is_neither_rated_nor_unknown(planted, model):
+    split = planted.split
+    user, train = 3, split.train
+    mine = train.items[train.users == user]
+    users = torch.full((split.n_items,), user)
+    with torch.no_grad():
+        order = model(users, torch.arange(split.n_items)).argsort(descending=True).tolist()
+    wanted = next(item for item in order if item not in mine)
+    assert measures.best_unseen(model, split, user) == wanted
+    fewer = replace(split, train=train.take(train.items != wanted))
+    assert measures.best_unseen(model, fewer, user) != wanted
+    held = Ratings(np.array([user]), np.array([wanted]), np.array([5.0], dtype=np.float32))
+    assert measures.best_unseen(model, replace(split, validation=held), user) != wanted
+    with pytest.raises(ReplicationError, match="there are users 0 to 299, not 300"):
+        measures.best_unseen(model, split, 300)
+    with pytest.raises(ReplicationError, match="user 3 has rated every item"):
+        measures.best_unseen(model, replace(split, train=train.take(train.users == user)), user)
 
 
 def test_nobody_keeps_the_own_attention():

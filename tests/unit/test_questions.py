@@ -1,5 +1,7 @@
 """Questions about single users: what is planted is found, the rest is not, and gaps are named."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from replication import questions
@@ -51,3 +53,12 @@ def test_what_is_missing_is_named():
     assert questions.means([(CELL, {})], {"a": "A"}, "pending").index[0] == "pending"
     assert questions.dots([(CELL, {})], {}, {"a": "A"}, "x") is None
     assert questions.dots(found, ranks, {"a": "A"}, "x").axes[0].get_xlabel() == "x"
+
+
+def test_folds_are_called_folds_and_what_cannot_be_had_is_not_missing():
+    found, _ = planted(seeds=2)
+    folds = replace(CELL, repeats="folds")
+    assert questions.gaps([(folds, found[0][1])]) == "Pending: model on `data` (2 of 3 folds)."
+    frame = questions.means([(folds, found[0][1])], {"a": "A"}, "pending")
+    assert list(frame.columns) == ["A", "folds"]
+    assert questions.gaps([(replace(CELL, unavailable="never published"), {})]) == ""

@@ -12,10 +12,13 @@ Its metrics, by the beginnings of their names:
 ``RMSE/<weighing>``, ``RMSE/<arm>/<masking>``, ``squared error/...``, ``moved/...``
                                test errors with other attention and with slots masked
                                (``Masking``); the latter two are means over users
+``named/<slot>``               share of a user's test pairs for which the sentence of
+                               ``AFM.explain`` names the slot; the first: it names no feature
 ``recovery``                   on planted users: does attention tell those who care?
 
 Beside it lie the values of single users, and in it those who are shown in the place of Figures 1
-and 4. Planted users are records of the same table: a number is then a world of its own, not a fold.
+and 4, each with a recommendation and its sentence. Planted users are records of the same table: a
+number is then a world of its own, not a fold.
 """
 
 from __future__ import annotations
@@ -120,6 +123,7 @@ def explained(model: AFM, split: RatingSplit, seed: int) -> Measured:
     generator = torch.Generator(device=device).manual_seed(seed)
     masked = measures.masking(model, split.test, generator)
     values |= masked.by_user
+    values |= measures.named(model, split.test)
     metrics |= {f"RMSE/{name.removeprefix('error/')}": v for name, v in masked.rmse.items()}
     # As they are stored: the metric is then the mean of the stored values to the last digit.
     stored = {k: v.astype(np.float16) for k, v in values.items() if np.isfinite(v).any()}
@@ -200,6 +204,50 @@ def _shown(model: AFM, attention: np.ndarray, split: RatingSplit) -> Record:
     return shown
 
 
+def example(job: Run, model: AFM, user: int, film: int | None = None) -> Record:
+    """What AFM says of one film to one user (``AFM.explain``), with all that is needed to show it.
+
+    Args:
+        job: the run that trained the model.
+        model: with attention.
+        user: index of the user.
+        film: index of the film; None: the one that the user would be recommended
+            (``explanations.best_unseen``).
+
+    Raises:
+        ReplicationError: no such user or film.
+    """
+    split, data = job.split(), experiments.data_for(job.dataset)
+    if film is None:
+        film = measures.best_unseen(model, split, user)
+    if "title" in data.item_features and 0 <= film < data.n_items:
+        title = str(data.item_features["title"].iloc[film])
+    else:
+        title = f"item {film}"
+    told = model.explain(user, film, item_name=title)
+    table = model.features
+    own = [table.values[film, at][known] for at, known in enumerate(table.present[film])]
+    tested = (split.test.users == user) & (split.test.items == film)
+    return {
+        "user": user,
+        "film": film,
+        "title": title,
+        "rating": float(split.test.values[tested][0]) if tested.any() else None,
+        "prediction": round(min(max(told.prediction, model.low), model.high), 4),
+        "slots": list(told.names),
+        "features": {
+            name: [table.vocabulary[n] for n in values.tolist()]
+            for name, values in zip(table.names, own, strict=True)
+        },
+        "attention": _rounded(told.attention.cpu().numpy()),
+        "weight": _rounded(told.weight.cpu().numpy()),
+        "contribution": _rounded(told.contribution.cpu().numpy()),
+        "carrier": told.carrier,
+        "values": list(told.values),
+        "sentence": told.sentence,
+    }
+
+
 def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 5) for value in values]
 
@@ -232,6 +280,9 @@ def trained(job: Run, device: torch.device, progress: bool = True) -> AFM:
 def measure(job: Run, model: AFM, device: torch.device) -> tuple[Record, dict[str, np.ndarray]]:
     """The record of a run's attention, and the values of single users."""
     found = explained(model, job.split(), job.number)
+    for figure, people in (("figure 4", "users"), ("figure 1", "fans")):
+        for one in found.shown.get(figure, {}).get(people, {}).values():
+            one["recommended"] = example(job, model, one["user"])
     extra = {"fold": job.number, "shown": found.shown, "device": device.type}
     return address(job) | {"metrics": found.metrics} | extra | provenance(), found.values
 

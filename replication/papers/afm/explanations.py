@@ -315,6 +315,62 @@ def without(attention: Tensor, slot: int, renormalise: bool) -> Tensor:
     return rest
 
 
+@torch.no_grad()
+def named(model: AFM, test: Ratings) -> dict[str, np.ndarray]:
+    """Which slot the sentence of ``AFM.explain`` would be about, over the T pairs of a test.
+
+    Args:
+        model: with attention.
+        test: the pairs.
+
+    Returns:
+        ``named/<slot>``: [U] share of a user's pairs, NaN for a user without any. The first slot,
+        the item's own, stands for all sentences that name no feature: where it adds most to the
+        prediction, or no slot adds anything.
+
+    Raises:
+        ReplicationError: there is no test rating, or the model has no attention.
+    """
+    if not len(test):
+        raise ReplicationError("the sentences need test ratings, and there are none")
+    data = DeviceRatings.of(test, model.users.device)
+    parts = []
+    for users, items in zip(data.users.split(BLOCK), data.items.split(BLOCK), strict=True):
+        there = model.slots.sizes.index_select(0, items) > 0  # [B, S]
+        added = model.contributions(users, items)[1].masked_fill(~there, -torch.inf)  # [B, S]
+        most, slot = added.max(1)
+        parts.append(torch.where(most > 0, slot, 0))
+    carrier = torch.cat(parts).cpu().numpy()  # [T]
+    return {
+        f"named/{name}": mean_by_user(
+            test.users, (carrier == place).astype(float), len(model.users)
+        )
+        for place, name in enumerate(model.names)
+    }
+
+
+def best_unseen(model: AFM, split: RatingSplit, user: int) -> int:
+    """The item with the highest prediction for a user; of equals the first.
+
+    Of the items that somebody rated in training, since of others the model knows too little, and
+    that the user did not rate there nor where the epoch was chosen.
+
+    Raises:
+        ReplicationError: no such user, or the user has rated all of these items.
+    """
+    if not 0 <= user < split.n_users:
+        raise ReplicationError(f"there are users 0 to {split.n_users - 1}, not {user}")
+    able = np.bincount(split.train.items, minlength=split.n_items) > 0  # [I]
+    for part in (split.train, split.validation):
+        able[part.items[part.users == user]] = False
+    items = np.flatnonzero(able)
+    if not len(items):
+        raise ReplicationError(f"user {user} has rated every item")
+    there = torch.from_numpy(items).to(model.users.device)
+    with torch.no_grad():
+        return int(items[int(model(torch.full_like(there, user), there).argmax())])
+
+
 # --- (c) how attention is spread ------------------------------------------------------------------
 
 
@@ -344,13 +400,15 @@ def attention_summary(
 # --- (d) which users are shown --------------------------------------------------------------------
 
 FIGURE_4_RULE = (
-    f"among the users with at least {LEAST_FAVOURITES} training ratings of 5: the one with the "
-    "most and the one with the least attention on the feature; of equals the first"
+    f"among the users with at least {LEAST_FAVOURITES} training ratings of 5 for films that have "
+    "the feature: the one with the most and the one with the least attention on it; of equals the "
+    "first"
 )
 FIGURE_1_RULE = (
-    "of all users and values: the largest share of one value among the films that the user rated "
-    f"in training, for users with at least {LEAST_RATED} films; of equal shares the one with more "
-    "ratings of 5 among that value's films, then the first user"
+    f"among the users with at least {LEAST_RATED} training ratings of films that have the feature: "
+    "the one with the largest share of one value among these films, where a film with k values "
+    "counts 1/k for each; of equal shares the one who rated the larger share of that value's films "
+    "5, then the first user; of a user's values with equal shares the first in the alphabet"
 )
 
 

@@ -1,0 +1,749 @@
+"""What AFM's attention says of its users: sentences, tables and figures from ``afm/attention``.
+
+The users of Figures 1 and 4 are those of fold 0; tables and differences are over all folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from replication import figures, page, questions
+from replication.claims import ALPHA
+from replication.compare import (
+    Record,
+    bootstrap_interval,
+    cells,
+    holm,
+    interval,
+    number,
+    paired_test,
+    published_values,
+)
+from replication.errors import ReplicationError
+from replication.figures import Interval
+from replication.page import MODES, Study
+from replication.papers.afm import attention as measured
+from replication.papers.afm import experiments
+from replication.papers.afm import explanations as measures
+from replication.papers.afm.attention import GENRES, SHUFFLED
+from replication.papers.afm.model import OTHERS
+from replication.questions import Answer, Filled, Question, count, span
+from replication.records import Store
+from replication.training import resolve_device
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PENDING = "Pending: no attention is measured yet."
+FIGURE_4_ON, FIGURE_1_ON = "ml-1m", "ml-1m-omdb"
+QUICK_ON = "ml-latest-small"  # trained in about a minute
+TITLE = 36  # characters of a panel's title that fit
+CARES, CARES_NOT = "high", "low"  # of Figure 4: the user above, and the one below
+
+ERROR = (
+    Question("squared error/shuffled", "squared error/own", "another user's minus own"),
+    Question("squared error/uniform", "squared error/own", "the same on all minus own"),
+)
+# By what is asked and what becomes of the masked slot's attention; Holm's correction runs over all.
+COSTS = {"squared error": "RMSE (stars)", "moved": "Change of the prediction (stars)"}
+MASKED = {
+    (what, kind): tuple(
+        Question(f"{what}/{first}/{kind}", f"{what}/{second}/{kind}", text)
+        for first, second, text in (
+            ("attended", "random", "most attended minus any one"),
+            ("attended", "shuffled", "most attended minus another user's"),
+            ("shuffled", "random", "control: another user's minus any one"),
+        )
+    )
+    for what in COSTS
+    for kind in measures.MASKINGS
+}
+GROUPS: dict[str, tuple[Question, ...]] = {
+    "error": ERROR,
+    "masked": tuple(question for some in MASKED.values() for question in some),
+}
+
+
+def found_cells(study: Study, variant: str = "") -> Filled:
+    """The cells of real films of the page or of a variant, each with its runs by fold."""
+    grid = measured.grid(variant) if variant else study.grid
+    return cells([cell for cell in grid if cell.dataset in experiments.RUN_HERE], study.records)
+
+
+def answer_all(study: Study) -> dict[str, list[Answer]]:
+    """The answers of each group of questions."""
+    found = found_cells(study)
+    return {name: questions.answers(found, study.ranks, asked) for name, asked in GROUPS.items()}
+
+
+def table(some: Sequence[Answer], group: Sequence[Question]) -> pd.DataFrame:
+    """Differences with intervals of some questions; a star says that one is established."""
+    return questions.table([a for a in some if a.question in group], PENDING)
+
+
+def gaps(study: Study) -> str:
+    """Which cells have not all folds, and which data cannot be had."""
+    found = [
+        (replace(cell, row=f"{cell.row}, {cell.variant}") if cell.variant else cell, runs)
+        for cell, runs in cells([*study.grid, *measured.grid(SHUFFLED)], study.records)
+    ]
+    lacking = questions.gaps(found)
+    texts = [lacking] if lacking else []
+    texts += [f"`{name}`: {reason}." for name, reason in experiments.UNAVAILABLE.items()]
+    return "  \n".join(texts)
+
+
+def _runs(study: Study, dataset: str, variant: str = "") -> Mapping[int, Record]:
+    """The runs on a data set by fold; none where the page does not show it."""
+    return next((runs for c, runs in found_cells(study, variant) if c.dataset == dataset), {})
+
+
+def _mean(runs: Mapping[int, Record], metric: str) -> float | None:
+    """Over the runs that have the metric; None where none has."""
+    values = list(page.errors(runs, metric).values())
+    return float(np.mean(values)) if values else None
+
+
+# --- at the top ------------------------------------------------------------------------------
+
+
+def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
+    """What was asked of the attention and what was found, in two sentences."""
+    asked = (
+        "Does a user's attention over the features say what the user cares for, as Figures 1 and "
+        "4 of the paper show of four users, and does the prediction depend on it?"
+    )
+    parts = [*_shares(study), *_follows(study)]
+    costs = MASKED["squared error", measures.MASKINGS[0]][0]
+    for group, question, text in (
+        ("masked", costs, "masking the most attended feature costs more than any one in"),
+        ("error", ERROR[0], "a user's own attention predicts better than another user's in"),
+    ):
+        if any(a.question == question for a in found[group]):
+            some = found[group]
+            parts.append(
+                f"{text} {count(some, question)} data sets (by {span(some, question)} of squared "
+                "error)"
+            )
+    parts += [*_recovered(study), *_fallen(study)]
+    if not parts:
+        return f"**Asked.** {asked} **Found.** {PENDING}"
+    text = "; ".join(parts)
+    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+
+
+def _shares(study: Study) -> list[str]:
+    runs = _runs(study, FIGURE_4_ON)
+    share, below = (_mean(runs, f"{name}/{GENRES}") for name in ("attention", "below"))
+    if share is None or below is None:
+        return []
+    return [
+        f"on `{FIGURE_4_ON}` users have {percent(share)} of their attention on genre, where the "
+        f"same on both slots would be 50.0%, and {percent(below)} of them have less than 20%"
+    ]
+
+
+def _follows(study: Study) -> list[str]:
+    found = followed(study)
+    if not found:
+        return []
+    above, below = (sum(f.direction == sign for f in found) for sign in (1, -1))
+    values = [f.correlation for f in found]
+    return [
+        "attention on a feature is the greater the fewer of its values a user rates in "
+        f"{above} of {len(found)} cases (and the reverse in {below}; rank correlations from "
+        f"{number(min(values), signed=True)} to {number(max(values), signed=True)})"
+    ]
+
+
+def _recovered(study: Study) -> list[str]:
+    main, dealt = (_recovery(study, variant) for variant in ("", SHUFFLED))
+    if not main:
+        return []
+    control = f" ({number(float(np.mean(dealt)))} with shuffled genres)" if dealt else ""
+    return [
+        "of planted users one who cares for genre is told from one who does not with a "
+        f"probability of {number(float(np.mean(main)))}{control}"
+    ]
+
+
+def _fallen(study: Study) -> list[str]:
+    change = shuffled_attention(study)
+    if change is None:
+        return []
+    text, established = change
+    return [
+        f"genres dealt to the wrong films change the attention on them by {text} "
+        f"({'established' if established else 'not established'})"
+    ]
+
+
+def percent(share: float) -> str:
+    """A share as the page prints it."""
+    return f"{100 * share:.1f}%"
+
+
+def printed(study: Study) -> pd.DataFrame:
+    """What the paper prints of attention: ours above, published below, then the difference."""
+    values = published_values(study.published)
+    four, one = FIGURE_4_ON, FIGURE_1_ON
+    plan = [
+        ("attention on genre of the user who cares", four, "attention", four, CARES),
+        ("attention on genre of the user who does not", four, "attention", four, CARES_NOT),
+        (
+            "users with little attention on genre",
+            "douban-music",
+            "share of users",
+            four,
+            f"below/{GENRES}",
+        ),
+        ("the fan of a director", "douban-movie", "share of movies by the director", one, "share"),
+        ("the fan of a director", "douban-movie", "share of these rated 5", one, "favourites"),
+    ]
+    lines, index = [], []
+    for row, theirs, metric, ours, what in plan:
+        key = next((k for k in values if k[1:4] == (row, theirs, metric)), None)
+        if key is None:
+            raise ReplicationError(f"published.csv has no {metric} of {row}")
+        there = values[key]
+        mean, ends, about = _measured(study, ours, what)
+        name = row if "share of" not in metric or "users" in metric else f"{row}: {metric}"
+        index += [(name, kind) for kind in ("measured", "published", "difference")]
+        away = None if mean is None else mean - there
+        low, high = (None if end is None else end - there for end in ends)
+        lines += [
+            {"value": number(mean), "interval": interval(*ends), "of": about},
+            {"value": number(there), "interval": "–", "of": theirs},
+            {"value": number(away, True), "interval": interval(low, high, True), "of": "–"},
+        ]
+    names = pd.MultiIndex.from_tuples(index, names=["number", ""])
+    return pd.DataFrame(lines, index=names)
+
+
+Ends = tuple[float | None, float | None]
+
+
+def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends, str]:
+    """One of our numbers with its interval, and of whom it is.
+
+    Of single users the value of fold 0, and the least and the most of the folds, each of which has
+    users of its own by the same rule.
+    """
+    runs = _runs(study, dataset)
+    if not runs:
+        return None, (None, None), f"{dataset}, pending"
+    if what.startswith("below/"):
+        low, high = _ends(questions.values_of(study.ranks, runs, what))
+        return _mean(runs, what), (low, high), f"all users of {dataset}"
+    by_fold = {}
+    for fold, run in runs.items():
+        if what in (CARES, CARES_NOT):
+            four = run["shown"].get("figure 4", {"users": {}})
+            if what in four["users"]:
+                place = four["slots"].index(GENRES)
+                by_fold[fold] = four["users"][what]["attention"][place]
+        else:
+            fan = run["shown"].get("figure 1", {"fans": {}})["fans"].get("director")
+            by_fold |= {fold: fan[what]} if fan else {}
+    if 0 not in by_fold:
+        return None, (None, None), f"{dataset}, pending"
+    ends: Ends = (min(by_fold.values()), max(by_fold.values()))
+    return by_fold[0], ends if len(by_fold) > 1 else (None, None), f"one user of {dataset}"
+
+
+def _ends(values: np.ndarray | None) -> Ends:
+    """The bootstrap interval of the values [S, U] of users who have one in every fold."""
+    if values is None:
+        return None, None
+    values = values[:, np.isfinite(values).all(0)]
+    return bootstrap_interval(values) if values.size else (None, None)
+
+
+# --- the users of Figures 4 and 1 ------------------------------------------------------------
+
+
+def shown(study: Study, dataset: str, name: str) -> Record | None:
+    """``figure 4`` or ``figure 1`` of fold 0 on a data set; None where there is none yet."""
+    run = _runs(study, dataset).get(0)
+    found = run["shown"].get(name) if run else None
+    return found if found and (found.get("users") or found.get("fans")) else None
+
+
+def figure_4_text(study: Study, four: Record | None) -> str:
+    """How much attention the two users have on genre, and how their favourites are spread."""
+    if four is None:
+        return PENDING
+    at = four["slots"].index(four["feature"])
+    values = published_values(study.published)
+    prints = {
+        CARES: "attention on genre of the user who cares",
+        CARES_NOT: "attention on genre of the user who does not",
+    }
+    texts, entropies = [], {}
+    for name, user in four["users"].items():
+        shares = np.asarray(user["shares"])
+        entropies[name] = float(special.entr(shares).sum())
+        best = ", ".join(
+            f"{four['values'][n]} {percent(shares[n])}" for n in np.argsort(-shares)[:3]
+        )
+        there = next(v for k, v in values.items() if k[1] == prints[name])
+        texts.append(
+            f"User {user['user']} has {percent(user['attention'][at])} of the attention on genre "
+            f"(the paper's user: {percent(there)}); of {user['rated 5']} films rated 5 most are "
+            f"{best}, and the entropy of the genres is {entropies[name]:.2f} of at most "
+            f"{np.log(len(shares)):.2f} nats."
+        )
+    fewer = entropies[CARES] < entropies[CARES_NOT]
+    verdict = (
+        "The favourites of the user with more attention on genre are spread over fewer genres, as "
+        "in the paper."
+        if fewer
+        else "The favourites of the user with more attention on genre are NOT spread over fewer "
+        "genres than those of the other."
+    )
+    return " ".join([*texts, verdict])
+
+
+def figure_4(four: Record) -> Figure:
+    """Shares of the genres among the films rated 5 of two users, a cell a genre."""
+    at = four["slots"].index(four["feature"])
+    rows = {
+        f"user {user['user']}: {percent(user['attention'][at])} of the attention on genre": user[
+            "shares"
+        ]
+        for user in four["users"].values()
+    }
+    return figures.heat(rows, four["values"], "share of films rated 5")
+
+
+def figure_1_text(one: Record | None) -> str:
+    """Who the fans are, and how their attention on what they are fans of stands to the rest."""
+    if one is None:
+        return PENDING
+    texts = []
+    even = 1 / len(one["slots"])
+    for feature, fan in one["fans"].items():
+        own = fan["attention"][one["slots"].index(feature)]
+        place = 1 + sum(value > own for value in fan["attention"])
+        texts.append(
+            f"Of {fan['rated']} films that user {fan['user']} rated in training "
+            f"{percent(fan['share'])} have the {feature} {fan['value']}, and "
+            f"{percent(fan['favourites'])} of these are rated 5; the user has {percent(own)} of "
+            f"the attention on the {feature}, place {place} of {len(one['slots'])} slots, where "
+            f"the same on all would be {percent(even)}."
+        )
+    return " ".join(texts)
+
+
+def figure_1(one: Record) -> Figure:
+    """Attention over the slots, one panel a fan."""
+    panels = {
+        _short(f"user {fan['user']}: {feature} {fan['value']}"): dict(
+            zip(one["slots"], fan["attention"], strict=True)
+        )
+        for feature, fan in one["fans"].items()
+    }
+    return figures.bars(panels, dict.fromkeys(panels, 1 / len(one["slots"])), "attention (share)")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE else f"{text[: TITLE - 1].rstrip()}…"
+
+
+def sentences(study: Study) -> pd.DataFrame:
+    """What AFM would tell the users of the figures, one line a user."""
+    lines = []
+    for dataset, name in ((FIGURE_4_ON, "figure 4"), (FIGURE_1_ON, "figure 1")):
+        found = shown(study, dataset, name) or {}
+        people = found.get("users") or found.get("fans") or {}
+        for role, user in people.items():
+            told = user["recommended"]
+            at = told["slots"].index(told["carrier"])
+            kind = f"{role} attention" if name == "figure 4" else f"fan, {role}"
+            lines.append(
+                {
+                    "user": f"{name.capitalize()}, {kind}",
+                    "prediction": f"{told['prediction']:.2f}",
+                    "carried by": told["carrier"],
+                    "adds (stars)": number(told["contribution"][at], signed=True),
+                    "sentence": told["sentence"],
+                }
+            )
+    if not lines:
+        return pd.DataFrame({"user": [PENDING]}).set_index("user")
+    return pd.DataFrame(lines).set_index("user")
+
+
+# --- one user and one film -------------------------------------------------------------------
+
+
+def view(mode: str, dataset: str, user: int | None, film: int | None, device: str) -> Record | None:
+    """What ``explain()`` says to a user about a film; None where nothing is stored yet.
+
+    ``stored`` without a user takes the committed user of Figure 4 with the most attention on genre.
+    A user, or another mode, asks the model of fold 0 that was kept, or one that is trained again;
+    ``quick`` takes the small data in place of ``dataset``.
+
+    Raises:
+        ReplicationError: a mode, data set, user, film or device that there is not.
+        DataUnavailable: the data are not there.
+    """
+    for kind, value, known in (
+        ("mode", mode, MODES),
+        ("dataset", dataset, experiments.RUN_HERE),
+    ):
+        if value not in known:
+            raise ReplicationError(f"unknown {kind} {value!r}; use one of {', '.join(known)}")
+    for kind, index in (("user", user), ("film", film)):
+        if index is not None and type(index) is not int:
+            raise ReplicationError(f"{kind} should be a whole number or None, not {index!r}")
+    if film is not None and user is None:
+        raise ReplicationError("a film needs a user")
+    where = resolve_device(device)
+    if mode == "stored" and user is None:
+        grid = [cell for cell in measured.grid() if cell.dataset == dataset]
+        ((_, runs),) = cells(grid, Store(measured.TABLE).load())
+        return _first_shown(runs[0]) if 0 in runs else None
+    job = experiments.Run(QUICK_ON if mode == "quick" else dataset, measured.MODEL, 0)
+    model = measured.trained(job, where)
+    if user is None:
+        return _first_shown(measured.measure(job, model, where)[0])
+    return measured.example(job, model, user, film)
+
+
+def _first_shown(record: Record) -> Record | None:
+    users = record["shown"].get("figure 4", {"users": {}})["users"]
+    found: Record | None = users[CARES]["recommended"] if CARES in users else None
+    return found
+
+
+def describe(told: Record | None) -> str:
+    """The sentence for the user, and what it rests on."""
+    if told is None:
+        return PENDING
+    rated = "has not rated it" if told["rating"] is None else f"gave it {told['rating']:g}"
+    at = told["slots"].index(told["carrier"])
+    what = "the film's own vector" if told["carrier"] == OTHERS else f"the {told['carrier']}"
+    return (
+        f"> {told['sentence']}\n\nPredicted for user {told['user']} is {told['prediction']:.2f}; "
+        f"in the test of this fold the user {rated}. Most is added by {what}: "
+        f"{number(told['contribution'][at], signed=True)} stars, with "
+        f"{percent(told['weight'][at])} of the attention."
+    )
+
+
+def listed(told: Record) -> pd.DataFrame:
+    """The slots of one user and one film, one line each."""
+    lines = [
+        {
+            "slot": name,
+            "of this film": ", ".join(told["features"].get(name, ())) or "–",
+            "attention": number(told["attention"][at]),
+            "attention for this film": number(told["weight"][at]),
+            "adds (stars)": number(told["contribution"][at], signed=True),
+        }
+        for at, name in enumerate(told["slots"])
+    ]
+    return pd.DataFrame(lines).set_index("slot")
+
+
+# --- does attention follow what users rate? --------------------------------------------------
+
+
+class Followed(NamedTuple):
+    """Over the folds: attention on a feature and how concentrated users are on its values."""
+
+    dataset: str
+    feature: str
+    which: str  # of ``measured.WHICH``
+    correlation: float  # mean over the folds
+    low: float  # the widest of the folds' intervals
+    high: float
+    shuffled: float  # mean of the control
+    given_count: float | None  # mean, with the number of ratings taken out
+    beyond: tuple[float, float]  # the widest interval of the correlation less its control
+    pvalue: float  # the largest of the folds; after Holm over all that the page lists
+    users: int  # in the fold that has the fewest
+    folds: int
+
+    @property
+    def direction(self) -> int:
+        """+1 or -1 where a correlation is established in every fold, else 0."""
+        if self.pvalue >= ALPHA or self.beyond[0] <= 0 <= self.beyond[1]:
+            return 0
+        return 1 if self.beyond[0] > 0 else -1
+
+
+def followed(study: Study, variant: str = "") -> list[Followed]:
+    """Every feature of every data set, with all ratings and with those of 5."""
+    found = []
+    for cell, runs in found_cells(study, variant):
+        for feature in experiments.FEATURES[cell.dataset]:
+            for which in measured.WHICH:
+                name = f"follows/{feature}/{which}"
+                own = [r["metrics"] for r in runs.values() if f"{name}/correlation" in r["metrics"]]
+                if not own:
+                    continue
+                r, low, high, control, p, users = np.array(
+                    [
+                        [m[f"{name}/{k}"] for m in own]
+                        for k in ("correlation", "low", "high", "shuffled", "p", "users")
+                    ]
+                )  # [folds] each
+                given = [m[f"{name}/given_count"] for m in own if f"{name}/given_count" in m]
+                found.append(
+                    Followed(
+                        cell.dataset,
+                        feature,
+                        which,
+                        float(r.mean()),
+                        float(low.min()),
+                        float(high.max()),
+                        float(control.mean()),
+                        float(np.mean(given)) if given else None,
+                        (float((low - control).min()), float((high - control).max())),
+                        float(p.max()),
+                        int(users.min()),
+                        len(own),
+                    )
+                )
+    adjusted = holm([f.pvalue for f in found])
+    return [f._replace(pvalue=float(p)) for f, p in zip(found, adjusted, strict=True)]
+
+
+def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
+    """``followed`` as strings; a star says that a correlation is established."""
+    if not found:
+        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
+    lines = [
+        {
+            "data set": f.dataset,
+            "feature": f.feature,
+            "ratings": f.which,
+            "correlation [95 %]": f"{number(f.correlation, signed=True)} "
+            f"{interval(f.low, f.high, signed=True)}{' *' if f.direction else ''}",
+            "shuffled users": number(f.shuffled, signed=True),
+            "given the number of ratings": number(f.given_count, signed=True),
+            "users": f"{f.users:,}",
+            "folds": str(f.folds),
+        }
+        for f in found
+    ]
+    return pd.DataFrame(lines).set_index(["data set", "feature", "ratings"])
+
+
+def follow_figure(found: Sequence[Followed]) -> Figure | None:
+    """Rank correlations with their intervals, beside those of shuffled users."""
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    for f in found:
+        series = panels.setdefault(f.dataset, {"own attention": {}, "shuffled users": {}})
+        label = f"{f.feature}, {f.which}"
+        series["own attention"][label] = Interval(f.correlation, f.low, f.high)
+        series["shuffled users"][label] = Interval(f.shuffled)
+    labels = list(dict.fromkeys(f"{f.feature}, {f.which}" for f in found))
+    xlabel = "rank correlation over users"
+    return figures.intervals(panels, {}, labels, xlabel, columns=2) if panels else None
+
+
+# --- does the prediction depend on the attention? --------------------------------------------
+
+
+def accuracy(study: Study) -> pd.DataFrame:
+    """RMSE with each attention, one line a data set."""
+    names = {
+        "RMSE/own": "own",
+        "RMSE/shuffled": "another user's",
+        "RMSE/uniform": "the same on all",
+    }
+    return questions.means(found_cells(study), names, PENDING)
+
+
+ARM_NAMES = {
+    "attended": "most attended",
+    "random": "any one",
+    "least": "least attended",
+    "shuffled": "another user's most attended",
+}
+
+
+def masked(study: Study, what: str, kind: str) -> pd.DataFrame:
+    """RMSE, or change of the prediction, with a slot masked, one line a data set."""
+    metric = "RMSE" if what == "squared error" else what
+    names = {f"{metric}/{arm}/{kind}": text for arm, text in ARM_NAMES.items()}
+    return questions.means(found_cells(study), names, PENDING)
+
+
+def masked_figure(study: Study) -> Figure | None:
+    """Mean squared error with a slot masked, with its interval, a panel a data set."""
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    for cell, runs in found_cells(study):
+        for kind in measures.MASKINGS:
+            for arm, text in ARM_NAMES.items():
+                values = questions.values_of(study.ranks, runs, f"squared error/{arm}/{kind}")
+                if values is None:
+                    continue
+                kept = values[:, np.isfinite(values).all(0)]
+                if not kept.size:
+                    continue
+                series = panels.setdefault(cell.dataset, {}).setdefault(kind, {})
+                series[text] = Interval(float(kept.mean()), *_ends(values))
+    if not panels:
+        return None
+    xlabel = "squared error (stars²)"
+    return figures.intervals(panels, {}, list(ARM_NAMES.values()), xlabel, columns=2)
+
+
+# --- how attention is spread -----------------------------------------------------------------
+
+
+def spread_table(study: Study) -> pd.DataFrame:
+    """Attention on each slot over the users, and how often a sentence would name it."""
+    lines = []
+    for cell, runs in found_cells(study):
+        slots = _slots(cell.dataset) if runs else ()
+        for slot in slots:
+            name = f"attention/{slot}"
+            below = f"below/{slot}"
+            ends = _ends(questions.values_of(study.ranks, runs, below))
+            line = {"data set": cell.dataset, "slot": slot, "mean": number(_mean(runs, name))}
+            line |= {
+                text: number(_mean(runs, f"{name}/{q}"))
+                for q, text in (("q05", "5 %"), ("q50", "median"), ("q95", "95 %"))
+            }
+            line |= {
+                "the same on all": number(1 / len(slots)),
+                "users below 20 % [95 %]": f"{number(_mean(runs, below))} {interval(*ends)}",
+                "named in a sentence": number(_mean(runs, f"named/{slot}")),
+            }
+            lines.append(line)
+    if not lines:
+        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
+    return pd.DataFrame(lines).set_index(["data set", "slot"])
+
+
+def _slots(dataset: str) -> tuple[str, ...]:
+    return (OTHERS, *experiments.FEATURES[dataset])
+
+
+def spread_figure(study: Study) -> Figure | None:
+    """Median, and 5 % to 95 % of the users, of the attention on each slot."""
+    panels: dict[str, dict[str, dict[str, Interval]]] = {}
+    for cell, runs in found_cells(study):
+        slots = _slots(cell.dataset) if runs else ()
+        for slot in slots:
+            low, middle, high = (
+                _mean(runs, f"attention/{slot}/{q}") for q in ("q05", "q50", "q95")
+            )
+            if middle is None:
+                continue
+            series = panels.setdefault(cell.dataset, {"users": {}, "the same on all": {}})
+            series["users"][slot] = Interval(middle, low, high)
+            series["the same on all"][slot] = Interval(1 / len(slots))
+    labels = list(dict.fromkeys(s for p in panels.values() for s in p["users"]))
+    return figures.intervals(panels, {}, labels, "attention (share)", columns=2) if panels else None
+
+
+# --- planted users ---------------------------------------------------------------------------
+
+
+def _planted(study: Study, variant: str) -> Mapping[int, Record]:
+    grid = measured.grid(variant) if variant else study.grid
+    chosen = [cell for cell in grid if cell.dataset == measured.PLANTED]
+    return next((runs for _, runs in cells(chosen, study.records)), {})
+
+
+def _recovery(study: Study, variant: str) -> list[float]:
+    """The recovery of each planted world."""
+    return list(page.errors(_planted(study, variant), "recovery").values())
+
+
+def planted_table(study: Study) -> pd.DataFrame:
+    """How well attention tells planted users, with Student's interval over the worlds."""
+    lines = []
+    for variant, text in (("", "as planted"), (SHUFFLED, "shuffled genres")):
+        values = _recovery(study, variant)
+        if not values:
+            continue
+        ends: Ends = (None, None)
+        if len(values) > 1:
+            low, high = stats.ttest_1samp(values, 0.0).confidence_interval()
+            ends = max(0.0, float(low)), min(1.0, float(high))  # it is a probability
+        runs = _planted(study, variant)
+        lines.append(
+            {
+                "genres": text,
+                "recovery [95 %]": f"{number(float(np.mean(values)))} {interval(*ends)}",
+                "attention on genre, those who care": number(
+                    _mean(runs, "attention/genre/of those who care")
+                ),
+                "the others": number(_mean(runs, "attention/genre/of the others")),
+                "worlds": str(len(values)),
+            }
+        )
+    if not lines:
+        return pd.DataFrame({"genres": [PENDING]}).set_index("genres")
+    return pd.DataFrame(lines).set_index("genres")
+
+
+# --- shuffled genres -------------------------------------------------------------------------
+
+
+def _both(study: Study) -> tuple[Mapping[int, Record], Mapping[int, Record]]:
+    """The main runs and those with shuffled genres, of the folds that both have."""
+    dataset = experiments.VARIANTS[SHUFFLED].dataset
+    main, dealt = _runs(study, dataset), _runs(study, dataset, SHUFFLED)
+    common = sorted(main.keys() & dealt.keys())
+    return {f: main[f] for f in common}, {f: dealt[f] for f in common}
+
+
+def shuffled_attention(study: Study) -> tuple[str, bool] | None:
+    """Attention on shuffled genres less that on the true ones, in words; is it established?
+
+    Paired over users and folds; None before both are measured.
+    """
+    return _paired(study, f"attention/{GENRES}")
+
+
+def _paired(study: Study, metric: str) -> tuple[str, bool] | None:
+    main, dealt = _both(study)
+    before, after = (questions.values_of(study.ranks, runs, metric) for runs in (main, dealt))
+    if before is None or after is None:
+        return None
+    known = np.isfinite(before).all(0) & np.isfinite(after).all(0)
+    if known.sum() < 2:
+        return None
+    test = paired_test(after[:, known], before[:, known])
+    text = f"{number(test.difference, True)} {interval(test.ci_low, test.ci_high, True)}"
+    return text, test.pvalue < ALPHA and not test.ci_low <= 0 <= test.ci_high
+
+
+def shuffled_table(study: Study) -> pd.DataFrame:
+    """What shuffled genres do to attention, error and sentences; a star: established."""
+    main, dealt = _both(study)
+    if not main:
+        return pd.DataFrame({"quantity": [PENDING]}).set_index("quantity")
+    lines = []
+    for metric, text in (
+        (f"attention/{GENRES}", "attention on genre"),
+        (f"below/{GENRES}", "users with less than 20 % on genre"),
+        (f"named/{GENRES}", "sentences that name the genre"),
+        ("squared error/own", "squared error (stars²), mean over users"),
+    ):
+        found = _paired(study, metric)
+        change = f"{found[0]}{' *' if found[1] else ''}" if found else "pending"
+        lines.append(
+            {
+                "quantity": text,
+                "true genres": number(_mean(main, metric)),
+                "shuffled": number(_mean(dealt, metric)),
+                "difference [95 %]": change,
+                "folds": str(len(main)),
+            }
+        )
+    return pd.DataFrame(lines).set_index("quantity")
