@@ -19,6 +19,7 @@ from replication.papers.attentive_ncf.model import (
     HIDDEN,
     PREDICTORS,
     Attend,
+    Attentive,
     AttentiveNCF,
     AttentiveNCFConfig,
     AutoEncoder,
@@ -116,17 +117,30 @@ def test_the_derivative_of_equation_1():
     torch.testing.assert_close(found, wanted)
 
 
-def test_the_derivative_is_the_same_in_chunks(monkeypatch):
-    structure, tastes, *rest = random_batch()
+@pytest.mark.parametrize("width", [1, 300])
+def test_the_derivative_of_equation_1_in_any_width(width):
+    structure, tastes, *rest = random_batch(batch=4, width=width, n_items=50)
     structure.requires_grad_(), tastes.requires_grad_()
 
-    def gradients():
-        user, _ = Attend.apply(structure, tastes, *rest)
-        return torch.autograd.grad((user**2).sum(), (structure, tastes))
+    def gradients(form):
+        return torch.autograd.grad((form(structure, tastes, *rest) ** 2).sum(),
+                                   (structure, tastes), allow_unused=True)  # fmt: skip
 
-    whole = gradients()
-    monkeypatch.setattr("replication.papers.attentive_ncf.model.CHUNK", 2)
-    torch.testing.assert_close(gradients(), whole)
+    found, wanted = gradients(lambda *batch: Attend.apply(*batch)[0]), gradients(attend_by_hand)
+    torch.testing.assert_close(found, tuple(g if g is not None else torch.zeros(50, 3).double()
+                                            for g in wanted))  # fmt: skip
+
+
+def test_what_stands_in_the_unfilled_places_of_a_context_has_no_effect():
+    structure, tastes, items, context, likings, valid = random_batch()
+    structure.requires_grad_(), tastes.requires_grad_()
+
+    def all_of(context, likings):
+        user, attention = Attend.apply(structure, tastes, items, context, likings, valid)
+        return user, attention, *torch.autograd.grad((user**2).sum(), (structure, tastes))
+
+    other = all_of(context.masked_fill(~valid, 11), likings.masked_fill(~valid, 9.0))
+    torch.testing.assert_close(other, all_of(context.masked_fill(~valid, 0), likings))
 
 
 def test_equations_3_and_4_by_hand(split):
@@ -184,6 +198,25 @@ def test_the_count_of_parameters_is_that_of_the_modules(split):
 # --- contexts ------------------------------------------------------------------------------------
 
 
+def floyd(counts, width, rng):
+    """The same algorithm, number by number."""
+    uniform = torch.rand(width, len(counts), generator=rng)
+    rows = []
+    for b, count in enumerate(counts.tolist()):
+        drawn = []
+        for step, last in enumerate(range(max(count - width, 0), max(count, width))):
+            pick = min(int(uniform[step, b] * (last + 1)), last)
+            drawn.append(last if pick in drawn else pick)
+        rows.append(drawn)
+    return rows
+
+
+def test_positions_are_those_of_the_algorithm():
+    counts = torch.tensor([0, 1, 4, 5, 6, 9, 200])
+    assert draw_positions(counts, 5, generator()).tolist() == floyd(counts, 5, generator())
+    assert draw_positions(counts[:0], 5, generator()).shape == (0, 5)
+
+
 def test_positions_are_drawn_without_replacement_and_evenly():
     counts = torch.tensor([3, 7, 7, 20]).repeat_interleave(3_000)
     drawn = draw_positions(counts, 7, generator())
@@ -235,6 +268,21 @@ def test_without_a_context_the_user_is_the_default(split):
     none = Context(*(torch.zeros(2, 1, dtype=d) for d in (torch.long, torch.float, torch.bool)))
     user, _ = model.embedding.embed(torch.tensor([1, 2]), none)
     assert (user == 0.7).all()
+
+
+@pytest.mark.parametrize("width", [5, ALL])
+def test_users_with_no_other_movie_are_the_default(width):
+    two, ratings = np.arange(2), np.array([1.0, 5.0])
+    history = History(Ratings(two, two, ratings), 3, 3, LEVELS)
+    users = items = torch.tensor([0, 1])
+    context = history.draw(users, items, width, generator())
+    assert not context.valid.any()
+    model = Attentive(history, 3, 4, 0.1)
+    torch.nn.init.constant_(model.default_user, 0.7)
+    assert (model(users, items, width, generator())[0] == 0.7).all()
+    # A user without ratings, and one whose target is not among his own.
+    context = history.draw(torch.tensor([2, 1]), torch.tensor([0, 2]), width, generator())
+    assert context.valid.sum(1).tolist() == [0, 1] and context.likings[1, 0] == 1
 
 
 def test_the_default_user_learns_only_where_contexts_are_emptied(split):

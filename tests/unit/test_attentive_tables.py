@@ -146,7 +146,17 @@ def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
     best = min(trials, key=lambda t: t["metrics"]["RMSE"])
     tuned = experiments.tuned_config("simple-mlp1", "cil")
     assert tuned.learning_rate == best["config"]["learning_rate"]
-    assert tuned.max_epochs == min(3, 2 * best["epochs"] + 2)
+    assert tuned.max_epochs == 3  # never more than the start's
+
+
+@pytest.mark.parametrize(
+    ("best", "seen", "limit"),
+    [(3, 5, 7), (8, 8, 18), (7, 8, 16), (6, 8, 10), (14, 14, 20), (0, 0, 2)],
+)
+def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypatch):
+    trial = {"row": "simple + MLP1", "dataset": "cil", "trial": 0, "metrics": {"RMSE": 1.0}}
+    monkeypatch.setattr(Store, "load", lambda _: [trial | {"epochs": best, "epochs_run": seen}])
+    assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == limit
 
 
 def test_every_printed_row_has_a_cell_and_every_cell_of_ours_no_printed_number():

@@ -74,6 +74,7 @@ SELECTS = ("best-epoch", "validation", *STORED_SELECTS)
 N_TRIALS = 10
 TRIAL_EPOCHS = 8
 TRIAL_PATIENCE = 2
+EPOCHS_BEYOND = 4  # of a main run, beyond the trial's best; the curve must be seen to turn
 TUNING_PROTOCOL = "kfold-10"
 
 
@@ -90,8 +91,8 @@ def trial_config(model: str, trial: int) -> Any:
 def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the lowest inner validation RMSE; the starting point where none was run.
 
-    A trained model gets twice as many epochs as were best in its trial, and two: later ones would
-    not be chosen, and cost as much.
+    A trained model gets four epochs more than were best in its trial: the trial itself saw that
+    later ones are worse. One that was cut off while it still improved gets twice as many, and two.
     """
     known = row(model)
     if known.draw is None:
@@ -106,7 +107,10 @@ def tuned_config(model: str, dataset: str) -> Any:
     best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
     config = trial_config(model, best["trial"])
     if known.trained:
-        config = replace(config, max_epochs=min(config.max_epochs, 2 * best["epochs"] + 2))
+        epochs, seen = best["epochs"], best.get("epochs_run", 0)
+        turned = seen - epochs >= TRIAL_PATIENCE
+        limit = epochs + EPOCHS_BEYOND if turned else 2 * epochs + 2
+        config = replace(config, max_epochs=min(config.max_epochs, limit))
     return config
 
 

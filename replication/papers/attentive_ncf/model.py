@@ -26,7 +26,6 @@ from replication.rating_training import RatingConfig
 EMBEDDINGS = ("simple", "autoencoder", "attentive")
 PREDICTORS = ("inner product", "MLP1", "MLP2")
 ALL = 0  # a context size that stands for all of a user's other movies
-CHUNK = 512  # rows of a [rows, I] buffer on the CPU: it stays in the cache
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,13 @@ class Attend(torch.autograd.Function):
             structure, tastes: [I, E].
             items: [B] target movies.
             context: [B, C] context movies (any number where not valid).
-            likings: [B, C] their ratings, rescaled to [-1, 1].
+            likings: [B, C] their ratings, rescaled to [-1, 1] (any number where not valid).
             valid: [B, C] bool; a row without any gets a zero vector.
         """
         n_items, dimension = structure.shape
         table = structure @ (structure / dimension**0.5).T  # [I, I], m_i . m_j / sqrt(E)
         flat = (items[:, None] * n_items + context).view(-1)  # [B * C]
-        score = table.view(-1).gather(0, flat).view_as(context)  # [B, C], a_ij
+        score = table.view(-1).index_select(0, flat).view_as(context)  # [B, C], a_ij
         score = score.masked_fill(~valid, -torch.inf)
         attention = score.softmax(1).nan_to_num(0.0)  # [B, C], att(i, j)
         weight = attention * likings  # [B, C], 0 where not valid
@@ -115,20 +114,25 @@ class Attend(torch.autograd.Function):
     def backward(ctx: Any, d_user: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         structure, tastes, flat, context, likings, attention = ctx.saved_tensors
         n_items, dimension = structure.shape
-        batch = len(context)
         weight = attention * likings
-        d_weight = torch.empty_like(weight)
-        d_tastes = torch.zeros_like(tastes)
-        rows = CHUNK if d_user.device.type == "cpu" else batch
-        dense = d_user.new_empty(min(rows, batch), n_items)
-        for start in range(0, batch, rows):
-            at = slice(start, start + rows)
-            d, where = d_user[at], context[at]
-            buffer = dense[: len(d)]
-            torch.mm(d, tastes.T, out=buffer)  # [rows, I]
-            d_weight[at] = buffer.gather(1, where)  # t_j . d_user
-            buffer.zero_().scatter_add_(1, where, weight[at])
-            d_tastes.addmm_(buffer.T, d)  # [I, E]
+        with torch.enable_grad():  # d_weight: t_j . d_user of each context movie
+            leaf = weight.detach().requires_grad_()
+            user = F.embedding_bag(context, tastes.detach(), per_sample_weights=leaf, mode="sum")
+        (d_weight,) = torch.autograd.grad(user, leaf, d_user)  # [B, C]
+        # d_tastes: a movie's row sums over the pairs whose context has it. In the order of the
+        # movies each row is a bag of pairs, and no two sums meet.
+        narrow = torch.int16 if n_items < 2**15 else torch.int64  # sorts three times as fast
+        movies, order = context.reshape(-1).to(narrow).sort(stable=True)  # [B * C]
+        begin = torch.searchsorted(
+            movies, torch.arange(n_items, dtype=narrow, device=movies.device)
+        )  # [I]
+        d_tastes = F.embedding_bag(
+            order // context.shape[1],  # the pair of each
+            d_user.contiguous(),
+            begin,
+            per_sample_weights=weight.reshape(-1).index_select(0, order),
+            mode="sum",
+        )  # [I, E]
         d_attention = d_weight * likings
         inner = (attention * d_attention).sum(1, keepdim=True)
         d_score = attention * (d_attention - inner)  # [B, C], through the softmax
@@ -152,27 +156,26 @@ def draw_positions(counts: Tensor, width: int, generator: torch.Generator) -> Te
         are in its last places and mean nothing.
     """
     device, batch = counts.device, len(counts)
-    rows = torch.arange(batch, device=device)
-    uniform = torch.rand(width, batch, generator=generator, device=device)
-    first = (counts - width).clamp_min(0)  # with fewer than width, all of them are drawn
     size = int(counts.max()) + width if batch else width
+    offset = torch.arange(batch, device=device) * size  # of each row in ``taken``
+    first = (counts - width).clamp_min(0)  # with fewer than width, all of them are drawn
+    last = first + torch.arange(width, device=device)[:, None]  # [width, B]
+    uniform = torch.rand(width, batch, generator=generator, device=device)
+    drawn = torch.minimum((uniform * (last + 1)).long(), last) + offset  # [width, B]
+    last = last + offset
     taken = torch.zeros(batch * size, dtype=torch.bool, device=device)
-    drawn = torch.empty(width, batch, dtype=torch.long, device=device)
-    offset = rows * size
-    for step in range(width):
-        last = first + step
-        pick = (uniform[step] * (last + 1)).long().clamp_max_(last)
-        pick = torch.where(taken[offset + pick], last, pick)
-        taken[offset + pick] = True
+    for step in range(width):  # what was drawn before is replaced by the last that may be drawn
+        pick = torch.where(taken.index_select(0, drawn[step]), last[step], drawn[step])
+        taken.index_fill_(0, pick, True)
         drawn[step] = pick
-    return drawn.T.contiguous()
+    return (drawn - offset).T.contiguous()
 
 
 class Context(NamedTuple):
     """The context movies of B pairs."""
 
     items: Tensor  # [B, C]
-    likings: Tensor  # [B, C], ratings rescaled to [-1, 1]; 0 where not valid
+    likings: Tensor  # [B, C], ratings rescaled to [-1, 1]; of no effect where not valid
     valid: Tensor  # [B, C] bool
 
 
@@ -183,6 +186,7 @@ class History(nn.Module):
     """
 
     keys: Tensor
+    items: Tensor
     likings: Tensor
     start: Tensor
     count: Tensor
@@ -198,7 +202,9 @@ class History(nn.Module):
         count = np.bincount(ratings.users, minlength=n_users)
         for name, array in (
             ("keys", keys),  # [n] user * I + movie, ascending
-            ("likings", likings.astype(np.float32)),  # [n]
+            # With one entry more, for the places of a context that are not filled.
+            ("items", np.append(ratings.items[order], 0)),  # [n + 1]
+            ("likings", np.append(likings, 0).astype(np.float32)),  # [n + 1]
             ("start", np.cumsum(count) - count),  # [U]
             ("count", count),  # [U]
         ):
@@ -211,18 +217,24 @@ class History(nn.Module):
         place = torch.searchsorted(self.keys, own)  # where the target is, or would be
         known = self.keys[place.clamp_max(len(self.keys) - 1)] == own
         others = self.count[users] - known.long()  # [B], |C(k)|
-        most = int(others.max()) if len(others) else 0
+        # At least one place, even if nobody has anything to fill it with.
+        most = max(1, int(others.max())) if len(others) else 1
         if width == ALL or most <= width:
             positions = torch.arange(most, device=users.device).expand(len(users), most)
         else:
             positions = draw_positions(others, width, generator)
         width = positions.shape[1]
         valid = torch.arange(width, device=users.device) < others[:, None]
-        local = (place - self.start[users])[:, None]  # the target's place among the user's own
-        positions = positions + ((positions >= local) & known[:, None])  # step over the target
-        at = (self.start[users][:, None] + positions).clamp_max_(len(self.keys) - 1)  # [B, C]
-        context = (self.keys[at] - (users * self.n_items)[:, None]).masked_fill_(~valid, 0)
-        return Context(context, self.likings[at].masked_fill(~valid, 0.0), valid)
+        begin = self.start[users]
+        # The target's place among the user's own: positions step over it. None: beyond the last.
+        local = torch.where(known, place - begin, most + width)[:, None]
+        at = positions + begin[:, None] + (positions >= local)  # [B, C]
+        at = torch.where(valid, at, len(self.keys)).view(-1)
+        return Context(
+            self.items.index_select(0, at).view_as(valid),
+            self.likings.index_select(0, at).view_as(valid),
+            valid,
+        )
 
 
 # --- embeddings ------------------------------------------------------------------------------
@@ -262,18 +274,15 @@ class Attentive(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """User and movie vectors [B, E] of pairs [B], with contexts of at most ``width``."""
         context = self.history.draw(users, items, width, generator)
-        valid = context.valid
         if self.training and self.empty_share:
             chance = torch.rand(len(users), generator=generator, device=users.device)
-            valid = valid & (chance >= self.empty_share)[:, None]
-        return self.embed(items, context._replace(valid=valid))
+            valid = context.valid & (chance >= self.empty_share)[:, None]
+            context = context._replace(valid=valid)
+        return self.embed(items, context)
 
     def embed(self, items: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """The same with given contexts."""
-        likings = context.likings.masked_fill(~context.valid, 0.0)
-        user, _ = Attend.apply(
-            self.structure, self.tastes, items, context.items, likings, context.valid
-        )
+        user, _ = Attend.apply(self.structure, self.tastes, items, *context)
         empty = ~context.valid.any(1, keepdim=True)  # [B, 1]
         user = torch.where(empty, self.default_user, user)
         return user, F.embedding(items, self.structure)
