@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PENDING = "Pending: no user's personas are recorded yet."
 QUICK_DATASET = "ml-100k"
 UNIFORM = 0.001  # attention that is no further above an equal share tells nothing apart
-TITLE, GENRES = 36, 24  # characters of a title and of its genres that fit
+TITLE, GENRES = 34, 20  # characters of a title and of its genres that fit
 
 
 def view(mode: str, dataset: str, user: int | None, device: str) -> Record | None:
@@ -150,7 +150,7 @@ def draw(record: Record) -> Figure:
     count, length = len(shown["personas"]), explanations.LENGTH
     half = -(-count // 2)
     with matplotlib.rc_context(figures.STYLE):  # type: ignore[arg-type]
-        figure = NewFigure(figsize=(9.2, 4.6 + 2.35 * half), layout="constrained")
+        figure = NewFigure(figsize=(7.2, 4.6 + 2.2 * half), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(2 + half, 2, height_ratios=[1] * (2 + half))
         history = figure.add_subplot(grid[:2, 0])
@@ -180,7 +180,7 @@ def _list(axis: Axes, title: str, items: Sequence[Record], places: float) -> Non
 
 
 def _key(axis: Axes, claimed: Sequence[int]) -> None:
-    _frame(axis, "The mark of an item is the persona with the most attention for it", 10)
+    _frame(axis, "A mark is the persona with the most attention", 10)
     for place, count in enumerate(claimed):
         _mark(axis, place, place + 1)
         text = f"persona {place + 1}: claims {count} of the history's items"
