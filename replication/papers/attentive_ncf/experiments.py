@@ -72,8 +72,8 @@ SELECTS = ("best-epoch", "validation", *STORED_SELECTS)
 # --- configurations --------------------------------------------------------------------------
 
 N_TRIALS = 10
-TRIAL_EPOCHS = 8
-TRIAL_PATIENCE = 2
+TRIAL_EPOCHS = 12
+TRIAL_PATIENCE = 3
 EPOCHS_BEYOND = 4  # of a main run, beyond the trial's best; the curve must be seen to turn
 TUNING_PROTOCOL = "kfold-10"
 
