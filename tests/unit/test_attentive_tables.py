@@ -151,7 +151,7 @@ def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
 
 @pytest.mark.parametrize(
     ("best", "seen", "limit"),
-    [(3, 5, 7), (8, 8, 18), (7, 8, 16), (6, 8, 10), (14, 14, 20), (0, 0, 2)],
+    [(3, 6, 7), (12, 12, 20), (8, 10, 18), (6, 9, 10), (14, 14, 20), (0, 0, 2)],
 )
 def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypatch):
     trial = {"row": "simple + MLP1", "dataset": "cil", "trial": 0, "metrics": {"RMSE": 1.0}}
