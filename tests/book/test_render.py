@@ -277,7 +277,7 @@ def live_page(verdict: str | None) -> dict[str, Any]:
     for cell in page["cells"]:
         if "live-verdict" in cell["metadata"].get("tags", []):
             (output,) = cell["outputs"]
-            assert output["data"]["text/markdown"][0].startswith(("within", "OUTSIDE"))
+            assert output["data"]["text/markdown"][0].startswith(("not retrained", "OUTSIDE"))
             output["data"]["text/markdown"] = [verdict]
             cell["outputs"] = [] if verdict is None else [output]
             changed += 1

@@ -69,7 +69,7 @@ SELECTS = ("validation",)
 
 N_TRIALS = 10
 # Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
-TRIAL_EPOCHS = {"ml-1m": 15, "ml-1m-omdb": 15}
+TRIAL_EPOCHS = {"ml-1m": 30, "ml-1m-omdb": 30}
 PATIENCE = 5  # NFM and CDL stand still for some epochs before they begin to learn
 
 

@@ -62,12 +62,13 @@ def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def draw_afm(rng: np.random.Generator) -> dict[str, Any]:
-    """The above, and the size of the tables at the start.
+    """The above with rates ten times as large, and the size of the tables at the start.
 
-    A sigmoid of [u, v] around 0 adds what u and v say: from a small start it does not find their
-    product.
+    A sigmoid of [u, v] around 0 adds what u and v say: from a small start it finds their product
+    late, and the derivative that reaches the rows through the network is small.
     """
-    return draw_sgd(rng) | {"scale": float(rng.choice([0.1, 0.3, 1.0]))}
+    drawn = draw_sgd(rng) | {"scale": float(rng.choice([0.1, 0.3, 1.0]))}
+    return drawn | {"learning_rate": round(10 * drawn["learning_rate"], 3)}
 
 
 def draw_nfm(rng: np.random.Generator) -> dict[str, Any]:
