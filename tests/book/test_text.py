@@ -15,6 +15,7 @@ from replication import cli, compare
 from replication.claims import ALPHA, Evidence
 from replication.data import cil
 from replication.folds import INNER_FOLDS
+from replication.papers.afm import experiments as afm
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
 from replication.papers.amp_cf.rows import row
@@ -51,6 +52,8 @@ PLAIN = "-".join(map(str, HIDDEN["MLP2"]))
 EXPECTED = {
     "protocol.md": [
         f"{attentive.N_TRIALS} trials of at most {attentive.TRIAL_EPOCHS} epochs",
+        f"{afm.N_TRIALS} trials for every model with something to tune, with up to "
+        f"{afm.TRIAL_EPOCHS['ml-1m']} epochs on MovieLens 1M",
         f"an inner {({10: 'tenth'})[INNER_FOLDS]} of the training",
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
         f"stops after {CONFIG.patience} epochs in a row",
