@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from replication import paths
 from replication.errors import Diverged
 from replication.folds import RatingSplit
 from replication.metrics.rating import summary
-from replication.papers.common import log_uniform, run_missing
+from replication.papers.common import Addressed, log_uniform, run_missing
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -26,7 +27,8 @@ from replication.rating_training import (
     predict_all,
     rating_range,
 )
-from replication.records import Record, Store
+from replication.records import Record, Store, record_key
+from replication.training import write_state
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,30 @@ def tried(
             "epochs_run": len(result.curve.epoch),
         }
     return trial | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def kept_or_trained(
+    job: Addressed, build: Callable[[], Any], train: Callable[[], Any], device: torch.device
+) -> Any:
+    """The model of a run: the one that was kept beside the data, or trained now and kept.
+
+    Args:
+        job: the run; the key of its record names the file.
+        build: the model before its training, to load the kept weights into.
+        train: the model after it.
+        device: where the model shall be.
+    """
+    key = record_key(job.address())
+    file = paths.MODELS / f"{key}.pt"
+    if file.exists():
+        model = build().to(device)
+        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        return model
+    model = train()
+    write_state(file, model.state_dict())
+    for left in paths.CHECKPOINTS.glob(f"{key}-*"):
+        left.unlink(missing_ok=True)  # another process may have finished it too
+    return model
 
 
 def run_folds(

@@ -27,6 +27,7 @@ Error = Callable[[str, str, str, str], float]
 
 def claimed(row: str, dataset: str, variant: str, metric: str) -> float:
     """The error of a row in a world in which every sentence of the paper is true."""
+    row = AFM if row == claims.BEST_READING else row
     if variant:
         return claimed(row, dataset, "", metric) + (0.02 if row == CDL else 0.001)
     if dataset == ONE and (row, metric) in PRINTED:
@@ -134,6 +135,7 @@ def test_how_many_claims_there_are() -> None:
     assert Counter(claim.family for claim in CLAIMS) == {
         "number": 30,
         "better": 40,
+        "reading": 12,
         "large": 2,
         "grows": 4,
         "weak": 2,

@@ -14,6 +14,7 @@ from replication.errors import DataUnavailable, ReplicationError
 from replication.papers.afm import experiments, packing, rows
 from replication.papers.afm.experiments import Run
 from replication.records import Store, record_key
+from replication.training import described
 
 CPU = torch.device("cpu")
 
@@ -206,6 +207,53 @@ def test_the_best_trial_is_taken_and_one_that_diverges_is_not(study, monkeypatch
     assert trials[1]["metrics"] == {"RMSE": 3.0, "MAE": 3.0} and trials[1]["epochs"] == 0
     best = min(trials, key=lambda record: record["metrics"]["RMSE"])
     assert experiments.tuned_config("mf", "ml-1m") == fixed[best["trial"]]
+
+
+def search(readings, dataset, best):
+    """Trials of some readings, as their searches would leave them; the last of ``best`` wins."""
+    last = experiments.N_TRIALS - 1
+    for model in readings:
+        for trial in range(last + 1):
+            config = described(experiments.trial_config(model, trial))
+            record = Run(dataset, model, 0).address() | {"table": experiments.TUNING}
+            record |= {"trial": trial, "config": config, "metrics": {"RMSE": 0.9}}
+            record["metrics"]["RMSE"] -= 0.1 * ((model, trial) == (best, last))
+            Store(experiments.TUNING).append(record)
+
+
+def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    best = "afm-inner-biases"
+    assert {best, "afm", "afm-product"} < set(rows.READINGS)
+    assert not {"afm-adam", "afm-free", rows.BEST} & set(rows.READINGS)
+    search(set(rows.READINGS) - {"afm-bounded"}, "ml-1m", best)
+    with pytest.raises(ReplicationError, match="missing are trials of AFM, bounded output"):
+        experiments.reading("ml-1m")
+    search(["afm-bounded"], "ml-1m", best)
+    assert experiments.reading("ml-1m") == experiments.reading("ml-1m-omdb") == best
+    with pytest.raises(ReplicationError, match="is best on ml-latest-small is not known"):
+        done(Run("ml-latest-small", rows.BEST, 0))
+
+    (record,) = done(Run("ml-1m", rows.BEST, 0))
+    assert record["row"] == "AFM, best reading" and record["table"] == experiments.TABLE2
+    chosen = experiments.trial_config(best, 1)
+    assert experiments.config_of(record) == chosen and chosen.interaction == "inner"
+    again, _ = experiments.rerun(record, CPU)
+    assert again["metrics"] == record["metrics"]
+
+    # With five features the reading is searched anew, and its trials are its own.
+    trials = [r for _, r, _ in experiments.tune(rows.BEST, "ml-1m-omdb", "cpu", False)]
+    assert {r["row"] for r in trials} == {rows.row(best).name} and len(trials) == 2
+    assert experiments.tuned_config(rows.BEST, "ml-1m-omdb") in [
+        experiments.trial_config(best, n) for n in range(2)
+    ]
+    assert trials[0]["config"]["features"] == list(experiments.FEATURES["ml-1m-omdb"])
+
+
+def test_what_waits_for_searches_is_run_last(study):
+    jobs = experiments.plan(experiments.TABLE2, ["ml-latest-small"])
+    assert [job.model for job in jobs[-5:]] == [rows.BEST] * 5
+    assert rows.BEST not in {job.model for job in jobs[:-5]}
 
 
 def test_what_cannot_be_had_says_why(study):

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions
 from replication.errors import DataUnavailable, ReplicationError
@@ -41,9 +40,10 @@ from replication.papers.afm import explanations as measures
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.model import AFM, AFMConfig
 from replication.papers.afm.rows import row
+from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import fit_ratings
 from replication.records import Record, Store, provenance, record_key
-from replication.training import described, resolve_device, write_state
+from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/attention"
 MODEL = "afm"
@@ -263,17 +263,13 @@ def address(job: Run) -> Record:
 
 def trained(job: Run, device: torch.device, progress: bool = True) -> AFM:
     """The model of a run: the one that was kept, or trained now and kept."""
-    key = record_key(job.address())
-    file = paths.MODELS / f"{key}.pt"
-    if file.exists():
-        config = experiments.tuned_config(job.model, job.dataset)
-        model: AFM = row(job.model).build(job.split(), config, job.number, device).to(device)
-        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        return model
-    model = experiments.run(job, device, progress).model
-    write_state(file, model.state_dict())
-    for left in paths.CHECKPOINTS.glob(f"{key}-*"):
-        left.unlink(missing_ok=True)  # another process may have finished it too
+    config = experiments.tuned_config(job.model, job.dataset)
+    model: AFM = kept_or_trained(
+        job,
+        lambda: row(job.model).build(job.split(), config, job.number, device),
+        lambda: experiments.run(job, device, progress).model,
+        device,
+    )
     return model
 
 

@@ -28,7 +28,7 @@ from replication.data import Interactions, load, load_tags
 from replication.errors import DataUnavailable, Diverged, ReplicationError
 from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
-from replication.papers.afm.rows import ROWS, row
+from replication.papers.afm.rows import BEST, READINGS, ROWS, row
 from replication.papers.common import drawn_config, run_trials
 from replication.papers.fold_runs import failure, fitted, run_folds, trained, tried
 from replication.records import Record, Store, provenance, record_key, source_hash
@@ -84,19 +84,53 @@ def trial_config(model: str, trial: int) -> Any:
 
 
 def tuned_config(model: str, dataset: str) -> Any:
-    """The trial with the lowest inner validation RMSE; the starting point where none was run."""
-    known = row(model)
-    trials = [
+    """The trial with the lowest inner validation RMSE; the starting point where none was run.
+
+    Raises:
+        ReplicationError: of ``BEST``, as ``reading``.
+    """
+    model = reading(dataset) if model == BEST else model
+    known, trials = row(model), _trials(model, dataset)
+    if known.draw is None or not trials:
+        return known.start
+    return trial_config(model, min(trials, key=_rank)["trial"])
+
+
+def reading(dataset: str) -> str:
+    """The model of ``READINGS`` with the lowest inner validation RMSE, each searched alike.
+
+    It is chosen on fold 0 as every other setting is. Where five features stand in the place of one,
+    the ratings are the same, and so is the reading; its rates are then searched anew.
+
+    Raises:
+        ReplicationError: a search is not complete.
+    """
+    searched = SAME_RATINGS[0] if dataset == SAME_RATINGS[1] else dataset
+    trials = {model: _trials(model, searched) for model in READINGS}
+    lacking = [row_name(model) for model, found in trials.items() if len(found) < N_TRIALS]
+    if lacking:
+        raise ReplicationError(
+            f"which reading of AFM is best on {searched} is not known before every one has been "
+            f"searched; missing are trials of {'; '.join(lacking)}"
+        )
+    return min(READINGS, key=lambda model: min(map(_rank, trials[model])))
+
+
+def _trials(model: str, dataset: str) -> list[Record]:
+    """The stored search trials of a model that are of the configurations drawn today."""
+    name = row_name(model)
+    return [
         record
         for record in Store(TUNING).load()
-        if record["row"] == known.name
+        if record["row"] == name
         and record["dataset"] == dataset
         and _tried(trial_config(model, record["trial"]), record["config"])
     ]
-    if known.draw is None or not trials:
-        return known.start
-    best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
-    return trial_config(model, best["trial"])
+
+
+def _rank(trial: Record) -> tuple[float, int]:
+    """The better of two trials has the lower."""
+    return trial["metrics"]["RMSE"], trial["trial"]
 
 
 def _tried(config: Any, stored: Record) -> bool:
@@ -510,7 +544,8 @@ def plan(
         for cell in cells
         for number in range(min(folds or cell.seeds_required, cell.seeds_required))
     ]
-    return sorted(jobs, key=lambda job: job.number)  # fold by fold: every row has its first soon
+    # Fold by fold, so that every row has its first soon; ``BEST`` may have to wait for searches.
+    return sorted(jobs, key=lambda job: (job.model == BEST, job.number))
 
 
 def run_and_store(
@@ -551,16 +586,20 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
 def tune(
     model: str, dataset: str, device: str = "auto", progress: bool = True
 ) -> Iterator[tuple[int, Record, bool]]:
-    """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
-    where, known = resolve_device(device), row(model)
+    """Run the trials of one model (inner validation of fold 0, seed 0) and store them.
+
+    Of ``BEST`` they are those of the reading that it is.
+    """
+    searched = reading(dataset) if model == BEST else model
+    where, known = resolve_device(device), row(searched)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
-    if known.varies and not tries(model, dataset):
+    if model != BEST and known.varies and not tries(model, dataset):
         raise ReplicationError(f"{known.name} is not run on {dataset}")
-    names = features_of(model, dataset)
+    names = features_of(searched, dataset)
     split = with_features(dataset, split_for(dataset, 0), names, known.rules)
     data = data_for(dataset)
-    configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
+    configs = [trial_config(searched, trial) for trial in range(N_TRIALS)]
     if known.trained and dataset in TRIAL_EPOCHS:
         configs = [replace(config, max_epochs=TRIAL_EPOCHS[dataset]) for config in configs]
 
@@ -569,7 +608,7 @@ def tune(
         return tried(known, split, config, where, PATIENCE, label, progress)
 
     return run_trials(
-        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, model, 0).describe
+        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, searched, 0).describe
     )
 
 

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from replication import paths
 from replication.compare import Cell
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
@@ -32,9 +31,10 @@ from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import Run, data_for
 from replication.papers.attentive_ncf.model import ALL, Attend, AttentiveNCF, Context
 from replication.papers.attentive_ncf.rows import row
+from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import DeviceRatings
 from replication.records import Record, Store, provenance, record_key
-from replication.training import resolve_device, write_state
+from replication.training import resolve_device
 
 TABLE = f"{experiments.PAPER}/explanations"
 MODELS = ("attentive-ip", "attentive-mlp1", "attentive-mlp2")
@@ -329,18 +329,13 @@ def run_of(dataset: str, model: str, seed: int) -> Run:
 
 def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
     """The model of a training run: the one that was kept, or trained now and kept."""
-    key = record_key(job.address())
-    file = paths.MODELS / f"{key}.pt"
-    if file.exists():
-        config = experiments.variant_config(job.model, job.dataset, job.variant)
-        model = row(job.model).build(job.split(), config, job.number, device).to(device)
-        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        return model
-    model = experiments.run(job, device, progress).model
-    write_state(file, model.state_dict())
-    for left in paths.CHECKPOINTS.glob(f"{key}-*"):
-        left.unlink(missing_ok=True)  # another process may have finished it too
-    return model
+    config = experiments.variant_config(job.model, job.dataset, job.variant)
+    return kept_or_trained(
+        job,
+        lambda: row(job.model).build(job.split(), config, job.number, device),
+        lambda: experiments.run(job, device, progress).model,
+        device,
+    )
 
 
 def address(job: Run) -> Record:
