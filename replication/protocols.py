@@ -32,7 +32,7 @@ NCF_CONSUMED_NEGATIVES = 156
 ABSENT = -1  # no held-out item, or no candidate in this place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Training pairs, one validation and one test item a user, and their candidates.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -585,7 +585,6 @@ def build(
     config: DeepICFConfig,
     seed: int,
     device: torch.device,
-    label: str = "",
     progress: bool = True,
 ) -> DeepICF:
     """The model as its training begins: with the embeddings of a FISM that is trained here.
@@ -604,15 +603,30 @@ def build(
     )
     # A seed of its own: the negatives of the pretraining must not come up once more in training.
     own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    fism, random_state = _pretrained(
+        split, fism_config, own_seed, config.pretrain_epochs, device, progress
+    )
+    torch.set_rng_state(random_state)  # the rest starts alike whether or not FISM was kept
+    return DeepICF.pretrained(fism, split, config)
+
+
+@lru_cache(maxsize=1)
+def _pretrained(
+    split: Split, config: FISMConfig, seed: int, epochs: int, device: torch.device, progress: bool
+) -> tuple[FISM, Tensor]:
+    """A trained FISM, and the state of the random numbers after it.
+
+    It is kept for the next call: all trials of a search begin with the same.
+    """
     fism = fit(
-        partial(FISM, split, fism_config),
+        partial(FISM, split, config),
         split,
-        fism_config,
-        own_seed,
+        config,
+        seed,
         device,
         select_on=None,
-        epochs=config.pretrain_epochs,
-        label=f"{label} FISM".strip(),
+        epochs=epochs,
+        label="FISM",
         progress=progress,
     ).model
-    return DeepICF.pretrained(fism, split, config)
+    return fism, torch.get_rng_state()

@@ -353,13 +353,32 @@ def test_pretraining_gives_the_embeddings_and_the_same_bits_again(blocks):
     untrained = DeepICF(refit, dataclasses.replace(LEARN, pretrain_epochs=0))
     for name in shared:
         assert getattr(models[0], name).abs().mean() > 3 * getattr(untrained, name).abs().mean()
-    trained = [
-        fit(
-            partial(build, refit, LEARN, 3, CPU, progress=False), refit, LEARN, 3, CPU, None, 2
-        ).model.state_dict()
-        for _ in range(2)
-    ]
+    trained = []
+    for keeps in (True, False):  # FISM from the builds above, and trained once more
+        if not keeps:
+            deep_icf._pretrained.cache_clear()
+        new = partial(build, refit, LEARN, 3, CPU, progress=False)
+        trained.append(fit(new, refit, LEARN, 3, CPU, None, 2).model.state_dict())
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+
+
+def test_a_search_pretrains_once(blocks, monkeypatch):
+    """And no trial gets the pretraining of another split, seed or configuration."""
+    asked = []
+    monkeypatch.setattr(deep_icf, "fit", lambda *a, **k: asked.append(a) or fit(*a, **k))
+    deep_icf._pretrained.cache_clear()
+    short = dataclasses.replace(LEARN, pretrain_epochs=1)
+    for config in (short, dataclasses.replace(short, learning_rate=0.02, beta=0.6)):
+        build(blocks, config, 0, CPU, progress=False)
+    assert len(asked) == 1
+    for split, config, seed in (
+        (blocks.refit(), short, 0),
+        (blocks, short, 1),
+        (blocks, dataclasses.replace(short, pretrain_alpha=0.5), 0),
+        (blocks, dataclasses.replace(short, pretrain_epochs=2), 0),
+    ):
+        build(split, config, seed, CPU, progress=False)
+    assert len(asked) == 5
 
 
 def test_explanations_list_the_rest_of_the_history():
