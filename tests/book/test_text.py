@@ -16,6 +16,7 @@ from replication.claims import ALPHA, Evidence
 from replication.data import cil
 from replication.folds import INNER_FOLDS
 from replication.papers.afm import experiments as afm
+from replication.papers.afm.rows import READINGS
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
 from replication.papers.amp_cf.rows import row
@@ -54,6 +55,8 @@ EXPECTED = {
         f"{attentive.N_TRIALS} trials of at most {attentive.TRIAL_EPOCHS} epochs",
         f"{afm.N_TRIALS} trials for every model with something to tune, with up to "
         f"{afm.TRIAL_EPOCHS['ml-1m']} epochs on MovieLens 1M",
+        f"allow for {({8: 'eight'})[len(READINGS)]} readings, apart from the optimiser",
+        f"{len(READINGS) * afm.N_TRIALS} trials stand behind it where {afm.N_TRIALS} stand behind",
         f"an inner {({10: 'tenth'})[INNER_FOLDS]} of the training",
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",
         f"stops after {CONFIG.patience} epochs in a row",

@@ -241,6 +241,14 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
     again, _ = experiments.rerun(record, CPU)
     assert again["metrics"] == record["metrics"]
 
+    # It is packed where it is known; with five features its rates have to be searched first.
+    jobs = packing.pending(packing.TABLES, None, [rows.BEST])
+    assert (jobs[0].kind, jobs[0].dataset) == ("trials", "ml-1m-omdb")
+    assert sorted((j.kind, j.dataset) for j in jobs[1:]) == [
+        *[("run", "ml-1m")] * 4,
+        *[("run", "ml-1m-omdb")] * 5,
+    ]
+    assert packing.needs(jobs[-1]) == {rows.BEST}
     # With five features the reading is searched anew, and its trials are its own.
     trials = [r for _, r, _ in experiments.tune(rows.BEST, "ml-1m-omdb", "cpu", False)]
     assert {r["row"] for r in trials} == {rows.row(best).name} and len(trials) == 2
@@ -248,6 +256,7 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
         experiments.trial_config(best, n) for n in range(2)
     ]
     assert trials[0]["config"]["features"] == list(experiments.FEATURES["ml-1m-omdb"])
+    assert "trials" not in {j.kind for j in packing.pending(packing.TABLES, None, [rows.BEST])}
 
 
 def test_what_waits_for_searches_is_run_last(study):

@@ -89,11 +89,16 @@ def tuned_config(model: str, dataset: str) -> Any:
     Raises:
         ReplicationError: of ``BEST``, as ``reading``.
     """
-    model = reading(dataset) if model == BEST else model
+    model = searched(model, dataset)
     known, trials = row(model), _trials(model, dataset)
     if known.draw is None or not trials:
         return known.start
     return trial_config(model, min(trials, key=_rank)["trial"])
+
+
+def searched(model: str, dataset: str) -> str:
+    """The model whose trials decide on a model's settings: of ``BEST`` the reading that it is."""
+    return reading(dataset) if model == BEST else model
 
 
 def reading(dataset: str) -> str:
@@ -105,12 +110,12 @@ def reading(dataset: str) -> str:
     Raises:
         ReplicationError: a search is not complete.
     """
-    searched = SAME_RATINGS[0] if dataset == SAME_RATINGS[1] else dataset
-    trials = {model: _trials(model, searched) for model in READINGS}
+    chosen_on = SAME_RATINGS[0] if dataset == SAME_RATINGS[1] else dataset
+    trials = {model: _trials(model, chosen_on) for model in READINGS}
     lacking = [row_name(model) for model, found in trials.items() if len(found) < N_TRIALS]
     if lacking:
         raise ReplicationError(
-            f"which reading of AFM is best on {searched} is not known before every one has been "
+            f"which reading of AFM is best on {chosen_on} is not known before every one has been "
             f"searched; missing are trials of {'; '.join(lacking)}"
         )
     return min(READINGS, key=lambda model: min(map(_rank, trials[model])))
@@ -590,16 +595,16 @@ def tune(
 
     Of ``BEST`` they are those of the reading that it is.
     """
-    searched = reading(dataset) if model == BEST else model
-    where, known = resolve_device(device), row(searched)
+    own = searched(model, dataset)
+    where, known = resolve_device(device), row(own)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
     if model != BEST and known.varies and not tries(model, dataset):
         raise ReplicationError(f"{known.name} is not run on {dataset}")
-    names = features_of(searched, dataset)
+    names = features_of(own, dataset)
     split = with_features(dataset, split_for(dataset, 0), names, known.rules)
     data = data_for(dataset)
-    configs = [trial_config(searched, trial) for trial in range(N_TRIALS)]
+    configs = [trial_config(own, trial) for trial in range(N_TRIALS)]
     if known.trained and dataset in TRIAL_EPOCHS:
         configs = [replace(config, max_epochs=TRIAL_EPOCHS[dataset]) for config in configs]
 
@@ -608,7 +613,7 @@ def tune(
         return tried(known, split, config, where, PATIENCE, label, progress)
 
     return run_trials(
-        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, searched, 0).describe
+        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, own, 0).describe
     )
 
 

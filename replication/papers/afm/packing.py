@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from replication.errors import ReplicationError
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.rows import BEST, ROWS, row
@@ -31,7 +32,6 @@ def pending(
             model
             for model, known in ROWS.items()
             if known.trained
-            and model != BEST  # its reading is known only when all readings have been searched
             and f"{PAPER}/{known.table}" == table
             and (models is None or model in models)
         ]
@@ -53,6 +53,7 @@ def pending(
             tuple(record[name] for name in ("row", "dataset", "variant", "seed"))
             for record in Store(table).load()
         }
+        waiting = {d for d in places if BEST in chosen and not _reading_is_known(d)}
         jobs += [
             Job(
                 "run",
@@ -64,16 +65,27 @@ def pending(
                 paper=PAPER,
             )
             for r in runs
-            if (experiments.row_name(r.model), r.dataset, r.variant, r.number) not in stored
+            if not (r.model == BEST and r.dataset in waiting)
+            and (experiments.row_name(r.model), r.dataset, r.variant, r.number) not in stored
         ]
     trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     wanted = dict.fromkeys((job.model, job.dataset) for job in jobs)
     first = [
         Job(TRIALS, dataset, experiments.PROTOCOL, model, paper=PAPER)
         for model, dataset in wanted
-        if trials[experiments.row_name(model), dataset] < experiments.N_TRIALS
+        if trials[experiments.row_name(experiments.searched(model, dataset)), dataset]
+        < experiments.N_TRIALS
     ]
     return [*first, *jobs]
+
+
+def _reading_is_known(dataset: str) -> bool:
+    """Whether all readings of AFM have been searched, so that one of them is ``BEST``."""
+    try:
+        experiments.reading(dataset)
+    except ReplicationError:
+        return False
+    return True
 
 
 def run_of(job: Job) -> Run:
@@ -92,7 +104,7 @@ def split(dataset: str, protocol: str) -> None:
 
 def needs(job: Job) -> set[str]:
     """The models whose trials must be complete before the job."""
-    return {job.model} if row(job.model).draw is not None else set()
+    return {job.model} if job.model == BEST or row(job.model).draw is not None else set()
 
 
 def do(job: Job, device: str) -> tuple[Record, bool]:

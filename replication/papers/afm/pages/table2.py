@@ -26,6 +26,11 @@ MAIN = "ml-1m"  # the only data set of the paper that can be had
 FIVE = "ml-1m-omdb"  # five features, as Douban Movie has
 AFM, BEST_READING = ROWS["afm"].name, ROWS[BEST].name
 PRINTED = tuple(ROWS[model].name for model in ("libfm", "svdfeature", "cdl", "nfm"))
+# What searches choose besides the learning rate and the penalty, and what ``BEST`` is.
+TUNED = (
+    "dimension", "rank", "scale", "dropout", "lambda_v", "lambda_n", "l2", "l2_users", "l2_items"
+)  # fmt: skip
+READ = ("interaction", "biases", "bounded")
 # Of two folds the corrected t has one degree of freedom, and of 5 % it needs 12.7 times the error.
 MIN_FOLDS = 3
 # The printed margin stands beside that of ours with as many features.
@@ -276,13 +281,12 @@ def tuned(study: Study, dataset: str) -> pd.DataFrame:
             continue
         run = next(iter(runs.values()))
         config: Record = run["config"]
-        read = ("interaction", "biases", "bounded") if row == BEST_READING else ()
         lines[row] = {
             "learning rate": f"{config['learning_rate']:g}" if "learning_rate" in config else "–",
             "penalty": f"{config['weight_decay']:g}" if "weight_decay" in config else "–",
             "other": ", ".join(
                 f"{name} {config[name]}"
-                for name in ("dimension", "rank", "dropout", "lambda_v", "lambda_n", "l2", *read)
+                for name in (*TUNED, *(READ if row == BEST_READING else ()))
                 if name in config
             )
             or "–",
