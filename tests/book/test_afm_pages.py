@@ -262,6 +262,25 @@ def test_the_best_reading_stands_beside_the_default() -> None:
     assert "AFM, best reading" in table2.comparisons(found, "ml-1m").index
 
 
+def test_the_oracle_says_which_published_numbers_come_out() -> None:
+    def surprise(row: str, rmse: float, mae: float, folds: Any = FIVE) -> list[dict[str, Any]]:
+        given = {"variant": "oracle", "select": "none"}
+        records = [run(row, fold, rmse, **given) for fold in folds]
+        for fold, record in zip(folds, records, strict=True):
+            record["metrics"] = {"RMSE": rmse + 0.001 * (fold - 2), "MAE": mae}
+        return records
+
+    assert table2.oracle(study(experiments.TABLE2, [])) == page.PENDING
+    records = surprise("BaselineOnly-Surprise", 0.9094, 0.7186)
+    records += surprise("SVD-Surprise", 0.8737, 0.6860)
+    records += surprise("SVD++-Surprise", 0.862, 0.672, range(3))
+    text = table2.oracle(study(experiments.TABLE2, records))
+    assert "3 of 4 published numbers come out" in text
+    assert "off are SVD-Surprise's RMSE by +0.0007." in text
+    assert text.count("pending") == 2  # of SVD++ not all folds are there
+    assert "| SVD-Surprise | RMSE | 0.8737 | 0.873 | +0.0007 | 5 |" in text
+
+
 def test_two_folds_have_a_difference_and_no_test() -> None:
     found = study(experiments.TABLE2, planted(range(2)))
     assert {g.outcome for g in table2.against(found, "ml-1m")} == {"too few folds"}

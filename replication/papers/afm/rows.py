@@ -165,6 +165,7 @@ ROWS: dict[str, Row] = {
         draw_als,
         uses_features=False,
     ),
+    "baseline": _surprise("BaselineOnly"),
     "svd": _surprise("SVD"),
     "svdpp": _surprise("SVDpp", "SVD++"),
     # AFM as the paper leaves it open, each searched as AFM itself is.

@@ -14,7 +14,7 @@ from replication.claims import ALPHA
 from replication.compare import FoldTest, cells, holm, interval, number, published_values
 from replication.page import PENDING, Runs, Study, difference_text, errors, over_folds, stored_table
 from replication.papers.afm import experiments
-from replication.papers.afm.experiments import DATASETS, PROTOCOL, RUN_HERE
+from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE
 from replication.papers.afm.rows import BEST, ROWS
 from replication.records import Record
 
@@ -31,6 +31,7 @@ TUNED = (
     "dimension", "rank", "scale", "dropout", "lambda_v", "lambda_n", "l2", "l2_users", "l2_items"
 )  # fmt: skip
 READ = ("interaction", "biases", "bounded")
+DIGITS = 3  # of the oracle's numbers
 # Of two folds the corrected t has one degree of freedom, and of 5 % it needs 12.7 times the error.
 MIN_FOLDS = 3
 # The printed margin stands beside that of ours with as many features.
@@ -268,6 +269,43 @@ def dots(study: Study) -> Figure | None:
     """Measured RMSEs with intervals beside the printed ones; None before the first run."""
     rows = [r for r in study.rows() if r["metric"] == METRIC and r["n"]]
     return page.dots(rows, METRIC) if rows else None
+
+
+# --- the oracle ------------------------------------------------------------------------------
+
+
+def oracle(study: Study) -> str:
+    """Surprise's algorithms beside what the package publishes for the same folds."""
+    runs = runs_of(study, MAIN, "oracle")
+    lines = ["| model | metric | measured | published | difference | folds |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    gaps: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
+    for model, published in experiments.ORACLE.items():
+        name = ROWS[model].name
+        found = runs.get(name, {})
+        for metric, theirs in published.items():
+            ours = mean(found, metric)
+            if ours is None or len(found) < FOLDS:
+                lines.append(f"| {name} | {metric} | pending | {theirs} | – | {len(found)} |")
+                continue
+            gaps[round(ours, DIGITS) == theirs].append((f"{name}'s {metric}", ours - theirs))
+            lines.append(
+                f"| {name} | {metric} | {number(ours)} | {theirs} | "
+                f"{number(ours - theirs, signed=True)} | {len(found)} |"
+            )
+    known = gaps[True] + gaps[False]
+    if not known:
+        return PENDING
+    text = f"{len(gaps[True])} of {len(known)} published numbers come out to their last digit"
+    if gaps[False]:
+        others = ", ".join(f"{name} by {gap:+.4f}" for name, gap in gaps[False])
+        text += f"; off are {others}"
+    return (
+        f"Surprise publishes errors of its algorithms on the five folds that this study uses, "
+        f"trained on all of a fold's training ratings: they check the data, the folds and the "
+        f"metrics at once. {text}. BaselineOnly draws nothing, so that its numbers must come out; "
+        "the others start from random numbers, whose seed the package does not print.\n\n"
+    ) + "\n".join(lines)
 
 
 # --- what was tuned, what it costs -----------------------------------------------------------
