@@ -12,6 +12,9 @@ All have 64 dimensions, the same training ratings (a fold of the study's) and th
 They take turns, so that a machine whose speed drifts does not favour one; the time is the
 processor's. An epoch is not worth an iteration: SGD needs ten to fifty epochs, the sampler a
 hundred or more iterations. ``--share`` leaves so much of the training ratings.
+
+Of all training ratings each side is a record of ``results/afm/speed.jsonl``, which AFM's Table 2
+shows; run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -26,9 +29,17 @@ import torch
 
 from replication.baselines.rating_packages import MyFMFeatures, MyFMFeaturesConfig
 from replication.folds import RatingSplit
-from replication.papers.afm.experiments import split_for, thinned, with_features
+from replication.papers.afm.experiments import (
+    PROTOCOL,
+    SPEED,
+    data_for,
+    split_for,
+    thinned,
+    with_features,
+)
 from replication.papers.afm.rows import row
 from replication.rating_training import DeviceRatings
+from replication.records import Store, provenance
 
 CPU = torch.device("cpu")
 ITERATIONS = (2, 6)  # of the two runs of myfm
@@ -80,8 +91,29 @@ def epoch_of(name: str, split: RatingSplit, written: bool) -> Callable[[], float
     return epoch
 
 
+def record_of(
+    name: str, arguments: argparse.Namespace, metrics: dict[str, float]
+) -> dict[str, Any]:
+    """The record of one side."""
+    data = data_for(arguments.dataset)
+    return {
+        "table": SPEED,
+        "row": name,
+        "dataset": arguments.dataset,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": PROTOCOL,
+        "variant": "",
+        "select": "none",
+        "config": {"rounds": arguments.rounds, "threads": arguments.threads},
+        "seed": 0,
+        "metrics": metrics,
+        "device": "cpu",
+    } | provenance()
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--share", type=float, default=1.0)
@@ -105,12 +137,19 @@ def main() -> None:
         f"{len(split.train):,} training ratings of {arguments.dataset}, threads: "
         f"{arguments.threads}, median of {arguments.rounds} rounds"
     )
-    peer = statistics.median(seconds["myfm"])
     for name, found in seconds.items():
         ratios = [mine / theirs for mine, theirs in zip(found, seconds["myfm"], strict=True)]
+        metrics = {
+            "seconds": statistics.median(found),
+            "ratio": statistics.median(ratios),
+            "lowest ratio": min(ratios),
+            "highest ratio": max(ratios),
+        }
+        if arguments.share == 1:
+            Store(SPEED).append(record_of(name, arguments, metrics))
         print(
-            f"{name:<16} {statistics.median(found):8.2f} s an epoch or iteration, "
-            f"{statistics.median(found) / peer:5.2f} of myfm's "
+            f"{name:<16} {metrics['seconds']:8.2f} s an epoch or iteration, "
+            f"{metrics['ratio']:5.2f} of myfm's "
             f"(by round {min(ratios):.2f} to {max(ratios):.2f})"
         )
 

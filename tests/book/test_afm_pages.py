@@ -281,6 +281,20 @@ def test_the_oracle_says_which_published_numbers_come_out() -> None:
     assert "| SVD-Surprise | RMSE | 0.8737 | 0.873 | +0.0007 | 5 |" in text
 
 
+def test_an_epoch_stands_beside_the_peer_s_iteration() -> None:
+    assert table2.speed() is None
+    store = Store(experiments.SPEED)
+    for name, seconds, ratio in (("myfm", 1.5, 1.0), ("AFM", 3.3, 2.2)):
+        metrics = {"seconds": seconds, "ratio": ratio, "lowest ratio": 1.0, "highest ratio": 2.4}
+        record = run(name, 0, 1.0, table=experiments.SPEED, metrics=metrics)
+        store.append(record | {"config": {"rounds": 3, "threads": 1}})
+    frame = table2.speed()
+    assert frame is not None
+    line = frame.loc[("MovieLens", "AFM")]
+    assert line["processor seconds"] == "3.30" and line["of an iteration of myfm"] == "2.20"
+    assert line["by round"] == "1.00 to 2.40" and line["threads"] == "1"
+
+
 def test_two_folds_have_a_difference_and_no_test() -> None:
     found = study(experiments.TABLE2, planted(range(2)))
     assert {g.outcome for g in table2.against(found, "ml-1m")} == {"too few folds"}

@@ -36,6 +36,7 @@ from replication.training import described, resolve_device, restored, write_stat
 
 PAPER = "afm"
 TABLE1, TABLE2 = f"{PAPER}/table1", f"{PAPER}/table2"
+SPEED = f"{PAPER}/speed"  # of benchmarks/afm_speed.py; shown beside Table 2
 ALTERNATIVES, TUNING = f"{PAPER}/alternatives", f"{PAPER}/tuning"
 
 # Names of the paper's Table 1, and ours.

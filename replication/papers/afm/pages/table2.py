@@ -16,7 +16,7 @@ from replication.page import PENDING, Runs, Study, difference_text, errors, over
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE
 from replication.papers.afm.rows import BEST, ROWS
-from replication.records import Record
+from replication.records import Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -333,6 +333,25 @@ def tuned(study: Study, dataset: str) -> pd.DataFrame:
             "parameters": f"{run['parameters']:,}" if "parameters" in run else "–",
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def speed() -> pd.DataFrame | None:
+    """An epoch against an iteration of the peer package; None before it was measured."""
+    found = {(r["row"], r["dataset"]): r for r in Store(experiments.SPEED).load()}
+    if not found:
+        return None
+    lines = {}
+    for (name, dataset), record in found.items():
+        m, config = record["metrics"], record["config"]
+        lines[DATASETS[dataset], name] = {
+            "processor seconds": f"{m['seconds']:.2f}",
+            "of an iteration of myfm": f"{m['ratio']:.2f}",
+            "by round": f"{m['lowest ratio']:.2f} to {m['highest ratio']:.2f}",
+            "rounds": str(config["rounds"]),
+            "threads": str(config["threads"]),
+        }
+    index = pd.MultiIndex.from_tuples(list(lines), names=["data set", "epoch or iteration of"])
+    return pd.DataFrame(list(lines.values()), index=index, dtype=str)
 
 
 def times(study: Study) -> pd.DataFrame:
