@@ -14,6 +14,7 @@ from replication import page
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table, two_digits
+from replication.papers import registry
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 from replication.verdicts import Verdicts
 
@@ -312,6 +313,48 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     assert f"refute {words['printed_refuted']} of the {words['printed_all']} statements" in (
         found.headline()
     )
+
+
+def test_recall_at_other_lengths_is_from_the_kept_ranks() -> None:
+    records, ranks = plant("AMP-2", 0.5, seeds=2, users=4)
+    for key in ranks:
+        ranks[key] = (np.zeros(4, dtype=np.uint16), np.array([3, 19, 20, 600], dtype=np.uint16))
+    found = table2.at_other_lengths(study((records, ranks)), *PLACE)
+    line = found.loc["AMP-2"]
+    assert [line[f"recall@{k}"] for k in (5, 20, 50, 100)] == [
+        "0.2500",
+        "0.5000",
+        "0.7500",
+        "0.7500",
+    ]
+    assert float(line["NDCG@5"]) == pytest.approx(1 / np.log2(5) / 4, abs=1e-4)
+    assert not len(table2.at_other_lengths(study((records, ranks)), "ml-1m", "loo-random"))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_taste_distance_beside_diversity_is_what_was_planted(alike: bool) -> None:
+    """Over five models they go together; over the users of a run only where that was planted."""
+    rng = np.random.default_rng(0)
+    records, ranks = [], {}
+    for n in range(5):
+        key, js = f"model {n}", rng.random(400)
+        ranks[key] = {"JS": js, "diversity": js if alike else rng.random(400)}
+        place = {"table": "amp_cf/table3", "dataset": PLACE[0], "protocol": PLACE[1]}
+        of_a_run = {"select": "validation", "variant": "", "seed": 0, "config": {}}
+        metrics = {"JS": 0.1 * n, "Hellinger": 0.1 * n, "diversity": 0.2 * n}
+        row = ("AMP-2", "AMP-3", "AMP-4", "AMP-8", "MF (r=1)")[n]
+        records.append(
+            {"key": key, "row": row, "metrics": metrics, "data_hash": "d"} | place | of_a_run
+        )
+    grid = registry.TABLES["amp_cf/table3"].grid("validation", "")
+    published = load_published("amp_cf")
+    found = Study("amp_cf/table3", "stored", "validation", records, ranks, published, grid)
+    text = table3.is_it_diversity(found)
+    assert "+1.00 with diversity (5 models, p < 0.001)" in text
+    assert "over the models of 1 of 1 data sets and over the users of" in text
+    assert f"over the users of {5 if alike else 0} of 5 runs" in text
+    end = "says" if alike else "does not say"
+    assert text.endswith(f"far from her own {end} much of how diverse those are.")
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

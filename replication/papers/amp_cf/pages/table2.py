@@ -192,6 +192,29 @@ def resolution(study: Study) -> str:
     )
 
 
+LENGTHS = (5, 20, 50, 100)  # of lists of the full catalogue; 10 stands in the tables before
+
+
+def at_other_lengths(study: Study, dataset: str, protocol: str) -> pd.DataFrame:
+    """Recall@k and NDCG@k of the full catalogue, the mean over seeds and users, from kept ranks.
+
+    A user has one held-out item, so that recall@k is the hit ratio.
+    """
+    lines = {}
+    for cell, runs in cells(study.grid, study.records):
+        if (cell.dataset, cell.protocol) != (dataset, protocol):
+            continue
+        arrays = [ranks_of(run, study.ranks, "HR@10/full") for run in runs.values()]
+        known = [array for array in arrays if array is not None]
+        if known:
+            lines[cell.row] = {
+                f"{name}@{k}": number(float(per_user_values(known, f"{metric}@{k}/full").mean()))
+                for name, metric in (("recall", "HR"), ("NDCG", "NDCG"))
+                for k in LENGTHS
+            }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
 def oracle(study: Study) -> str:
     """MostPop on the NCF authors' split beside its published value, under three rules for ties."""
     place = ("MostPop", "ml-1m", "loo-ncf")

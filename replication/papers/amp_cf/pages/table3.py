@@ -9,7 +9,15 @@ import pandas as pd
 from scipy import stats
 
 from replication.claims import Comparison, Evidence
-from replication.compare import PairedTest, cells, interval, number, published_values
+from replication.compare import (
+    PairedTest,
+    cells,
+    interval,
+    number,
+    published_values,
+    ranks_of,
+)
+from replication.errors import ReplicationError
 from replication.page import Study
 from replication.papers.amp_cf import claims, lists
 from replication.papers.amp_cf import readings as read
@@ -115,6 +123,10 @@ def formulas(study: Study) -> str:
     slope = stats.linregress(np.log(printed["Hellinger"]), np.log(printed["JS"]))
     ours = pd.DataFrame.from_dict(_means(study), orient="index")
     low, high = ratio_bounds()
+    by_dataset = factor.groupby(level=1)
+    within = by_dataset.max() / by_dataset.min()
+    if within.min() <= high / low:
+        raise ReplicationError("a factor of each data set would explain some ratio: say which")
     text = (
         f"In the paper's {len(printed)} pairs JS is {factor.min():.0f} to {factor.max():.0f} times "
         f"the Hellinger distance, and grows as its {slope.slope:.2f}th power (least squares on "
@@ -124,7 +136,9 @@ def formulas(study: Study) -> str:
         f"as printed, JS is between {low:.2f} and {high:.2f} times the Hellinger distance for any "
         f"two distributions, so that a common factor on either column leaves the largest ratio at "
         f"most {high / low:.2f} times the smallest, and in the paper it is "
-        f"{factor.max() / factor.min():.2f} times."
+        f"{factor.max() / factor.min():.2f} times. Nor can a factor of each data set, such as a "
+        f"sum over its users in place of a mean: within a data set the largest ratio is "
+        f"{within.min():.2f} to {within.max():.2f} times the smallest."
     )
     if ours.empty:
         return text
@@ -326,22 +340,74 @@ def beyond(study: Study, dataset: str) -> pd.DataFrame:
     return frame.map(number)
 
 
+OTHERS = ("diversity", "miscalibration")
+SAME = 0.5  # a rank correlation beyond which one measure says much of the other
+
+
 def is_it_diversity(study: Study) -> str:
-    """The rank correlation over models of JS with diversity and with miscalibration."""
-    texts = []
+    """The rank correlation of JS with diversity and miscalibration, over models and over users."""
     frame = pd.DataFrame.from_dict(_means(study), orient="index")
+    texts, over_models = [], []
     for dataset in dict.fromkeys(frame.index.get_level_values(1)) if len(frame) else ():
         own = frame.xs(dataset, level=1)
         parts = []
-        for other in ("diversity", "miscalibration"):
-            if other in own and own[other].notna().sum() > 3:
-                found = stats.spearmanr(own["JS"], own[other])
-                parts.append(f"{found.statistic:+.2f} with {other}")
+        for other in OTHERS:
+            some = own[["JS", other]].dropna() if other in own else own.iloc[:0]
+            if len(some) > 3:
+                found = stats.spearmanr(some["JS"], some[other])
+                parts.append(
+                    f"{found.statistic:+.2f} with {other} ({len(some)} models, "
+                    f"p {_p_text(found.pvalue)})"
+                )
+                if other == "diversity":
+                    over_models.append(float(found.statistic))
         if parts:
-            texts.append(f"`{dataset}` ({len(own)} models): {' and '.join(parts)}")
+            texts.append(f"`{dataset}`: {' and '.join(parts)}")
     if not texts:
         return PENDING
-    return f"Spearman's rank correlation of JS over the models: {'; '.join(texts)}."
+    text = f"Spearman's rank correlation of JS over the models: {'; '.join(texts)}."
+    over_users = correlation_over_users(study)
+    if not over_models or not over_users["diversity"]:
+        return text
+    spans = [
+        f"{min(values):+.2f} to {max(values):+.2f} with {other} (median {np.median(values):+.2f})"
+        for other, values in over_users.items()
+        if values
+    ]
+    near = sum(abs(value) > SAME for value in over_users["diversity"])
+    models = sum(abs(value) > SAME for value in over_models)
+    return (
+        f"{text} Over the users of one run it is {' and '.join(spans)}. With diversity it is "
+        f"beyond {SAME:g}, either way, over the models of {models} of {len(over_models)} data sets "
+        f"and over the users of {near} of {len(over_users['diversity'])} runs: which model's lists "
+        f"are far from the users' tastes {_is(2 * models > len(over_models))} much of how diverse "
+        "they are; which user's lists are far from her own "
+        f"{_is(2 * near > len(over_users['diversity']))} much of how diverse those are."
+    )
+
+
+def _is(so: bool) -> str:
+    return "says" if so else "does not say"
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def correlation_over_users(study: Study) -> dict[str, list[float]]:
+    """Spearman's correlation of JS with another measure over the users of each run."""
+    found: dict[str, list[float]] = {other: [] for other in OTHERS}
+    for record in study.runs():
+        js = ranks_of(record, study.ranks, "JS")
+        for other in OTHERS:
+            values = ranks_of(record, study.ranks, other)
+            if js is None or values is None:
+                continue
+            both = np.isfinite(js) & np.isfinite(values)
+            if both.sum() > 3:
+                test = stats.spearmanr(js[both].astype(float), values[both].astype(float))
+                found[other].append(float(test.statistic))
+    return found
 
 
 def datasets(study: Study) -> Sequence[str]:
