@@ -116,6 +116,8 @@ def intervals(
     Returns:
         The figure; ``png`` turns it into a picture.
     """
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     if any(name in PROTOCOLS for name in names):  # each looks alike in all figures
         names = [*PROTOCOLS, *(name for name in names if name not in PROTOCOLS)]
@@ -147,6 +149,7 @@ def intervals(
             axis.set_yticks(range(len(labels)), labels)
             axis.set_ylim(len(labels) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
+            axis.xaxis.set_major_locator(MaxNLocator(5))  # more run into each other
             axis.set_title(title)
             axis.set_xlabel(xlabel)
         handles = [

@@ -231,7 +231,12 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         series[r["row"]] = Interval(r["mean"], r["ci_low"], r["ci_high"])
         if r["published"] is not None:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
-    units = {"HR": " (share of users)", "RMSE": " (stars)", "MAE": " (stars)"}
+    units = {
+        "HR": " (share of users)",
+        "Hellinger": " distance (0: alike, 1: nothing in common)",
+        "RMSE": " (stars)",
+        "MAE": " (stars)",
+    }
     return intervals(panels, printed, labels, metric + units.get(metric.split("@")[0], ""))
 
 

@@ -103,6 +103,8 @@ def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
     assert len(marks) == 20 + 10 + 4 * 10 + 4
     assert len(figure2.table(RECORD)) == 20 + 10 + 4 * 10
+    assert "Of 55 items of the history 20 are shown" in figure2.how_many(RECORD)
+    assert figure2.how_many(RECORD | {"metrics": {"history": 20.0}}) == "The history is whole."
 
 
 def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:

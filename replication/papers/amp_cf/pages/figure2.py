@@ -234,3 +234,11 @@ def table(record: Record) -> pd.DataFrame:
         for place, item in enumerate(items, 1)
     ]
     return pd.DataFrame(lines).set_index(["list", "place"])
+
+
+def how_many(record: Record) -> str:
+    """How much of the history the figure and the table show."""
+    shown, whole = len(record["figure"]["history"]), round(record["metrics"]["history"])
+    if shown == whole:
+        return "The history is whole."
+    return f"Of {whole} items of the history {shown} are shown, drawn at random."

@@ -354,9 +354,11 @@ def _went_on(study: Study, capped: Sequence[Record]) -> str:
     if not both:
         return ""
     same = sum(chosen[run] == again[run] for run in both)
+    models = ", ".join(dict.fromkeys(row for row, *_ in sorted(both)))
+    places = ", ".join(dict.fromkeys(f"`{dataset}`" for _, dataset, *_ in sorted(both)))
     return (
-        f" Of {len(both)} such runs that were allowed more epochs, {same} chose the same epoch "
-        "as before."
+        f" Of {len(both)} such runs that were allowed more epochs ({models} on {places}), with the "
+        f"settings that the shorter search chose, {same} chose the same epoch as before."
     )
 
 
