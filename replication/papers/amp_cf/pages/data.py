@@ -10,6 +10,7 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import Record, cells, published_values, rows
+from replication.data import pinterest
 from replication.page import PENDING, Study, agrees, cut_to, two_digits, with_digits
 from replication.papers.amp_cf import draws, experiments
 
@@ -116,13 +117,17 @@ def _reached(values: Sequence[float], row: dict[str, Any]) -> bool:
 
 
 def _reason(over: Study, row: dict[str, Any]) -> str:
-    """The first reading whose values reach a printed number; ``UNEXPLAINED`` for none."""
+    """What reaches a printed number: rounding, or the first such reading; else ``UNEXPLAINED``."""
+    if _agrees(row, cut=False):
+        places = _DIGITS[row["metric"]]
+        return f"the measured value, rounded ({with_digits(row['mean'], places)})"
     found = _readings(over, row["dataset"], row["metric"])
-    needed = {cell.row for cell in over.grid if cell.dataset == row["dataset"]}
     for reading, values in found.items():
         if _reached(values, row):
             return f"{reading} ({_range_of(values, row['metric'])})"
-    return UNEXPLAINED if needed and needed <= found.keys() else PENDING
+    needed = {c.row: c.seeds_required for c in over.grid if c.dataset == row["dataset"]}
+    all_there = all(len(found.get(reading, ())) == seeds for reading, seeds in needed.items())
+    return UNEXPLAINED if all_there else PENDING
 
 
 def differences(study: Study, over: Study) -> pd.DataFrame:
@@ -166,31 +171,35 @@ def differences_found(study: Study, over: Study) -> str:
         f"{_shown(r['published'], r['metric'])})"
         for r in without
     )
-    rest = f"{len(without)} are {UNEXPLAINED}: {listed}" if without else "none is unexplained"
+    verb = "is" if len(without) == 1 else "are"
+    rest = f"{len(without)} {verb} {UNEXPLAINED}: {listed}" if without else "none is unexplained"
     return (
         f"{len(off)} of the {len(both)} statistics differ; {len(off) - len(without)} of them are "
-        f"reached by a reading that the paper leaves open, and {rest}."
+        f"reached by rounding or by a reading that the paper leaves open, and {rest}."
     )
 
 
 def pinterest_draws(study: Study, over: Study) -> str:
     """Does the draw of Pinterest's users explain its statistics? Computed from both tables."""
-    off = [r for r in _both(study) if r["dataset"] == "pinterest" and not _agrees(r)]
-    lines, inside, outside, count = [], [], [], 0
+    both = [r for r in _both(study) if r["dataset"] == pinterest.NAME]
+    off = [r for r in both if not _agrees(r)]
+    lines, inside, outside, nearer, count = [], [], [], 0, 0
     for row in off:
         found = _readings(over, row["dataset"], row["metric"])
-        if draws.USERS not in found:
+        if draws.USERS not in found or draws.LOWEST not in found:
             return PENDING
-        drawn, lowest = found[draws.USERS], found.get(draws.LOWEST)
+        drawn, lowest = found[draws.USERS], found[draws.LOWEST]
         count = len(drawn)
+        off_by = [abs(value - row["published"]) for value in drawn]
+        nearer += abs(lowest[0] - row["published"]) < min(off_by)
         (inside if _reached(drawn, row) else outside).append(row["metric"])
-        low = f"; lowest ids {_range_of(lowest, row['metric'])}" if lowest else ""
+        low = _range_of(lowest, row["metric"])
         lines.append(
             f"{row['metric']} {_range_of(drawn, row['metric'])} (printed "
-            f"{_shown(row['published'], row['metric'])}{low})"
+            f"{_shown(row['published'], row['metric'])}, lowest ids {low})"
         )
     if not off:
-        return PENDING if not study.records else "Every statistic is the printed one."
+        return "Every statistic is the printed one." if both else PENDING
     verdict = []
     if outside:
         verdict.append(f"the draw does not explain the printed {', '.join(outside)}")
@@ -198,7 +207,9 @@ def pinterest_draws(study: Study, over: Study) -> str:
         verdict.append(f"the draw may explain the printed {', '.join(inside)}")
     return (
         f"Over {count} draws of the users and of their test items: {'; '.join(lines)}. So "
-        f"{' and '.join(verdict)}{'; what does is not known' if outside else ''}."
+        f"{' and '.join(verdict)}{'; what does is not known' if outside else ''}. The "
+        f"{pinterest.SAMPLED_USERS:,} lowest ids come nearer than every draw to {nearer} of the "
+        f"{len(off)}."
     )
 
 
@@ -257,7 +268,8 @@ def statistics_headline(study: Study) -> str:
     worst = max((abs(r["mean"] / r["published"] - 1) for r in off), default=0.0)
     return (
         f"**Asked.** {asked} **Found.** For {' and '.join(sets)}, {len(same)} of {len(both)} "
-        f"printed statistics come out to the printed digit, among them users and items of "
+        f"printed statistics come out to the printed digit, cut as in print, among them users and "
+        f"items of "
         f"{' and '.join(exact) or 'no data set'}; the largest relative difference of the others "
         f"is {worst:.1%}."
     )
