@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from replication.papers.amp_cf import draws, experiments
 from replication.papers.amp_cf.pages import data
 from replication.papers.registry import TABLES
 
+Changes = Mapping[str, float]
+NO_CHANGE: Changes = {}
 PRINTED = {  # dataset -> the printed statistics of Table 1, in the order of STATISTICS
     "ml-latest-small": (610, 6278, 96683, 0.975, 158.6, 250.9, 69, 15.4, 26.2, 6),
     "ml-1m": (6040, 3592, 993060, 0.954, 164.5, 192.7, 95, 276.7, 384.1, 130),
@@ -19,12 +22,14 @@ PRINTED = {  # dataset -> the printed statistics of Table 1, in the order of STA
 }
 
 
-def metrics_of(dataset: str, **changed: float) -> dict[str, float]:
+def metrics_of(dataset: str, changed: Changes) -> dict[str, float]:
     values = dict(zip(experiments.STATISTICS, PRINTED[dataset], strict=True))
     return {**values, **{name.replace("_", " "): value for name, value in changed.items()}}
 
 
-def record(table: str, row: str, dataset: str, seed: int = 0, **changed: float) -> dict[str, Any]:
+def record(
+    table: str, row: str, dataset: str, seed: int = 0, changed: Changes = NO_CHANGE
+) -> dict[str, Any]:
     return {
         "table": table,
         "row": row,
@@ -38,7 +43,7 @@ def record(table: str, row: str, dataset: str, seed: int = 0, **changed: float) 
         "seed": seed,
         "key": f"{row}{dataset}{seed}",
         "time": "2026-01-01T00:00:00Z",
-        "metrics": metrics_of(dataset, **changed),
+        "metrics": metrics_of(dataset, changed),
     }
 
 
@@ -57,14 +62,14 @@ def table1(**changed: dict[str, float]) -> Study:
                 experiments.TABLE1,
                 experiments.DATASETS[name],
                 name,
-                **changed.get(name.replace("-", "_"), {}),
+                changed=changed.get(name.replace("-", "_"), NO_CHANGE),
             )
             for name in PRINTED
         ],
     )
 
 
-def over(**changed: dict[str, float]) -> Study:
+def over(changed: Mapping[str, Mapping[str, Sequence[float]]]) -> Study:
     """Every reading with every seed, as printed, but for what is changed by reading.
 
     A change is a list with one value a seed, by "dataset/statistic".
@@ -128,7 +133,7 @@ def test_a_difference_has_the_reading_that_reaches_it() -> None:
     changes: dict[str, Any] = in_every("ml-1m/ratings per item median", 132.0)
     changes[draws.TESTS]["ml-1m/training examples"] = [994055]
     changes[draws.USERS]["pinterest/ratings per user std"] = [7.28, 7.51]
-    found = data.differences(ours, over(**changes))
+    found = data.differences(ours, over(changes))
     by = {(at, line["statistic"]): line for at, line in found.iterrows()}
     assert len(by) == 4
     spread = by["Pinterest", "ratings per user std"]
@@ -140,14 +145,14 @@ def test_a_difference_has_the_reading_that_reaches_it() -> None:
     median = by["ML-1M", "ratings per item median"]
     assert median["reached by"] == "unexplained"
     assert median["over draws (how many)"] == "132 (5)"
-    text = data.differences_found(ours, over(**changes))
+    text = data.differences_found(ours, over(changes))
     assert text.startswith("4 of the 40 statistics differ; 3 of them are reached")
     assert text.endswith("1 is unexplained: ML-1M, ratings per item median (132, printed 130).")
 
 
 def test_nothing_is_unexplained_before_all_draws_are_there() -> None:
     ours = table1(ml_1m={"ratings_per_item_median": 132.0})
-    whole = over(**in_every("ml-1m/ratings per item median", 132.0))
+    whole = over(in_every("ml-1m/ratings per item median", 132.0))
     whole.records = [r for r in whole.records if (r["row"], r["seed"]) != (draws.TESTS, 4)]
     assert data.differences(ours, whole)["reached by"].tolist() == [PENDING]
     assert data.differences_found(ours, whole) == PENDING
@@ -167,18 +172,18 @@ def test_the_draw_explains_pinterest_or_not() -> None:
         },
         draws.LOWEST: {"pinterest/items": [9206], "pinterest/training examples": [390000]},
     }
-    text = data.pinterest_draws(ours, over(**apart))
+    text = data.pinterest_draws(ours, over(apart))
     assert text.startswith("Over 10 draws of the users and of their test items: items 9,330 to 9,3")
     assert "items 9,330 to 9,390 (printed 9,175, lowest ids 9,206)" in text
     assert "So the draw does not explain the printed items, training examples; what does" in text
     assert text.endswith("The 15,001 lowest ids come nearer than every draw to 1 of the 2.")
     apart[draws.USERS] |= {"pinterest/items": [9100, 9390]}
-    text = data.pinterest_draws(ours, over(**apart))
+    text = data.pinterest_draws(ours, over(apart))
     assert "does not explain the printed training examples and the draw may explain" in text
     apart[draws.USERS] |= {"pinterest/training examples": [370000, 386419]}
-    text = data.pinterest_draws(ours, over(**apart))
+    text = data.pinterest_draws(ours, over(apart))
     assert "does not explain" not in text and "what does is not known" not in text
-    assert data.pinterest_draws(table1(), over()) == "Every statistic is the printed one."
+    assert data.pinterest_draws(table1(), over({})) == "Every statistic is the printed one."
 
 
 def test_the_released_draw_reaches_amazon_or_not() -> None:
@@ -187,12 +192,12 @@ def test_the_released_draw_reaches_amazon_or_not() -> None:
         draws.THREE: {"amazon-video-games/training examples": [98520]},
         draws.OTHER_SEEDS: {"amazon-video-games/items": [12808, 12807]},
     }
-    text = data.amazon_draws(table1(), over(**changes))
+    text = data.amazon_draws(table1(), over(changes))
     assert "there are 7,876 users and 12,806 items" in text
     assert "of 98,520 training examples, 99.9 % or 98,421 remain: all three are the printed" in text
-    assert "of 10 other seeds, which give 12,807 to 12,808 items, 0 give the printed items" in text
+    assert "of 10 other seeds, which give 12,807 to 12,808 items, none gives the printed items" in text
     changes[draws.THREE_KEPT] = {"amazon-video-games/items": [12809]}
     changes[draws.OTHER_SEEDS] = {"amazon-video-games/items": [12802, 12807]}
-    text = data.amazon_draws(table1(), over(**changes))
+    text = data.amazon_draws(table1(), over(changes))
     assert "remain: the printed ones are users, training examples; of 10" in text
-    assert "1 give the printed items" in text
+    assert "1 gives the printed items" in text

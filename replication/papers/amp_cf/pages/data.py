@@ -183,7 +183,10 @@ def pinterest_draws(study: Study, over: Study) -> str:
     """Does the draw of Pinterest's users explain its statistics? Computed from both tables."""
     both = [r for r in _both(study) if r["dataset"] == pinterest.NAME]
     off = [r for r in both if not _agrees(r)]
-    lines, inside, outside, nearer, count = [], [], [], 0, 0
+    lines: list[str] = []
+    inside: list[str] = []
+    outside: list[str] = []
+    nearer = count = 0
     for row in off:
         found = _readings(over, row["dataset"], row["metric"])
         if draws.USERS not in found or draws.LOWEST not in found:
@@ -242,7 +245,8 @@ def amazon_draws(study: Study, over: Study) -> str:
         f"{at(draws.THREE, 'users')} users, {at(draws.THREE, 'items')} items and, of "
         f"{at(draws.THREE, 'training examples')} training examples, 99.9 % or "
         f"{at(draws.THREE_KEPT, 'training examples')} remain: {reached}; of {len(others)} other "
-        f"seeds, which give {_range_of(others, 'items')} items, {hits} give the printed items."
+        f"seeds, which give {_range_of(others, 'items')} items, "
+        f"{hits or 'none'} give{'s' if hits < 2 else ''} the printed items."
     )
 
 
@@ -269,9 +273,8 @@ def statistics_headline(study: Study) -> str:
     return (
         f"**Asked.** {asked} **Found.** For {' and '.join(sets)}, {len(same)} of {len(both)} "
         f"printed statistics come out to the printed digit, cut as in print, among them users and "
-        f"items of "
-        f"{' and '.join(exact) or 'no data set'}; the largest relative difference of the others "
-        f"is {worst:.1%}."
+        f"items of {' and '.join(exact) or 'no data set'}; the largest relative difference of the "
+        f"others is {worst:.1%}."
     )
 
 
