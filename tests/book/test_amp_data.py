@@ -170,7 +170,8 @@ def test_nothing_is_unexplained_before_all_draws_are_there() -> None:
     assert data.differences(ours, nothing)["over draws (how many)"].tolist() == ["pending"]
     for page in (data.differences_found, data.pinterest_draws, data.amazon_draws):
         assert page(study(experiments.TABLE1, []), nothing) == PENDING
-    assert data.differences(study(experiments.TABLE1, []), nothing).empty
+    assert data.differences(study(experiments.TABLE1, []), nothing).index.tolist() == [PENDING]
+    assert data.differences(table1(), nothing).empty
 
 
 def test_the_draw_explains_pinterest_or_not() -> None:

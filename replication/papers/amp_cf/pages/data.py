@@ -155,8 +155,14 @@ def differences(study: Study, over: Study) -> pd.DataFrame:
                 "reached by": _reason(over, row),
             }
         )
+    if not _both(study):
+        lines = [{"data set": PENDING}]
     columns = ["statistic", "measured", "printed", "over draws (how many)", "reached by"]
-    return pd.DataFrame(lines, columns=["data set", *columns], dtype=str).set_index("data set")
+    return (
+        pd.DataFrame(lines, columns=["data set", *columns], dtype=str)
+        .fillna("")
+        .set_index("data set")
+    )
 
 
 def differences_found(study: Study, over: Study) -> str:
