@@ -6,6 +6,7 @@ a parameter that the notebook does not have, so this is where it becomes an erro
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -282,13 +283,24 @@ def with_digits(value: float | None, places: int, signed: bool = False) -> str:
     return f"{rounded:+,.{places}f}" if signed else f"{rounded:,.{places}f}"
 
 
-def agrees(row: Mapping[str, Any], places: int) -> bool:
-    """Whether a measured statistic, rounded as printed, is the printed one."""
-    return with_digits(row["mean"], places) == with_digits(row["published"], places)
+def cut_to(value: float, places: int) -> float:
+    """A number without its digits after so many places: 158.66 becomes 158.6."""
+    # What is whole but for its last bit (0.29 * 100 is 28.999...) must not lose a digit.
+    return math.trunc(round(value * 10**places, 6)) / 10**places
+
+
+def agrees(row: Mapping[str, Any], places: int, cut: bool = False) -> bool:
+    """Whether a measured statistic, rounded (or cut) as printed, is the printed one."""
+    value = row["mean"]
+    measured = cut_to(value, places) if cut and value is not None else value
+    return with_digits(measured, places) == with_digits(row["published"], places)
 
 
 def statistics_table(
-    table: Sequence[Mapping[str, Any]], digits: Mapping[str, int], names: Mapping[str, str]
+    table: Sequence[Mapping[str, Any]],
+    digits: Mapping[str, int],
+    names: Mapping[str, str],
+    cut: bool = False,
 ) -> pd.DataFrame:
     """Statistics as strings: measured above published above the difference, a column a data set.
 
@@ -296,7 +308,13 @@ def statistics_table(
         table: rows as from ``Study.rows``.
         digits: statistic -> digits after the point, in the order of the table.
         names: data set -> head of its column.
+        cut: cut the measured digits after those of the table, in place of rounding.
     """
+    if cut:
+        table = [
+            r if r["mean"] is None else {**r, "mean": cut_to(r["mean"], digits[r["metric"]])}
+            for r in table
+        ]
     found = {(r["dataset"], r["metric"]): r for r in table}
     sets = list(dict.fromkeys(dataset for dataset, _ in found))
     index, lines = [], []

@@ -22,8 +22,9 @@ def load(raw: Path) -> Interactions:
     no titles.
 
     ``filter_rare`` leaves 7,876 users and 12,839 items; Table 1 prints 7,868 and 12,802. Those
-    are reached exactly when users with two interactions go as well and only items of the training
-    set are counted (test items drawn as the released code draws them, with its seed 123).
+    are reached exactly when users with two ratings go as well, the test items are those that the
+    released code draws with its seed 123, and only items of the training set are counted; 99.9 %
+    of the examples are then the printed 98,421. ``amp_cf/draws`` measures it.
 
     Raises:
         DataUnavailable: the file is not there.

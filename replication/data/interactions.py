@@ -89,8 +89,12 @@ def from_frame(
     )
 
 
-def filter_rare(data: Interactions, min_count: int = 2, passes: int = 3) -> Interactions:
+def filter_rare(
+    data: Interactions, min_count: int = 2, passes: int = 3, min_of_user: int | None = None
+) -> Interactions:
     """Drop users and items with fewer than ``min_count`` interactions, ``passes`` times over.
+
+    ``min_of_user`` asks another number of users.
 
     The AMP-CF paper's text (Section 4.1) drops users only; its Table 1 is reached when items go
     as well, in three passes, as the authors' code does. Indices are renumbered without gaps, in
@@ -99,7 +103,7 @@ def filter_rare(data: Interactions, min_count: int = 2, passes: int = 3) -> Inte
     keep = np.ones(len(data), dtype=bool)
     for _ in range(passes):
         user_counts = np.bincount(data.users[keep], minlength=data.n_users)
-        keep &= user_counts[data.users] >= min_count
+        keep &= user_counts[data.users] >= (min_count if min_of_user is None else min_of_user)
         item_counts = np.bincount(data.items[keep], minlength=data.n_items)
         keep &= item_counts[data.items] >= min_count
     old_users, users = np.unique(data.users[keep], return_inverse=True)

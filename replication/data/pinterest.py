@@ -19,8 +19,10 @@ SAMPLED_USERS = 15_001  # AMP-CF, Table 1, which does not say how they were chos
 SAMPLE_SEED = 0
 
 
-def load(raw: Path) -> Interactions:
+def load(raw: Path, sample_seed: int | None = SAMPLE_SEED) -> Interactions:
     """15,001 users of Pinterest, drawn with a fixed seed from the 37,326 with at least 20 pins.
+
+    Another ``sample_seed`` draws others, and None takes those with the lowest ids.
 
     Reads ``train.txt`` and ``test.txt``, whose lines are ``user item item ...``; a user's items
     of both are his interactions, with rating 1 and no time. The 20 pins are counted as they are
@@ -45,11 +47,15 @@ def load(raw: Path) -> Interactions:
             f"{len(eligible)} were found; "
             f"delete its folder under data/raw and run `python -m replication data {NAME}`"
         )
-    rng = np.random.default_rng(SAMPLE_SEED)
-    drawn = rng.choice(eligible, SAMPLED_USERS, replace=False)
+    if sample_seed is None:
+        drawn, how = eligible[:SAMPLED_USERS], "with the lowest ids"
+    else:
+        rng = np.random.default_rng(sample_seed)
+        drawn = rng.choice(eligible, SAMPLED_USERS, replace=False)
+        how = f"drawn with seed {sample_seed}"
     frame = frame[frame["user"].isin(drawn)].drop_duplicates(["user", "item"])
     source = (
-        f"{SAMPLED_USERS} users drawn with seed {SAMPLE_SEED} from the {ELIGIBLE_USERS} with at "
+        f"{SAMPLED_USERS} users {how} from the {ELIGIBLE_USERS} with at "
         f"least {MIN_PINS} pins in train.txt and test.txt"
     )
     return from_frame(NAME, frame, source=source)

@@ -25,6 +25,7 @@ from replication.data import (
 )
 from replication.data.interactions import from_frame, read_parquet, write_parquet
 from replication.errors import DataUnavailable, ReplicationError
+from replication.papers.amp_cf import draws
 from replication.records import Store
 
 
@@ -417,18 +418,19 @@ def test_pins_of_both_files_are_one_history_without_repeats(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_pins")
-def test_a_fixed_seed_draws_the_users(monkeypatch):
+def test_a_fixed_seed_draws_the_users():
     """Another seed draws others; whoever has too few pins, repeats counted, is never drawn."""
     folder = paths.RAW / "pinterest"
     write_pins(folder, MADE_PINS[0] + "5 10 11\n", MADE_PINS[1])
     drawn = []
     for seed in (*range(20), 0):
-        monkeypatch.setattr(pinterest, "SAMPLE_SEED", seed)
-        found = pinterest.load(paths.RAW)
+        found = pinterest.load(paths.RAW, seed)
         drawn.append(found.user_ids.tolist())
         assert found.n_users == 3 and f"3 users drawn with seed {seed} from the 4" in found.source
     assert drawn[-1] == drawn[0]
     assert {user for users in drawn for user in users} == {1, 2, 3, 4}
+    lowest = pinterest.load(paths.RAW, None)
+    assert sorted(lowest.user_ids.tolist()) == [1, 2, 3] and "the lowest ids" in lowest.source
 
 
 @pytest.mark.parametrize(
@@ -976,12 +978,18 @@ def test_a_disk_without_room_for_the_copy(home, counted, monkeypatch):
 
 
 @pytest.mark.needs_data("amazon-video-games")
-def test_the_printed_users_of_amazon_are_those_with_three_ratings():
-    """What the page of Table 1 says of the 7,868 printed users."""
+def test_the_printed_counts_of_amazon():
+    """What the page of Table 1 says of the 7,868 users, 12,802 items and 98,421 examples."""
     data = load("amazon-video-games")
-    keep = np.ones(len(data), dtype=bool)
-    for _ in range(3):
-        keep &= np.bincount(data.users[keep], minlength=data.n_users)[data.users] >= 3
-        keep &= np.bincount(data.items[keep], minlength=data.n_items)[data.items] >= 2
-    assert len(np.unique(data.users[keep])) == 7_868
+    kept = filter_rare(data, min_of_user=3)
+    assert kept.n_users == 7_868 and kept.n_items > 12_802
+    assert filter_rare(data).n_users == 7_876
     assert len(np.unique(data.users)) > 7_876
+    keep = np.ones(len(kept), dtype=bool)
+    keep[draws.released_tests(kept, 123)] = False
+    assert len(np.unique(kept.users[keep])) == 7_868
+    assert len(np.unique(kept.items[keep])) == 12_802
+    assert int(0.999 * keep.sum()) == 98_421
+    keep[:] = True
+    keep[draws.released_tests(kept, 124)] = False
+    assert len(np.unique(kept.items[keep])) != 12_802

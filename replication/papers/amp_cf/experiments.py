@@ -1,7 +1,7 @@
 """AMP-CF: the grid of every table, where each hyper-parameter comes from, and how a cell is run.
 
-Tables: ``amp_cf/table1`` (data statistics), ``amp_cf/table2`` (HR@10, NDCG@10) and, behind it,
-``amp_cf/tuning`` (the search trials, on validation items).
+Tables: ``amp_cf/table1`` (data statistics; over other draws: ``draws.py``), ``amp_cf/table2``
+(HR@10, NDCG@10) and, behind it, ``amp_cf/tuning`` (the search trials, on validation items).
 """
 
 from __future__ import annotations
@@ -694,23 +694,34 @@ def statistics_grid() -> list[Cell]:
     return cells
 
 
-def statistics(dataset: str) -> Record:
-    """The record of one row of Table 1: counts without the test items; sd with ddof 1."""
-    data = data_for(dataset, "loo-random")
-    split = split_for(dataset, "loo-random").refit()  # all but the test item of each user
-    examples = len(split.train_users)
-    per_user = np.bincount(split.train_users, minlength=split.n_users)
-    per_item = np.bincount(split.train_items, minlength=split.n_items)
+def example_statistics(
+    users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
+) -> dict[str, float]:
+    """The values of ``STATISTICS`` for training examples; sd with ddof 1.
+
+    Args:
+        users, items: [n] int64, one pair an example.
+        n_users, n_items: sizes of the catalogue; who has no example counts as 0.
+    """
     metrics: dict[str, float] = {
-        "users": split.n_users,
-        "items": split.n_items,
-        "training examples": examples,
-        "sparsity": 1 - examples / (split.n_users * split.n_items),
+        "users": n_users,
+        "items": n_items,
+        "training examples": len(users),
+        "sparsity": 1 - len(users) / (n_users * n_items),
     }
-    for name, counts in (("user", per_user), ("item", per_item)):
+    for name, who, size in (("user", users, n_users), ("item", items, n_items)):
+        counts = np.bincount(who, minlength=size)
         metrics[f"ratings per {name} mean"] = float(counts.mean())
         metrics[f"ratings per {name} std"] = float(counts.std(ddof=1))
         metrics[f"ratings per {name} median"] = float(np.median(counts))
+    return metrics
+
+
+def statistics(dataset: str) -> Record:
+    """The record of one row of Table 1: counts without the test items."""
+    data = data_for(dataset, "loo-random")
+    split = split_for(dataset, "loo-random").refit()  # all but the test item of each user
+    metrics = example_statistics(split.train_users, split.train_items, split.n_users, split.n_items)
     if (data.timestamps != UNKNOWN_TIME).all():
         last = np.zeros(data.n_users, dtype=np.int64)
         np.maximum.at(last, data.users, data.timestamps)

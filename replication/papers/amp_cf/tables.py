@@ -8,6 +8,7 @@ from typing import Any
 from replication.compare import METRICS
 from replication.errors import ReplicationError
 from replication.papers.amp_cf import (
+    draws,
     experiments,
     explanations,
     figure2,
@@ -53,6 +54,7 @@ TABLES = {
         lambda variant: experiments.STATISTICS,
         experiments.rerun,
     ),
+    draws.TABLE: own_table(draws),
     experiments.TABLE2: Table(experiments.grid, _ranking_metrics, experiments.rerun),
     lists.TABLE3: Table(
         lambda select, variant: lists.grid(), lambda variant: lists.METRICS, lists.rerun
