@@ -26,9 +26,10 @@ class Agreement(NamedTuple):
 
 
 def tau_b(first: Floats, second: Floats) -> Floats:
-    """[...] Kendall's tau-b of two rankings [..., n], over the last axis; NaN where one is all ties.
+    """[...] Kendall's tau-b of two rankings [..., n], over the last axis.
 
-    scipy's ``kendalltau`` takes one ranking at a time; here a thousand draws at once.
+    NaN where one ranking is all ties. scipy's ``kendalltau`` takes one ranking at a time; here a
+    thousand draws are done at once.
     """
     a, b = np.sign(_gaps(first)), np.sign(_gaps(second))  # [..., P]
     size = np.sqrt((a != 0).sum(-1) * (b != 0).sum(-1))
