@@ -371,42 +371,46 @@ def best_models(own: Ways, few: bool = False) -> pd.DataFrame:
     return frame
 
 
+def asked_for_best(own: Ways, metric: str) -> dict[str, Best]:
+    """What the opening compares: the main protocols, and the random item in the full ranking."""
+    every = best(_sides(_main(own)))
+    asked = {name: f"{name}/{metric}" for name in MAIN} | {FULL: f"{RANDOM}/{metric}/full"}
+    return {name: every[key] for name, key in asked.items() if key in every}
+
+
 def _best_sentence(study: Study) -> str:
     """Whether the protocol changes which model is best, and which it is."""
-    changed, same = [], []
+    changed, same, by_hits = {}, {}, []
     for dataset, own in datasets(study).items():
-        sides = _sides(_main(own))
-        every = best(sides)
-        # The main protocols by NDCG@10, and the full ranking of the random item.
-        asked = {name: f"{name}/NDCG@10" for name in MAIN} | {FULL: f"{RANDOM}/NDCG@10/full"}
-        found = {name: every[key] for name, key in asked.items() if key in every}
+        found = asked_for_best(own, "NDCG@10")
         if len(found) < 2:
             continue
         by_model: dict[str, list[str]] = {}
         for name, one in found.items():
             by_model.setdefault(one.model, []).append(name)
-        texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
-        number_of = len(_common(list(sides.values())))
+        if len({one.model for one in asked_for_best(own, "HR@10").values()}) > 1:
+            by_hits.append(dataset)
         if len(by_model) == 1:
-            same.append(f"{texts[0]} on {dataset} (of {number_of} models)")
+            same[dataset] = f"{dataset} ({next(iter(by_model))})"
             continue
+        texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
         possible = set.intersection(*({one.model, *one.others} for one in found.values()))
-        sure = (
-            f"users and seeds do not establish that: {_listed(sorted(possible))} may be best in all"
-            if possible
-            else "which users and seeds establish"
-        )
-        changed.append(f"{_listed(texts)} on {dataset} (of {number_of} models; {sure})")
+        sure = "established"
+        if possible:
+            sure = f"not established: {_listed(sorted(possible))} may be best in all"
+        changed[dataset] = f"{dataset} ({', '.join(texts)}; {sure})"
     if not changed and not same:
         return ""
-    if not changed:
-        return f" The best model by NDCG@10 does not change: it is {'; '.join(same)}."
-    stays = f" It stays {'; '.join(same)}." if same else ""
-    return f" The best model by NDCG@10 does change: {'; '.join(changed)}.{stays}"
+    told = {"does change": changed, "stays the same": same}
+    text = " and ".join(
+        f"{what} on {_listed(list(on.values()))}" for what, on in told.items() if on
+    )
+    hits = f"changes on {_listed(by_hits)}" if by_hits else "changes on no data set"
+    return f" The best model by NDCG@10 {text}; by HR@10 it {hits}."
 
 
 def _listed(names: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"; one name at least."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -691,22 +695,30 @@ def _pairs(own: Ways) -> dict[str, tuple[Side, Side]]:
 
 
 def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
-    """Kendall's tau of the main pairs of ways to measure: a line a pair, a column a data set."""
-    lines: dict[str, dict[str, str]] = {}
+    """Kendall's tau of the main pairs of ways to measure: a line a pair, a column a data set.
+
+    Once for all models that both have, and once for AMP-r and MF alone: models that are far apart
+    keep their order anyway, and one that is not trained is the same under the code's habits.
+    """
+    lines: dict[tuple[str, str], dict[str, str]] = {}
     for dataset, own in datasets(study).items():
         for title, ((first, a), (second, b)) in _pairs(own).items():
-            found = agreement(first, second, metric + a, metric + b)
-            if found:
-                text = f"{found}, {found.models} models"
-                lines.setdefault(title, {})[dataset] = text
-        again = repeated(own.get(RANDOM, {}), metric)
-        if again is not None and any(dataset in line for line in lines.values()):
-            title = f"{RANDOM} and {REDRAWN}"
-            lines.setdefault(title, {})[dataset] = _signed(again)
+            few = _learned(first), _learned(second)
+            for which, sides in (("all", (first, second)), ("AMP-r and MF", few)):
+                found = agreement(*sides, metric + a, metric + b)
+                if found:
+                    text = f"{found}, n = {found.models}"
+                    lines.setdefault((title, which), {})[dataset] = text
+    for dataset, own in datasets(study).items():
+        known = own.get(RANDOM, {})
+        for which, models in (("all", known), ("AMP-r and MF", _learned(known))):
+            again = repeated(models, metric)
+            if again is not None and lines:
+                lines.setdefault((f"{RANDOM} and {REDRAWN}", which), {})[dataset] = _signed(again)
     if not lines:
         return pd.DataFrame({"": [PENDING]})
-    frame = pd.DataFrame.from_dict(lines, orient="index").fillna("–")
-    frame.index.name = f"tau by {metric}"
+    frame = pd.DataFrame(list(lines.values()), pd.MultiIndex.from_tuples(lines)).fillna("–")
+    frame.index.names = [f"tau by {metric}", "models"]
     return frame
 
 
