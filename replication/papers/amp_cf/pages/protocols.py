@@ -342,6 +342,13 @@ def _main(own: Ways, few: bool = False) -> Ways:
     return {name: _learned(own[name]) if few else own[name] for name in MAIN if name in own}
 
 
+def _same_models(own: Ways) -> Ways:
+    """Every protocol, with no other models than those that all main protocols have."""
+    main = list(_main(own).values())
+    same = [model for model in main[0] if all(model in way for way in main)] if main else []
+    return {name: {m: way[m] for m in same if m in way} for name, way in own.items()}
+
+
 def _sides(ways: Ways) -> dict[str, Side]:
     """Every protocol with every metric that two of its models have."""
     return {
@@ -697,11 +704,13 @@ def _pairs(own: Ways) -> dict[str, tuple[Side, Side]]:
 def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
     """Kendall's tau of the main pairs of ways to measure: a line a pair, a column a data set.
 
-    Once for all models that both have, and once for AMP-r and MF alone: models that are far apart
-    keep their order anyway, and one that is not trained is the same under the code's habits.
+    Of the models that all main protocols of a data set have, so that the lines can be compared; and
+    of AMP-r and MF alone: models that are far apart keep their order anyway, and one that is not
+    trained is the same under the code's habits.
     """
     lines: dict[tuple[str, str], dict[str, str]] = {}
-    for dataset, own in datasets(study).items():
+    shown = {dataset: _same_models(own) for dataset, own in datasets(study).items()}
+    for dataset, own in shown.items():
         for title, ((first, a), (second, b)) in _pairs(own).items():
             few = _learned(first), _learned(second)
             for which, sides in (("all", (first, second)), ("AMP-r and MF", few)):
@@ -709,7 +718,7 @@ def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
                 if found:
                     text = f"{found}, n = {found.models}"
                     lines.setdefault((title, which), {})[dataset] = text
-    for dataset, own in datasets(study).items():
+    for dataset, own in shown.items():
         known = own.get(RANDOM, {})
         for which, models in (("all", known), ("AMP-r and MF", _learned(known))):
             again = repeated(models, metric)
