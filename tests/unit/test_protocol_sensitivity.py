@@ -61,6 +61,7 @@ def study(*cells: tuple[dict[str, float], dict[str, str]], noise: float = 0.0) -
 
 
 LAST = {"protocol": "loo-last"}
+CODE = {"protocol": "loo-random", "select": "test", "variant": "released"}
 
 
 def ways(of: Study) -> page.Ways:
@@ -145,13 +146,10 @@ def test_what_has_no_epoch_stands_under_every_way_to_choose_one_but_not_without_
     assert "last item" not in own  # nothing that was trained
 
 
-FLAT = {"protocol": "loo-random", "select": "test", "variant": "released"}
-
-
 def test_the_best_model_is_named_by_protocol_and_that_it_changes() -> None:
     """Fails if only the order is judged, or if a protocol's own models decide."""
     # NCF is nowhere but under one protocol: it is no common model, though the best there.
-    own = study((LEVEL | {"NCF": 0.9}, {}), (REVERSED, LAST), (LEVEL, FLAT))
+    own = study((LEVEL | {"NCF": 0.9}, {}), (REVERSED, LAST), (LEVEL, CODE))
     table = page.best_models(ways(own))
     assert table.index.name == "best of 5 models"
     assert table["NDCG@10"].to_dict() == {
@@ -207,7 +205,7 @@ def test_the_ranking_among_all_items_is_a_way_to_measure() -> None:
 def test_protocols_bear_the_names_of_what_they_are() -> None:
     """Fails if "the code's protocol" means a tuned random item, or quantiles are called 95 %."""
     # A model that one of them lacks is in no line: else the lines are about different models.
-    of = study((LEVEL | {"NCF": 0.1}, {}), (REVERSED | {"NCF": 0.1}, LAST), (LEVEL, FLAT))
+    of = study((LEVEL | {"NCF": 0.1}, {}), (REVERSED | {"NCF": 0.1}, LAST), (LEVEL, CODE))
     lines = page.main_orders(of)
     found = {
         pair: text for (pair, which), text in lines["ml-latest-small"].items() if which == "all"
@@ -257,6 +255,10 @@ def test_the_best_epoch_of_each_metric_is_more_than_the_chosen_one() -> None:
     assert line["gained [95 %]"].startswith("+0.1000 [+0.0")
     assert (line["best epoch of each metric"], line["gained so"]) == ("0.9000", "+0.4000")
     assert "AMP-3 on ml-latest-small (5 of 5 seeds)" in page.missing(of)
+    of = study(({"AMP-3": 0.5}, CODE))
+    lacks = page.missing(of, variant="released")
+    assert lacks.startswith("Pending, the released code's habits: AMP-2 on ml-latest-small (5 of 5")
+    assert "AMP-3 on ml-latest-small (2 of 5 seeds)" in lacks and "MF (r=1) on ml-100k" in lacks
 
 
 def test_redrawing_widens_what_seeds_show() -> None:
