@@ -212,6 +212,9 @@ def test_protocols_bear_the_names_of_what_they_are() -> None:
     }
     again = found.pop("random item and itself, users and seeds redrawn")
     assert "[" not in again  # one number: redrawn orders have no interval
+    drawn = page.order_figure(of).axes
+    assert {axis.get_title(loc="left").replace("\n", " ") for axis in drawn} == set(found)
+    assert {axis.get_xlim() for axis in drawn} == {(-1.05, 1.05)}
     assert found == {
         "last item and random item": "-1.00 [-1.00, -1.00], n = 5",
         "last item and the released code's habits": "-1.00 [-1.00, -1.00], n = 5",

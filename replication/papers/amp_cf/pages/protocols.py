@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -775,7 +776,11 @@ def order_figure(study: Study) -> Figure:
                 found = agreement(first, second, metric + a, metric + b)
                 if found:
                     point = Interval(found.tau, found.low, found.high)
-                    panels.setdefault(title, {}).setdefault(metric, {})[dataset] = point
+                    panel = panels.setdefault(textwrap.fill(title, 26), {})  # as wide as a panel
+                    panel.setdefault(metric, {})[dataset] = point
     shown = {d for series in panels.values() for points in series.values() for d in points}
     labels = [dataset for dataset in experiments.RUN_HERE if dataset in shown]
-    return figures.intervals(panels, {}, labels, "Kendall's tau of two orders of the models")
+    figure = figures.intervals(panels, {}, labels, "Kendall's tau of two orders")
+    for axis in figure.axes:
+        axis.set_xlim(-1.05, 1.05)  # the same for all: bars are compared across panels
+    return figure
