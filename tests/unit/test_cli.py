@@ -270,10 +270,14 @@ def test_other_selections_and_variants_are_tables_of_their_own(filled, good):
     assert chosen[0] == without[0] == 3 and chosen[1] != without[1]
     assert without[2] == "validation-no-refit"
     assert mean("--select", "test") == (0, None, "test")
-    good("run", TABLE, "--variant", "released", "--model", "amp-2", "--seeds", 2)
+    small = ["--dataset", "ml-latest-small"]
+    good("run", TABLE, "--variant", "released", "--model", "amp-2", *small, "--seeds", 2)
     table = table_of(good, "--variant", "released")
-    (row,) = rows_of(table, row="AMP-2", metric="HR@10")
-    assert (row["dataset"], row["select"], row["n"]) == ("ml-latest-small", "test", 2)
+    rows = rows_of(table, row="AMP-2", metric="HR@10")
+    assert [(row["dataset"], row["select"], row["n"]) for row in rows] == [
+        ("ml-latest-small", "test", 2),
+        ("ml-100k", "test", 0),
+    ]
     assert mean() == chosen  # the main table has not noticed
 
 
@@ -317,7 +321,18 @@ def audited(study, good):
     """One record of every kind."""
     good("run", TABLE, *ONE, "--model", "amp-2", "--model", "mostpop", "--seeds", 1)
     good("run", TABLE, *ONE, "--model", "mf", "--seeds", 1, "--select", "test")
-    good("run", TABLE, "--variant", "released", "--model", "amp-4", "--seeds", 1)
+    good(
+        "run",
+        TABLE,
+        "--variant",
+        "released",
+        "--dataset",
+        "ml-100k",
+        "--model",
+        "amp-4",
+        "--seeds",
+        1,
+    )
     good("run", TABLE, "--variant", "redraw", "--model", "mostpop", "--seeds", 2)
     return Store(TABLE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from replication import figures
+from replication import figures, orders
 from replication.compare import (
     METRICS,
+    Cell,
     Floats,
     PairedTest,
     Record,
@@ -31,6 +32,7 @@ from replication.figures import Interval
 from replication.page import Study, effect_table
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.experiments import VARIANTS
+from replication.papers.amp_cf.rows import ROWS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +41,9 @@ PENDING = "Pending: no model is recorded under two protocols yet."
 DRAWS = 1000
 LEARNED = (*claims.PERSONAS, claims.SINGLE)
 LEAST = 4  # models whose order is compared; of three, chance alone gives the same order 1 in 6
+# Models without epochs, sampled negatives or attention: how the others are trained, and what
+# chooses their epoch, is nothing to them. (DiRec re-ranks a model that is trained.)
+UNTRAINED = {known.name for known in ROWS.values() if not known.trained and known.base is None}
 
 
 @dataclass(frozen=True)
@@ -58,22 +63,27 @@ class Protocol:
     variant: str = ""
 
 
+RANDOM = "random item"
+RELEASED = "the released code's habits"
+ON_TEST, NO_REFIT = f"{RANDOM}, epoch on test", f"{RANDOM}, no refit"
+# The second is the last item too, as the authors of NCF drew it, with their candidates.
+LAST = ("last item", "last item, NCF's split")
 WAYS = (
-    Protocol("last item", "loo-last"),
-    Protocol("last item, first row of a tie", "loo-last", variant="first-row-ties"),
-    Protocol("NCF's items", "loo-ncf"),
-    Protocol("NCF's items, none consumed", "loo-ncf", variant="no-consumed-negatives"),
-    Protocol("NCF's items, ties won", "loo-ncf", variant="ties-for-the-model"),
-    Protocol("NCF's items, ties by index", "loo-ncf", variant="ties-by-index"),
-    Protocol("random item", "loo-random"),
-    Protocol("random item, no refit", "loo-random", experiments.VALIDATION_NO_REFIT),
-    Protocol("random item, redrawn", "loo-random", variant="redraw"),
-    Protocol("random item, epoch on test", "loo-random", "test"),
-    Protocol("released code", "loo-random", "test", "released"),
+    Protocol(LAST[0], "loo-last"),
+    Protocol(f"{LAST[0]}, first row of a tie", "loo-last", variant="first-row-ties"),
+    Protocol(LAST[1], "loo-ncf"),
+    Protocol(f"{LAST[1]}, none consumed", "loo-ncf", variant="no-consumed-negatives"),
+    Protocol(f"{LAST[1]}, ties won", "loo-ncf", variant="ties-for-the-model"),
+    Protocol(f"{LAST[1]}, ties by index", "loo-ncf", variant="ties-by-index"),
+    Protocol(RANDOM, "loo-random"),
+    Protocol(NO_REFIT, "loo-random", experiments.VALIDATION_NO_REFIT),
+    Protocol(f"{RANDOM}, redrawn", "loo-random", variant="redraw"),
+    Protocol(ON_TEST, "loo-random", "test"),
+    Protocol(RELEASED, "loo-random", "test", "released"),
 )
-TEXT, CODE = ("last item", "NCF's items"), "random item"  # what the text says, what the code does
-DRAWN = (*TEXT, CODE, "released code")  # in the figure of levels
-SPLITS = {way.name: way.split for way in WAYS if way.name in (*TEXT, CODE)}
+MAIN = (*LAST, RANDOM, RELEASED)  # in the figure of levels, and asked for the best model
+FULL = "full ranking"
+SPLITS = {way.name: way.split for way in WAYS if way.name in (*LAST, RANDOM)}
 # What is done to the same model under the same split: (text, arguments of ``Study.effects``).
 CHANGES: tuple[tuple[str, dict[str, str]], ...] = (
     ("The epoch chosen on the test items", {"select": "test"}),
@@ -130,20 +140,25 @@ Ways = dict[str, dict[str, Measured]]
 def ways(study: Study, dataset: str) -> Ways:
     """Protocol -> model -> what was measured, on one data set; only what has runs.
 
-    A model without an epoch to choose (MostPop, EASE^R) is the same whatever chooses the epoch and
-    however the others are trained, and stands under those protocols as well.
+    A model that is not trained over epochs (``UNTRAINED``) is the same whatever chooses the epoch
+    and however the others are trained, and stands under those protocols as well.
     """
     found: Ways = {}
+    known: dict[Cell, Measured] = {}
     for way in WAYS:
         grid = experiments.grid(way.select, way.variant)
-        if way.variant and not _tests_otherwise(way.variant):
-            grid += [cell for cell in experiments.grid(way.select) if cell.select == "none"]
+        if not (way.variant and _tests_otherwise(way.variant)):
+            grid = [cell for cell in grid if cell.row not in UNTRAINED]
+            if way.select != experiments.VALIDATION_NO_REFIT:  # those had the validation items
+                grid += [cell for cell in experiments.grid() if cell.row in UNTRAINED]
         here = [c for c in grid if (c.dataset, c.protocol) == (dataset, way.split)]
-        if way.select == experiments.VALIDATION_NO_REFIT:
-            here = [c for c in here if c.select != "none"]  # those had the validation items
         filled = [(cell, runs) for cell, runs in cells(here, study.records) if runs]
-        if any(c.variant == way.variant and (c.variant or c.select != "none") for c, _ in filled):
-            found[way.name] = {cell.row: Measured(runs, study) for cell, runs in filled}
+        if any(
+            c.variant == way.variant and (c.variant or c.row not in UNTRAINED) for c, _ in filled
+        ):
+            found[way.name] = {
+                cell.row: known.setdefault(cell, Measured(runs, study)) for cell, runs in filled
+            }
     return found
 
 
@@ -161,21 +176,9 @@ def datasets(study: Study) -> dict[str, Ways]:
 # --- the order of the models -----------------------------------------------------------------
 
 
-def tau_b(first: Floats, second: Floats) -> Floats:
-    """[...] Kendall's tau-b of two rankings [..., n], over the last axis.
-
-    scipy's ``kendalltau`` takes one ranking at a time; here a thousand draws at once.
-    """
-    i, j = np.triu_indices(first.shape[-1], 1)
-    a = np.sign(first[..., i] - first[..., j])  # [..., n (n - 1) / 2]
-    b = np.sign(second[..., i] - second[..., j])
-    size = np.sqrt((a != 0).sum(-1) * (b != 0).sum(-1))
-    return np.divide((a * b).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
-
-
 @dataclass(frozen=True)
 class Agreement:
-    """Kendall's tau between two orders of n models, with its 95 % interval where users allow."""
+    """Kendall's tau between two orders of n models, with its interval where users allow."""
 
     tau: float
     low: float | None
@@ -192,31 +195,53 @@ def _signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}"  # never a negative zero
 
 
+Side = tuple[Mapping[str, Measured], str]  # the models measured one way, and a metric
+
+
+def _common(sides: Sequence[Side]) -> list[str]:
+    """The models that have a mean on every side, in the order of the first."""
+    return [
+        model
+        for model in sides[0][0]
+        if all(model in own and own[model].mean(metric) is not None for own, metric in sides)
+    ]
+
+
+def _means_of(sides: Sequence[Side], models: Sequence[str]) -> Floats:
+    """[W, n] means of n models on W sides."""
+    return np.array([[own[model].mean(metric) for model in models] for own, metric in sides])
+
+
+def _draws_of(sides: Sequence[Side], models: Sequence[str]) -> Floats | None:
+    """[D, W, n] their resampled means, of the same users; None where a model has no ranks."""
+    found = [[own[model].draws.get(metric) for model in models] for own, metric in sides]
+    if any(draws is None for side in found for draws in side):
+        return None
+    return np.moveaxis(np.array(found), -1, 0)
+
+
 def agreement(
     first: Mapping[str, Measured], second: Mapping[str, Measured], metric: str, other: str
 ) -> Agreement | None:
     """How far two ways to measure put the models that both have into the same order.
 
-    None with fewer than ``LEAST`` models. Every draw resamples users and seeds of both.
+    None with fewer than ``LEAST`` models, and where one way has no order (all are the same).
     """
-    means = {
-        model: (first[model].mean(metric), second[model].mean(other))
-        for model in first
-        if model in second
-    }
-    models = [model for model, both in means.items() if None not in both]
+    sides = [(first, metric), (second, other)]
+    models = _common(sides)
     if len(models) < LEAST:
         return None
-    tau = float(stats.kendalltau(*np.array([means[model] for model in models]).T).statistic)
-    draws = [
-        [side[model].draws.get(name) for model in models]
-        for side, name in ((first, metric), (second, other))
-    ]
-    if any(draw is None for side in draws for draw in side):
+    means, draws = _means_of(sides, models), _draws_of(sides, models)
+    tau = float(orders.tau_b(*means))
+    if np.isnan(tau):
+        return None
+    if draws is None:
         return Agreement(tau, None, None, len(models))
-    resampled = tau_b(*(np.stack(side, axis=-1) for side in draws))  # type: ignore[arg-type]
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
-    return Agreement(tau, float(low), float(high), len(models))
+    _, low, high = orders.agreement(means, draws)
+    return Agreement(tau, low, high, len(models))
+
+
+REDRAWN = "itself, users and seeds redrawn"
 
 
 def repeated(models: Mapping[str, Measured], metric: str) -> float | None:
@@ -228,7 +253,7 @@ def repeated(models: Mapping[str, Measured], metric: str) -> float | None:
     if len(drawn) < LEAST:
         return None
     both = np.stack(drawn, axis=-1)  # [D, n]
-    return float(np.nanmean(tau_b(both[: DRAWS // 2], both[DRAWS // 2 :])))
+    return float(np.nanmean(orders.tau_b(both[: DRAWS // 2], both[DRAWS // 2 :])))
 
 
 def between(own: Ways) -> pd.DataFrame:
@@ -253,7 +278,7 @@ def between(own: Ways) -> pd.DataFrame:
                 known |= {} if found is None else {column: str(found)}
         if known:
             n = len(sides[0].keys() & sides[1].keys())
-            other = "itself, redrawn" if a == b else b
+            other = REDRAWN if a == b else b
             lines.append({"protocol": a, "and": other, "models": str(n)} | known)
     if not lines:
         return pd.DataFrame({"": [PENDING]})
@@ -276,6 +301,125 @@ def within(own: Ways) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame({"": [PENDING]})
     return pd.DataFrame(lines).fillna("–").set_index("protocol")
+
+
+# --- the best model ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best model of one way to measure, and those that are not established to be worse."""
+
+    model: str
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.model} (or {', '.join(self.others)})" if self.others else self.model
+
+
+def best(sides: Mapping[str, Side]) -> dict[str, Best]:
+    """Side -> its best model, of the models that all sides have; {} with fewer than two.
+
+    All differences on all sides are tested at once, so that with 95 % every side's true best is
+    its ``model`` or one of its ``others``. Where a model has no ranks every model is one.
+    """
+    models = _common(list(sides.values())) if sides else []
+    if len(models) < 2:
+        return {}
+    means, draws = _means_of([*sides.values()], models), _draws_of([*sides.values()], models)
+    left = np.ones(means.shape, dtype=bool)
+    if draws is not None:
+        left = orders.may_be_best(orders.established(means, draws), len(models))
+    found = {}
+    for name, row, possible in zip(sides, means, left, strict=True):
+        order = np.argsort(-row, kind="stable")
+        others = tuple(models[i] for i in order[1:] if possible[i])
+        found[name] = Best(models[order[0]], others)
+    return found
+
+
+def _main(own: Ways, few: bool = False) -> Ways:
+    """The main protocols of a data set; with ``few``, their AMP-r and MF alone."""
+    return {name: _learned(own[name]) if few else own[name] for name in MAIN if name in own}
+
+
+def _same_models(own: Ways) -> Ways:
+    """Every protocol, with no other models than those that all main protocols have."""
+    main = list(_main(own).values())
+    same = [model for model in main[0] if all(model in way for way in main)] if main else []
+    return {name: {m: way[m] for m in same if m in way} for name, way in own.items()}
+
+
+def _sides(ways: Ways) -> dict[str, Side]:
+    """Every protocol with every metric that two of its models have."""
+    return {
+        f"{name}/{metric}": (models, metric)
+        for name, models in ways.items()
+        for metric in METRICS
+        if len(_common([(models, metric)])) > 1
+    }
+
+
+def best_models(own: Ways, few: bool = False) -> pd.DataFrame:
+    """The best model by protocol and metric, of those that all of these protocols have.
+
+    A column compares the protocols; the last two against the first two compare the rankings.
+    """
+    ways = _main(own, few)
+    sides = _sides(ways)
+    found = best(sides)
+    if not found:
+        return pd.DataFrame({"": [PENDING]})
+    lines = {
+        name: {metric: str(found.get(f"{name}/{metric}", "–")) for metric in METRICS}
+        for name in ways
+    }
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    frame.index.name = f"best of {len(_common(list(sides.values())))} models"
+    return frame
+
+
+def asked_for_best(own: Ways, metric: str) -> dict[str, Best]:
+    """What the opening compares: the main protocols, and the random item in the full ranking."""
+    every = best(_sides(_main(own)))
+    asked = {name: f"{name}/{metric}" for name in MAIN} | {FULL: f"{RANDOM}/{metric}/full"}
+    return {name: every[key] for name, key in asked.items() if key in every}
+
+
+def _best_sentence(study: Study) -> str:
+    """Whether the protocol changes which model is best, and which it is."""
+    changed, same, by_hits = {}, {}, []
+    for dataset, own in datasets(study).items():
+        found = asked_for_best(own, "NDCG@10")
+        if len(found) < 2:
+            continue
+        by_model: dict[str, list[str]] = {}
+        for name, one in found.items():
+            by_model.setdefault(one.model, []).append(name)
+        if len({one.model for one in asked_for_best(own, "HR@10").values()}) > 1:
+            by_hits.append(dataset)
+        if len(by_model) == 1:
+            same[dataset] = f"{dataset} ({next(iter(by_model))})"
+            continue
+        texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
+        possible = set.intersection(*({one.model, *one.others} for one in found.values()))
+        sure = "established"
+        if possible:
+            sure = f"not established: {_listed(sorted(possible))} may be best in all"
+        changed[dataset] = f"{dataset} ({', '.join(texts)}; {sure})"
+    if not changed and not same:
+        return ""
+    told = {"does change": changed, "stays the same": same}
+    text = " and ".join(
+        f"{what} on {_listed(list(on.values()))}" for what, on in told.items() if on
+    )
+    hits = f"changes on {_listed(by_hits)}" if by_hits else "changes on no data set"
+    return f" The best model by NDCG@10 {text}; by HR@10 it {hits}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"; one name at least."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 # --- levels and differences ------------------------------------------------------------------
@@ -430,7 +574,7 @@ def best_epochs(study: Study) -> pd.DataFrame:
     """
     lines = []
     for dataset, own in datasets(study).items():
-        plain, tested = own.get("random item", {}), own.get("random item, epoch on test", {})
+        plain, tested = own.get(RANDOM, {}), own.get(ON_TEST, {})
         for model in _models({"": {name: 0.0 for name in tested}}):
             if "curve" not in tested[model].runs[min(tested[model].runs)] or model not in plain:
                 continue
@@ -474,8 +618,8 @@ def redrawn(study: Study) -> pd.DataFrame:
     """Standard deviation over seeds, with the same held-out items and with redrawn ones."""
     lines = []
     for dataset, own in datasets(study).items():
-        for model, again in own.get("random item, redrawn", {}).items():
-            plain = own["random item"][model] if model in own.get("random item", {}) else None
+        for model, again in own.get(f"{RANDOM}, redrawn", {}).items():
+            plain = own[RANDOM][model] if model in own.get(RANDOM, {}) else None
             for metric in METRICS[:2]:
                 sides = [m and [run["metrics"][metric] for run in m.runs.values()]
                          for m in (plain, again)]  # fmt: skip
@@ -491,23 +635,24 @@ def redrawn(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "model"])
 
 
-def missing(study: Study) -> str:
-    """Which runs the comparison with the epoch chosen on test items still lacks."""
-    rows = {experiments.row_name(model) for model in ("mf", "amp-2", "amp-3", "amp-4")}
+def missing(study: Study, select: str = "test", variant: str = "") -> str:
+    """Which runs of AMP and MF a way to train still lacks on the small data sets."""
+    rows = {experiments.row_name(model) for model in VARIANTS["released"].models}
+    places = VARIANTS["released"].cells
     left = []
-    for cell, runs in cells(experiments.grid("test"), study.records):
-        small = cell.dataset in ("ml-latest-small", "ml-100k") and cell.protocol == "loo-random"
-        if small and cell.row in rows and len(runs) < cell.seeds_required:
-            lacks = cell.seeds_required - len(runs)
+    for cell, runs in cells(experiments.grid(select, variant), study.records):
+        lacks = cell.seeds_required - len(runs)
+        if cell.row in rows and (cell.dataset, cell.protocol) in places and lacks > 0:
             left.append(f"{cell.row} on {cell.dataset} ({lacks} of {cell.seeds_required} seeds)")
-    return f"Pending, the epoch chosen on test items: {', '.join(left)}." if left else ""
+    what = RELEASED if variant == "released" else "the epoch chosen on test items"
+    return f"Pending, {what}: {', '.join(left)}." if left else ""
 
 
 # --- sentences and figures -------------------------------------------------------------------
 
 
 def headline(study: Study) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked and what was found."""
     asked = (
         "How much of a published difference does the protocol make by itself, and does it change "
         "which model is best?"
@@ -520,19 +665,19 @@ def headline(study: Study) -> str:
     return (
         f"**Asked.** {asked} **Found.** The protocol moves the HR@10 of one and the same AMP or "
         f"MF by up to {_by_dataset(moved)}, while these models differ by at most "
-        f"{_by_dataset(apart)} under any one protocol{_orders(study)}.{_no_other_split(study)}"
+        f"{_by_dataset(apart)} under any one protocol.{_best_sentence(study)}"
     )
 
 
-def _no_other_split(study: Study) -> str:
-    """Where a random held-out item is the only split, and what is compared there; a sentence."""
+def one_split(study: Study) -> str:
+    """Where a random held-out item is the only split, and what is compared there."""
     found: dict[str, list[str]] = {}
     for dataset, own in datasets(study).items():
         ways = list(_learned_means(own, "HR@10"))
-        if len(ways) > 1 and not set(TEXT) & set(ways):
+        if len(ways) > 1 and not set(LAST) & set(ways):
             found.setdefault(" and ".join(ways), []).append(dataset)
-    return "".join(
-        f" On {' and '.join(places)} no other split was made: there the ways compared are {ways}."
+    return " ".join(
+        f"On {_listed(places)} no other split was made: there the ways compared are {ways}."
         for ways, places in found.items()
     )
 
@@ -541,28 +686,51 @@ def _by_dataset(texts: Mapping[str, str]) -> str:
     return ", ".join(f"{text} on {dataset}" for dataset, text in texts.items())
 
 
-def _orders(study: Study) -> str:
-    """How the order of the models under the text's and the code's protocol agree; a clause."""
-    between, again = {}, {}
-    for dataset, own in datasets(study).items():
-        pair = _text_and_code(own)
-        order = pair and agreement(own[pair[0]], own[pair[1]], "NDCG@10", "NDCG@10")
-        redrawn = repeated(own[CODE], "NDCG@10") if order else None
-        if order and redrawn is not None:
-            between[dataset], again[dataset] = str(order), _signed(redrawn)
-    if not between:
-        return ""
-    return (
-        "; Kendall's tau between the orders of the models by NDCG@10 under the text's and the "
-        f"code's protocol is {_by_dataset(between)}, and between two drawings of users and seeds "
-        f"under the code's alone {_by_dataset(again)}"
-    )
+def _pairs(own: Ways) -> dict[str, tuple[Side, Side]]:
+    """The pairs of ways to measure that the issue is about, by NDCG@10; only what is recorded."""
+    found: dict[str, tuple[Side, Side]] = {}
+    last = next((name for name in LAST if name in own), "")
+    for title, a, b in (
+        (f"last item and {RANDOM}", last, RANDOM),
+        (f"last item and {RELEASED}", last, RELEASED),
+        (f"{RANDOM} and {RELEASED}", RANDOM, RELEASED),
+        (f"{RANDOM}, epoch by validation and on test", RANDOM, ON_TEST),
+    ):
+        if a in own and b in own:
+            found[title] = (own[a], ""), (own[b], "")
+    if RANDOM in own:
+        found[f"{RANDOM}, 100 candidates and {FULL}"] = (own[RANDOM], ""), (own[RANDOM], "/full")
+    return found
 
 
-def _text_and_code(own: Ways) -> tuple[str, str] | None:
-    """The protocols of the paper's text and of its code, where both are recorded."""
-    text = [name for name in TEXT if name in own]
-    return (text[0], CODE) if text and CODE in own else None
+def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
+    """Kendall's tau of the main pairs of ways to measure: a line a pair, a column a data set.
+
+    Of the models that all main protocols of a data set have, so that the lines can be compared; and
+    of AMP-r and MF alone: models that are far apart keep their order anyway, and one that is not
+    trained is the same under the code's habits.
+    """
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    shown = {dataset: _same_models(own) for dataset, own in datasets(study).items()}
+    for dataset, own in shown.items():
+        for title, ((first, a), (second, b)) in _pairs(own).items():
+            few = _learned(first), _learned(second)
+            for which, sides in (("all", (first, second)), ("AMP-r and MF", few)):
+                found = agreement(*sides, metric + a, metric + b)
+                if found:
+                    text = f"{found}, n = {found.models}"
+                    lines.setdefault((title, which), {})[dataset] = text
+    for dataset, own in shown.items():
+        known = own.get(RANDOM, {})
+        for which, models in (("all", known), ("AMP-r and MF", _learned(known))):
+            again = repeated(models, metric)
+            if again is not None and lines:
+                lines.setdefault((f"{RANDOM} and {REDRAWN}", which), {})[dataset] = _signed(again)
+    if not lines:
+        return pd.DataFrame({"": [PENDING]})
+    frame = pd.DataFrame(list(lines.values()), pd.MultiIndex.from_tuples(lines)).fillna("–")
+    frame.index.names = [f"tau by {metric}", "models"]
+    return frame
 
 
 def _moved(own: Ways) -> tuple[float, float] | None:
@@ -583,7 +751,7 @@ def level_figure(study: Study, metric: str = "HR@10") -> Figure:
         for name, models in own.items():
             for model, measured in models.items():
                 mean = measured.mean(metric)
-                if mean is None or name not in DRAWN:
+                if mean is None or name not in MAIN:
                     continue
                 draws = measured.draws.get(metric)
                 ends = (None, None) if draws is None else np.quantile(draws, [0.025, 0.975])
@@ -603,21 +771,16 @@ def order_figure(study: Study) -> Figure:
     """Kendall's tau, one panel a pair of ways to measure, one line a data set."""
     panels: dict[str, dict[str, dict[str, Interval]]] = {}
     for dataset, own in datasets(study).items():
-        pairs = {
-            "text (last or NCF's item) and random item": _text_and_code(own),
-            "epoch by validation and on test": (CODE, "random item, epoch on test"),
-            "tuned and the released code's habits": (CODE, "released code"),
-            "100 candidates and full catalogue": (CODE, CODE),
-        }
-        for title, names in pairs.items():
-            if names is None or any(name not in own for name in names):
-                continue
+        for title, ((first, a), (second, b)) in _pairs(own).items():
             for metric in METRICS[:2]:
-                other = f"{metric}/full" if names[0] == names[1] else metric
-                found = agreement(own[names[0]], own[names[1]], metric, other)
+                found = agreement(first, second, metric + a, metric + b)
                 if found:
                     point = Interval(found.tau, found.low, found.high)
-                    panels.setdefault(title, {}).setdefault(metric, {})[dataset] = point
+                    panel = panels.setdefault(textwrap.fill(title, 26), {})  # as wide as a panel
+                    panel.setdefault(metric, {})[dataset] = point
     shown = {d for series in panels.values() for points in series.values() for d in points}
     labels = [dataset for dataset in experiments.RUN_HERE if dataset in shown]
-    return figures.intervals(panels, {}, labels, "Kendall's tau of two orders of the models")
+    figure = figures.intervals(panels, {}, labels, "Kendall's tau of two orders")
+    for axis in figure.axes:
+        axis.set_xlim(-1.05, 1.05)  # the same for all: bars are compared across panels
+    return figure
