@@ -133,7 +133,15 @@ def test_ensembles_average_what_was_kept(study, capsys, monkeypatch):
         ("two", 0), ("two", 1), (experiments.BAGGED, 0)
     ]  # fmt: skip
     for record in records:  # an average is better than its members are on average
-        assert record["metrics"]["RMSE"] < record["metrics"]["RMSE/mean member"]
+        found = record["metrics"]
+        assert found["RMSE"] < found["RMSE/mean member"]
+        for metric in ("RMSE", "MAE"):
+            less = f"{metric}/{experiments.LESS_BEST}"
+            assert found[less] == pytest.approx(found[metric] - found[f"{metric}/best member"],
+                                                abs=1e-4)  # fmt: skip
+            assert found[f"{less}/low"] < found[less] < found[f"{less}/high"]
+            tested = experiments.split_for("cil", "kfold-10", record["seed"]).test.users
+            assert found[f"{less}/users"] == len(set(tested.tolist()))
     call("audit", experiments.ENSEMBLE)
 
 

@@ -70,7 +70,7 @@ PROTOCOLS = {
     "ml-100k": ("kfold-10",),
     "ml-latest-small": ("kfold-10",),
 }
-RUN_HERE = ("cil",)  # without --dataset; the companions are for explanations
+RUN_HERE = ("cil",)  # without --dataset; of the companions see ``explanations.DATASETS``
 MODELS = {model: known.name for model, known in ROWS.items()}
 COMBINATIONS = tuple(model for model, known in ROWS.items() if known.table == "table2")
 STORED_SELECTS = ("fold-minimum", "validation-no-refit")
@@ -201,7 +201,8 @@ def variant_config(model: str, dataset: str, variant: str) -> Any:
 def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell]:
     """The cells of Table I or II on ``cil``: every row that the paper prints, and ours.
 
-    The companions ``ml-100k`` and ``ml-latest-small`` carry explanations and no cells.
+    The companions have no cells: ``ml-100k`` carries explanations, and ``ml-latest-small`` nothing
+    (``explanations.DATASETS`` says why).
     """
     cells = []
     for model, known in ROWS.items():
