@@ -385,6 +385,52 @@ def _two_sided(difference: float, variance: float, free: float) -> float:
     return float(2.0 * stats.t.sf(abs(difference) / np.sqrt(variance), free))
 
 
+def fixed_test(
+    first: ArrayLike, second: ArrayLike, users: ArrayLike, squared: bool, level: float = 0.95
+) -> PairedTest:
+    """Compare two models on one fixed test set, whose users are a sample of users.
+
+    What was trained is taken as given: it speaks of these two models and of this test set, not of
+    other folds or seeds. A user's ratings stay together. The RMSE is no mean over users, so that
+    the spread of a difference of two is that of its linear part (delta method): rating n of model
+    a adds (e_an^2 - MSE_a) / (2 RMSE_a).
+
+    Args:
+        first, second: [n] errors, predicted minus rated, of models a and b on the same ratings.
+        users: [n] who rated.
+        squared: the difference of the RMSEs, a minus b; else of the MAEs.
+        level: coverage of the interval.
+
+    Returns:
+        Its p-value is Student's with as many degrees of freedom as users less one; one seed.
+
+    Raises:
+        ReplicationError: other lengths, fewer than two users, or an error that is not finite.
+    """
+    people, owner = np.unique(np.asarray(users), return_inverse=True)
+    n_users, n = len(people), len(owner)
+    found = [np.asarray(error, dtype=np.float64) for error in (first, second)]
+    if any(e.shape != (n,) or not np.isfinite(e).all() for e in found) or n_users < 2:
+        shapes = " and ".join(str(e.shape) for e in found)
+        raise ReplicationError(
+            "a test on one test set needs finite errors of two models on the same ratings of two "
+            f"users or more, found {shapes} on {n} ratings of {n_users} users"
+        )
+    errors = np.stack(found)  # [2, n]
+    losses = errors**2 if squared else np.abs(errors)
+    means = losses.mean(1)  # [2]
+    slope = np.ones(2)
+    if squared:
+        means, slope = np.sqrt(means), 0.5 / np.maximum(np.sqrt(means), 1e-12)
+    parts = slope[:, None] * (losses - losses.mean(1, keepdims=True))  # [2, n]
+    by_user = np.bincount(owner, parts[0] - parts[1], n_users)
+    variance = float((by_user**2).sum()) / n**2 * n_users / (n_users - 1.0)
+    difference, free = float(means[0] - means[1]), n_users - 1.0
+    half = float(stats.t.ppf((1.0 + level) / 2.0, free) * np.sqrt(variance))
+    p = _two_sided(difference, variance, free)
+    return PairedTest(difference, difference - half, difference + half, p, p, 1, n_users)
+
+
 @dataclass(frozen=True)
 class FoldTest:
     """Result of `fold_test`: mean difference over the folds, its 95 % interval, the p-value."""

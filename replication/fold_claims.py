@@ -2,7 +2,8 @@
 
 Differences are paired over the folds that both models have, with the corrected test of
 ``compare.fold_test``. A departure that was run on one fold only has no folds to vary: it is set
-against the spread that other seeds have on that fold, and speaks for that fold.
+against the spread that other seeds have on that fold, and speaks for that fold. What has one
+fixed test set by design is compared over the users of that set, and speaks for that set.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class FoldEvidence(Evidence):
             on that fold only; a row that is not named has none.
         reasons: why a place has no runs.
         min_folds: fewer folds are no evidence.
+        fixed: comparisons on one fixed test set -> their tests over its users
+            (``compare.fixed_test``).
         second: the same runs at an epoch that was chosen in another way.
     """
 
@@ -87,6 +90,7 @@ class FoldEvidence(Evidence):
         spread: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
         reasons: Mapping[Place, str] | None = None,
         min_folds: int = 3,
+        fixed: Mapping[Comparison, PairedTest] | None = None,
         second: FoldEvidence | None = None,
     ) -> None:
         super().__init__(table, [], {}, published, min_seeds=min_folds)
@@ -94,6 +98,7 @@ class FoldEvidence(Evidence):
         self._reasons = dict(reasons or {})
         self._printed_in = tuple(printed_in)
         self._spread = dict(spread or {})
+        self._fixed = dict(fixed or {})
         self._second = second
 
     def otherwise(self) -> Evidence:
@@ -131,6 +136,8 @@ class FoldEvidence(Evidence):
 
     def _compare(self, comparison: Comparison) -> PairedTest:
         """The corrected test over common folds; of one fold alone see ``one_fold_test``."""
+        if comparison in self._fixed:
+            return self._fixed[comparison]
         a, b, dataset, protocol, metric = comparison
         first, second = (self.numbers(row, dataset, protocol, metric) for row in (a, b))
         hashes = {
@@ -183,4 +190,6 @@ class FoldEvidence(Evidence):
         over = f"{test.n_seeds} folds"
         if test.n_seeds == 1:
             over = "one fold, against the spread of seeds"
+        if test.n_users:
+            over = f"one fixed test set, over its {test.n_users:,} users"
         return f"{text}, {over}"

@@ -61,8 +61,9 @@ def _version(package: str) -> str:
 class Surprise:
     """An algorithm of the package on our fold; predicts one pair at a time, as the package does.
 
-    Where the package cannot predict, for instance for an unknown user, its own default stands:
-    the mean of the training ratings, or what the algorithm makes of the known half.
+    Of a user or movie without training ratings the package's own default stands: what
+    BaselineOnly, SVD, SVD++ and KNNBaseline make of the known half; of all others, and where both
+    are unknown, the mean of the training ratings, but for NormalPredictor, which draws as ever.
     """
 
     def __init__(self, split: RatingSplit, config: SurpriseConfig, seed: int) -> None:

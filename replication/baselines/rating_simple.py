@@ -109,7 +109,8 @@ class ImputedSVDConfig:
 class ImputedSVD:
     """Missing ratings become the movie's mean; the matrix is replaced by its best of a rank.
 
-    A movie without training ratings has the overall mean.
+    A movie without training ratings stands in the matrix with the overall mean, a user without any
+    with the movies' means; what is predicted is the approximation of these.
     """
 
     def __init__(self, split: RatingSplit, config: ImputedSVDConfig, device: torch.device) -> None:

@@ -28,7 +28,7 @@ from replication.rating_training import (
     rating_range,
 )
 from replication.records import Record, Store, record_key
-from replication.training import write_state
+from replication.training import described, write_state
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,42 @@ def tried(
             "epochs_run": len(result.curve.epoch),
         }
     return trial | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def stored_trials(
+    table: str, row: str, dataset: str, config_of: Callable[[int], Any]
+) -> list[Record]:
+    """The stored search trials of a model that are of the configurations drawn today.
+
+    A trial is known by its number. Where the draw has changed since, the number stands for another
+    configuration, which was never tried: such a trial does not count.
+
+    Args:
+        table: where trials are stored.
+        row, dataset: the model's name, and what it was searched on.
+        config_of: the configuration that a trial's number draws.
+    """
+    return [
+        record
+        for record in Store(table).load()
+        if record["row"] == row
+        and record["dataset"] == dataset
+        and _as_drawn(config_of(record["trial"]), record["config"])
+    ]
+
+
+def _as_drawn(config: Any, stored: Record) -> bool:
+    """Whether a stored trial is of this configuration, but for its epochs."""
+    return all(
+        stored.get(name) == value
+        for name, value in described(config).items()
+        if name != "max_epochs"
+    )
+
+
+def rank_of_trial(trial: Record) -> tuple[float, int]:
+    """The better of two trials has the lower: its inner validation RMSE, then its number."""
+    return trial["metrics"]["RMSE"], trial["trial"]
 
 
 def kept_or_trained(

@@ -201,6 +201,35 @@ def test_the_headline_of_table_2_counts_what_is_there(results: None) -> None:
     assert "the paper prints attentive + MLP2 as the best with 0.9740" in text
 
 
+def test_pairs_are_compared_in_both_metrics(results: None) -> None:
+    """MAE is planted the other way round for the attentive rows."""
+    records = []
+    for record in planted().records:
+        if record["row"].startswith("attentive"):
+            record = record | {"metrics": record["metrics"] | {"MAE": record["metrics"]["MAE"] + 1}}
+        records.append(record)
+    found = planted()
+    found.records = records
+    embeddings, networks, winner = table2.PAIRS
+    frames = {m: table2.comparisons(found, embeddings, m) for m in ("RMSE", "MAE")}
+    for better, outcome in (("attentive", "worse"), ("autoencoder", "better")):
+        row = f"{better} + MLP1 minus simple + MLP1"
+        assert frames["RMSE"].loc[row, "outcome"] == "better"
+        assert frames["MAE"].loc[row, "outcome"] == outcome
+    line = frames["RMSE"].loc["attentive + MLP1 minus simple + MLP1"]
+    assert line["difference [95 %]"].startswith("-0.0199 [") and line["folds"] == "10"
+    assert float(line["first"]) < float(line["second"])
+    assert len(frames["RMSE"]) == 9 and len(table2.comparisons(found, networks)) == 6
+    assert len(table2.comparisons(found, winner)) == 8  # no run of Table I is there yet
+    for fold in TEN:
+        Store(experiments.TABLE1).append(baseline("SVD-Surprise", fold, 0.5 + 1e-5 * fold))
+    again = table2.comparisons(found, winner)
+    assert again.loc["attentive + MLP2 minus SVD-Surprise", "outcome"] == "worse"
+    one = table2.comparisons(planted(range(1)), embeddings)
+    assert set(one["outcome"]) == {"too few folds"} and set(one["p"]) == {"–"}
+    assert table2.comparisons(nothing(), embeddings).empty
+
+
 def test_the_honest_epoch_is_a_hundredth_worse_where_that_was_planted(results: None) -> None:
     found = planted()
     frame = table2.selections(found)
@@ -295,6 +324,8 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
 def test_the_ensemble_beside_its_best_member(results: None) -> None:
     def mean(name: str, fold: int, gap: float, select: str) -> dict[str, Any]:
         metrics = {"RMSE": 0.97 + gap, "RMSE/best member": 0.97, "RMSE/mean member": 0.98}
+        ends = {"": gap, "/low": gap - 0.001, "/high": gap + 0.001, "/users": 9999}
+        metrics |= {f"RMSE/{experiments.LESS_BEST}{end}": value for end, value in ends.items()}
         listed = {"members": [["attentive + MLP2", 7, "abc"]]}
         return run(name, fold, 1.0, table=experiments.ENSEMBLE, select=select, metrics=metrics,
                    config=listed)  # fmt: skip
@@ -308,7 +339,9 @@ def test_the_ensemble_beside_its_best_member(results: None) -> None:
     frame = ensemble.table(found)
     heads = "mean minus best member [95 %]"
     assert frame.loc[names[0], heads].startswith("-0.0030 [")
-    assert frame.loc[experiments.BAGGED, heads] == "+0.0020 (one fold)"
+    assert frame.loc[experiments.BAGGED, heads] == (
+        "+0.0020 [+0.0010, +0.0030] (one fold, over 9,999 users)"
+    )
     assert frame.loc[names[1], "RMSE"] == "pending"
     assert "attentive + MLP2 (epoch 7)" in ensemble.members(found).to_string()
 
@@ -319,7 +352,9 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
     one, means = nothing(experiments.TABLE1), nothing(experiments.ENSEMBLE)
     made: list[Any] = [
         table2.headline(two), table2.optimism(two), table2.context_spread(two), table2.limit(two),
-        table2.selections(two), table2.contexts(two), table2.tuned(two), table2.times(two),
+        table2.selections(two), table2.contexts(two),
+        *(table2.comparisons(two, head) for head in table2.PAIRS if len(folds)),
+        table2.tuned(two), table2.times(two),
         table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
         table1.versions(one), table1.tuned(one), variants.headline(two), variants.spread(two),
         variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),
@@ -349,7 +384,7 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     n = found.words()
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
     assert "refute 2 of the" in found.headline()
-    assert "**Found.** Of 80 claims of Attentive NCF" in verdicts.headline({"a": found})
+    assert "**Found.** Of 81 claims of Attentive NCF" in verdicts.headline({"a": found})
     assert "Pending" in found.second()
     for family in families:
         assert "<summary>" in found.details(family)

@@ -1,6 +1,7 @@
 """The simple rating models: their equations against other ways to compute them."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pandas as pd
@@ -194,3 +195,115 @@ def test_sgd_steps_along_the_gradient_and_an_unknown_method_is_refused() -> None
     torch.testing.assert_close(weight.detach(), torch.tensor([1.95, -1.025]))
     with pytest.raises(ReplicationError, match="unknown method 'rmsprop'; use adam or sgd"):
         RatingMFConfig(method="rmsprop").optimizer([weight])
+
+
+# --- users and movies without a training rating ----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gaps(split):
+    """The same ratings without those of the last user and of the last movie."""
+    known = (split.train.users < 79) & (split.train.items < 29)
+    return dataclasses.replace(split, train=split.train.take(known))
+
+
+def predict(model, pairs):
+    users, items = torch.tensor(pairs).T
+    return model.predict(users, items, NOTHING).numpy()
+
+
+# What the algorithm makes of a known user or movie alone; the others say the mean of all.
+HALVES = ("BaselineOnly", "SVD", "SVDpp", "KNNBaseline")
+
+
+@pytest.mark.parametrize("algorithm", [n for n in packages.ALGORITHMS if n != "NormalPredictor"])
+def test_surprise_has_its_own_default_for_the_unknown(gaps, algorithm):
+    pytest.importorskip("surprise")
+    model = packages.Surprise(gaps, packages.SurpriseConfig(algorithm), seed=0)
+    mean = gaps.train.values.mean(dtype=np.float64)
+    both, *halves = predict(model, [(79, 29), *((79, i) for i in range(9)),
+                                    *((u, 29) for u in range(9))])  # fmt: skip
+    assert both == pytest.approx(mean)
+    if algorithm not in HALVES:
+        assert halves == pytest.approx(np.full(18, mean))
+        return
+    for kind, found in (("items", halves[:9]), ("users", halves[9:])):
+        index = getattr(gaps.train, kind)
+        own = [gaps.train.values[index == n].mean() for n in range(9)]
+        assert np.corrcoef(found, own)[0, 1] > 0.9, kind  # it goes with the known half's mean
+
+
+def test_a_drawn_prediction_knows_nobody(gaps):
+    """NormalPredictor draws, whoever asks."""
+    pytest.importorskip("surprise")
+    model = packages.Surprise(gaps, packages.SurpriseConfig("NormalPredictor"), seed=0)
+    found = predict(model, [(79, 29)] * 50 + [(0, 0)] * 50)
+    assert found.std() > 0.5 and ((found >= 1) & (found <= 5)).all()
+
+
+def test_the_imputed_svd_has_the_means_for_the_unknown(gaps):
+    """With all singular values the filled matrix itself is predicted."""
+    train = gaps.train
+    whole = ImputedSVD(gaps, ImputedSVDConfig(rank=gaps.n_items), CPU)
+    mean = train.values.mean(dtype=np.float64)
+    assert predict(whole, [(0, 29), (5, 29), (79, 29)]) == pytest.approx(mean, abs=1e-3)
+    own = [train.values[train.items == item].mean() for item in range(29)]
+    assert predict(whole, [(79, item) for item in range(29)]) == pytest.approx(own, abs=1e-3)
+    few = ImputedSVD(gaps, ImputedSVDConfig(rank=5), CPU)
+    assert np.abs(predict(few, [(79, i) for i in range(29)]) - own).max() < 0.3
+
+
+# --- the version of Surprise -----------------------------------------------------------------
+
+# Defaults of version 1.0.4, the first with KNNWithZScore, from its source.
+DEFAULTS_OF_2017 = {
+    "NMF": dict(n_factors=15, n_epochs=50, biased=False, reg_pu=0.06, reg_qi=0.06, reg_bu=0.02,
+                reg_bi=0.02, lr_bu=0.005, lr_bi=0.005, init_low=0, init_high=1),
+    "SVD": dict(n_factors=100, n_epochs=20, biased=True, init_mean=0, init_std_dev=0.1,
+                lr_all=0.005, reg_all=0.02),
+    "SVDpp": dict(n_factors=20, n_epochs=20, init_mean=0, init_std_dev=0.1, lr_all=0.007,
+                  reg_all=0.02),
+    "CoClustering": dict(n_cltr_u=3, n_cltr_i=3, n_epochs=20),
+    "KNNBasic": dict(k=40, min_k=1, sim_options={}),
+    "KNNWithMeans": dict(k=40, min_k=1, sim_options={}),
+    "KNNWithZScore": dict(k=40, min_k=1, sim_options={}),
+    "KNNBaseline": dict(k=40, min_k=1, sim_options={}, bsl_options={}),
+    "BaselineOnly": dict(bsl_options={}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", list(DEFAULTS_OF_2017))
+def test_the_defaults_of_surprise_are_those_of_2017(algorithm):
+    """Else the page on Table I is wrong: it says that the version changed none."""
+    surprise = pytest.importorskip("surprise")
+    found = inspect.signature(getattr(surprise, packages.ALGORITHMS[algorithm])).parameters
+    now = {name: p.default for name, p in found.items() if p.default is not p.empty}
+    then = DEFAULTS_OF_2017[algorithm]
+    new = {name: now[name] for name in now.keys() - then.keys()}
+    assert {name: now[name] for name in then} == {
+        name: value if value != {} else now[name] for name, value in then.items()
+    }
+    assert all(value is None or isinstance(value, bool) for value in new.values()), new
+
+
+def test_nmf_of_surprise_updates_as_it_did_in_2017(split):
+    """The multiplicative updates as version 1.0.4 has them, user by user, then item by item."""
+    surprise = pytest.importorskip("surprise")
+    train = split.train
+    frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
+    reader = surprise.Reader(rating_scale=(1, 5))
+    trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
+    model = surprise.NMF(random_state=3, n_epochs=7).fit(trainset)
+    rng = np.random.RandomState(3)  # as the package draws
+    users = rng.uniform(0, 1, (trainset.n_users, 15))
+    items = rng.uniform(0, 1, (trainset.n_items, 15))
+    rated = np.zeros((trainset.n_users, trainset.n_items))
+    for user, item, rating in trainset.all_ratings():
+        rated[user, item] = rating
+    seen = rated > 0
+    for _ in range(7):
+        predicted = np.where(seen, users @ items.T, 0)
+        of_users = rated @ items / (predicted @ items + 0.06 * seen.sum(1)[:, None] * users)
+        of_items = rated.T @ users / (predicted.T @ users + 0.06 * seen.sum(0)[:, None] * items)
+        users, items = users * of_users, items * of_items
+    assert np.allclose(model.pu, users) and np.allclose(model.qi, items)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from replication.claims import Verdict, judge_all
+from replication.claims import Claim, Verdict, judge_all
 from replication.compare import load_published
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import CLAIMS
@@ -93,9 +94,8 @@ def world(
         value = error(row) + level[0] + all_context
         table2.append(run(row, 0, value, variant="all-context"))
     ensembles = [
-        run(name, fold, 0.97 + ensemble + rng.normal(0, noise), table=experiments.ENSEMBLE,
-            select=select, metrics={"RMSE": 0.97 + ensemble + rng.normal(0, noise),
-                                    "RMSE/best member": 0.97})
+        run(name, fold, 0.97, table=experiments.ENSEMBLE, select=select,
+            metrics=of_a_mean(ensemble + rng.normal(0, noise)))
         for name, select, n in (
             *((m, "best-epoch", 3) for m in experiments.MEMBERS),
             (experiments.BAGGED, "validation-no-refit", 1),
@@ -106,8 +106,19 @@ def world(
     return derive(tables[experiments.TABLE1]), derive(table2), ensembles
 
 
-def judged(*records: Any) -> dict[str, Any]:
-    found = judge_all(CLAIMS, [claims.evidence(*records, PUBLISHED)])
+def of_a_mean(gap: float, reach: float = 0.002) -> dict[str, float]:
+    """Errors of an ensemble and of its best member; the interval over the users of one set."""
+    found = {}
+    for metric in ("RMSE", "MAE"):
+        less = f"{metric}/{experiments.LESS_BEST}"
+        found |= {metric: 0.97 + gap, f"{metric}/best member": 0.97, less: gap}
+        found |= {f"{less}/low": gap - reach, f"{less}/high": gap + reach, f"{less}/users": 500}
+        found[f"{less}/p"] = float(2 * stats.norm.sf(1.96 * abs(gap) / reach))
+    return found
+
+
+def judged(*records: Any, of: Sequence[Claim] = CLAIMS) -> dict[str, Any]:
+    found = judge_all(of, [claims.evidence(*records, PUBLISHED)])
     for j in found:
         for verdict in (j.main, j.again, j.in_print):
             assert verdict is None or "nan" not in verdict.sentence.lower()
@@ -129,7 +140,7 @@ COMPARED = [
     for claim in CLAIMS
     if claim.table == claims.TABLE
     and not claim.id.startswith("number/")
-    and claim.id not in ("parameters/count", f"ensemble/{experiments.BAGGED}")
+    and claim.id not in ("parameters/count", "ensemble/Kaggle")
 ]
 
 
@@ -151,7 +162,8 @@ def test_a_claim_holds_where_it_is_true_and_falls_where_it_is_not(
 )
 def test_printed_numbers(name: str, off: float, expected: str) -> None:
     row = name.partition("/")[2]
-    found = judged(*world(lambda r: PRINTED.get(r, 1.0) + off, noise=1e-5))[name].main
+    made = world(lambda r: PRINTED.get(r, 1.0) + off, noise=1e-5)
+    found = judged(*made, of=[BY_ID[name]])[name].main
     assert found.verdict.startswith(expected), found.sentence
     assert BY_ID[name].text.startswith(row)
 
@@ -209,10 +221,62 @@ def test_as_many_parameters_are_not_fewer() -> None:
     assert found.verdict == "not replicated" and "900 parameters against 900" in found.sentence
 
 
-def test_a_bag_on_one_fold_is_no_evidence() -> None:
+def test_the_bag_is_judged_by_the_users_of_its_one_test_set() -> None:
+    """Its test set is fixed: three folds cannot be had, and the users of the one decide."""
     name = f"ensemble/{experiments.BAGGED}"
-    one = judged(*world(claimed))[name].main
-    assert one.verdict == "untestable" and "1 of at least 3 folds" in one.sentence
+    for gap, reach, expected in (
+        (-0.01, 0.002, "replicated"),
+        (0.01, 0.002, "not replicated"),
+        (0.0001, 0.0002, "not replicated"),  # no difference
+        (-0.0005, 0.0002, "direction only"),
+        (-0.01, 0.03, "untestable"),
+    ):
+        table1, table2, ensembles = world(claimed)
+        for record in ensembles:
+            if record["row"] == experiments.BAGGED:
+                record["metrics"] = of_a_mean(gap, reach)
+        found = judged(table1, table2, ensembles)
+        for verdict in (found[name].main, found[f"mae/{name}"].main):
+            assert verdict.verdict == expected, verdict.sentence
+            assert "one fixed test set, over its 500 users" in verdict.sentence
+            assert verdict.interval == pytest.approx((gap - reach, gap + reach))
+
+
+def test_another_mean_needs_its_three_folds() -> None:
+    """Its record has an interval over users as well, which says nothing of other folds."""
+    table1, table2, ensembles = world(claimed)
+    found = judged(table1, table2, [r for r in ensembles if not r["seed"]])
+    for name in experiments.MEMBERS:
+        verdict = found[f"ensemble/{name}"].main
+        assert verdict.verdict == "untestable" and "1 of at least 3 folds" in verdict.sentence
+
+
+def test_the_score_on_kaggle_counts_as_untestable_and_says_why(true: dict[str, Any]) -> None:
+    found = true["ensemble/Kaggle"]
+    assert found.main.verdict == found.in_print.verdict == "untestable"
+    assert "prints no score of a submission" in found.main.sentence
+    assert "mae/ensemble/Kaggle" not in true
+
+
+def test_better_in_rmse_is_not_better_in_mae() -> None:
+    """Each is judged by its own errors, and of MAE nothing is printed."""
+    table1, table2, ensembles = world(claimed)
+    for record in (*table1, *table2):
+        if record["row"].startswith("attentive"):
+            record["metrics"] = record["metrics"] | {"MAE": record["metrics"]["MAE"] + 0.5}
+    found = judged(table1, table2, ensembles)
+    for name in ("embedding/attentive/simple/MLP1", "best", "baselines/attentive + MLP2",
+                 "simple/ALS with biases"):  # fmt: skip
+        in_mae = found[f"mae/{name}"]
+        assert (found[name].main.verdict, in_mae.main.verdict) == ("replicated", "not replicated")
+        assert in_mae.in_print.verdict == "untestable"
+        assert in_mae.main.sentence.count("MAE on cil") == 1
+
+
+def test_every_claim_of_better_has_its_twin_in_mae() -> None:
+    twins = {claim.id.removeprefix("mae/") for claim in CLAIMS if claim.family == "mae"}
+    assert twins == {c.id for c in CLAIMS if c.family in claims.BETTER} - {"ensemble/Kaggle"}
+    assert {"parameters", "number"} & {name.split("/")[0] for name in twins} == set()
 
 
 def test_one_fold_is_set_against_the_spread_of_seeds() -> None:
@@ -222,7 +286,7 @@ def test_one_fold_is_set_against_the_spread_of_seeds() -> None:
     found = judged(table1, bare, ensembles)["subsample/MLP2"].main
     assert found.verdict == "untestable" and "at least 3 seeds" in found.sentence
     wide = [
-        r | {"metrics": {"RMSE": r["metrics"]["RMSE"] + 0.02 * (r["seed"] - 2)}}
+        r | {"metrics": {m: x + 0.02 * (r["seed"] - 2) for m, x in r["metrics"].items()}}
         if r["variant"] == "seeds" and r["select"] == "fold-minimum"
         else r
         for r in table2
@@ -240,7 +304,7 @@ def test_the_winner_must_lead_everyone() -> None:
 def test_honest_epochs_are_judged_apart() -> None:
     table1, table2, ensembles = world(claimed)
     worse = [
-        r | {"metrics": {"RMSE": r["metrics"]["RMSE"] + 0.05}}
+        r | {"metrics": {m: x + 0.05 for m, x in r["metrics"].items()}}
         if r["select"] == "validation" and r["row"].startswith("attentive")
         else r
         for r in table2
@@ -266,8 +330,12 @@ def test_ids_are_there_once() -> None:
 # --- single users ----------------------------------------------------------------------------
 
 
-def of_users(gain: float) -> dict[str, Any]:
-    """Claims on explanations and new users, where what is claimed is ``gain`` larger than it."""
+def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
+    """Claims on explanations and new users, where what is claimed is ``gain`` larger than it.
+
+    The rank correlation with genres is ``correlation``; that of shuffled attention is 0.
+    """
+    correlation = gain if correlation is None else correlation
     rng = np.random.default_rng(0)
     told: tuple[list[Any], dict[str, Any]] = ([], {})
     new: tuple[list[Any], dict[str, Any]] = ([], {})
@@ -278,8 +346,8 @@ def of_users(gain: float) -> dict[str, Any]:
                 for arm in ("attended", "random", "shuffled"):
                     more = gain if arm == "attended" else 0.0
                     values[f"moved/{arm}/{k}"] = 0.1 + 0.1 * more + rng.normal(0, 1e-3, 300)
-            values["genres/attention"] = 0.2 + 0.2 * gain + rng.normal(0, 1e-3, 300)
-            values["genres/shuffled"] = 0.2 + rng.normal(0, 1e-3, 300)
+            values["genres/attention"] = correlation + rng.normal(0, 1e-3, 300)
+            values["genres/shuffled"] = rng.normal(0, 1e-3, 300)
             row, dataset, protocol = f"attentive + {predictor}", *claims.EXPLAINED
             made = run(row, seed, 1.0, table=claims.EXPLANATIONS, key=f"{row}/{seed}")
             told[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
@@ -307,3 +375,18 @@ def test_explanations_and_new_users_can_come_out_both_ways() -> None:
         # No worse is enough for new users, but not for an explanation.
         expected = "replicated" if name.startswith("newcomers") else "not replicated"
         assert none[name].verdict == expected, none[name].sentence
+
+
+@pytest.mark.parametrize(
+    ("correlation", "expected"),
+    [(0.3, "replicated"), (0.05, "direction only"), (0.005, "direction only"),
+     (-0.05, "not replicated"), (0.0, "not replicated")],
+)  # fmt: skip
+def test_a_tiny_correlation_with_genres_is_none(correlation: float, expected: str) -> None:
+    """The control is 0 by design: a margin that is a share of it would be nothing."""
+    found = of_users(0.5, correlation)
+    for predictor in claims.PREDICTORS:
+        verdict = found[f"explains/genres/{predictor}"]
+        assert verdict.verdict == expected, verdict.sentence
+        if correlation >= 0.05:
+            assert "margin of 0.1" in verdict.sentence

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from replication.compare import load_published
 from replication.data import cil
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
+from replication.papers import fold_runs
 from replication.papers.attentive_ncf import experiments, rows
 from replication.papers.registry import TABLES
 from replication.records import Store
+from replication.training import described
 
 
 def made_up():
@@ -130,7 +133,15 @@ def test_ensembles_average_what_was_kept(study, capsys, monkeypatch):
         ("two", 0), ("two", 1), (experiments.BAGGED, 0)
     ]  # fmt: skip
     for record in records:  # an average is better than its members are on average
-        assert record["metrics"]["RMSE"] < record["metrics"]["RMSE/mean member"]
+        found = record["metrics"]
+        assert found["RMSE"] < found["RMSE/mean member"]
+        for metric in ("RMSE", "MAE"):
+            less = f"{metric}/{experiments.LESS_BEST}"
+            assert found[less] == pytest.approx(found[metric] - found[f"{metric}/best member"],
+                                                abs=1e-4)  # fmt: skip
+            assert found[f"{less}/low"] < found[less] < found[f"{less}/high"]
+            tested = experiments.split_for("cil", "kfold-10", record["seed"]).test.users
+            assert found[f"{less}/users"] == len(set(tested.tolist()))
     call("audit", experiments.ENSEMBLE)
 
 
@@ -154,9 +165,65 @@ def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
     [(3, 6, 7), (12, 12, 20), (8, 10, 18), (6, 9, 10), (14, 14, 20), (0, 0, 2)],
 )
 def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypatch):
-    trial = {"row": "simple + MLP1", "dataset": "cil", "trial": 0, "metrics": {"RMSE": 1.0}}
-    monkeypatch.setattr(Store, "load", lambda _: [trial | {"epochs": best, "epochs_run": seen}])
+    trial = trial_of("simple-mlp1", 0, 1.0) | {"epochs": best, "epochs_run": seen}
+    monkeypatch.setattr(Store, "load", lambda _: [trial])
     assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == limit
+
+
+def trial_of(model, number, error):
+    """A search trial on cil as it is stored, of the configuration that its number draws."""
+    config = dataclasses.replace(experiments.trial_config(model, number), max_epochs=12)
+    return {
+        "row": experiments.row_name(model),
+        "dataset": "cil",
+        "trial": number,
+        "config": described(config),
+        "metrics": {"RMSE": error},
+        "epochs": 5,
+        "epochs_run": 8,
+    }
+
+
+def test_a_trial_of_another_draw_does_not_count(monkeypatch):
+    """Where the draw has changed since, the number of a trial stands for another setting."""
+    best, second = trial_of("simple-mlp1", 3, 0.9), trial_of("simple-mlp1", 1, 0.95)
+    monkeypatch.setattr(Store, "load", lambda _: [best, second])
+    third, first = (experiments.trial_config("simple-mlp1", n) for n in (3, 1))
+    tuned = experiments.tuned_config("simple-mlp1", "cil")
+    assert tuned == dataclasses.replace(third, max_epochs=9)  # its own limit does not count
+    best["config"] = best["config"] | {"learning_rate": 0.5}
+    assert experiments.tuned_config("simple-mlp1", "cil").learning_rate == first.learning_rate
+    second["config"] = second["config"] | {"batch_size": 1}
+    assert experiments.tuned_config("simple-mlp1", "cil") == rows.row("simple-mlp1").start
+
+
+def test_the_stored_trials_are_of_the_draws_of_today():
+    """Else the settings of the stored runs were never tried, and the records have no address."""
+    stored = [r for r in Store(experiments.TUNING).load() if r["dataset"] == "cil"]
+    for name in {record["row"] for record in stored}:
+        (model,) = [m for m, known in experiments.MODELS.items() if known == name]
+        counted = fold_runs.stored_trials(
+            experiments.TUNING, name, "cil", partial(experiments.trial_config, model)
+        )
+        assert len(counted) == sum(record["row"] == name for record in stored)
+
+
+@pytest.mark.parametrize("table", [experiments.TABLE1, experiments.TABLE2])
+@pytest.mark.parametrize("protocol", ["kfold-10", "kfold-10-plain"])
+def test_what_is_planned_is_what_the_grid_has(table, protocol):
+    wanted = {
+        (cell.row, number)
+        for cell in experiments.grid(table, "fold-minimum")
+        if cell.protocol == protocol
+        for number in range(cell.seeds_required)
+    }
+    if not wanted:
+        with pytest.raises(ReplicationError, match=f"{table} has no cell of {protocol}"):
+            experiments.plan(table, protocols=[protocol])
+        return
+    jobs = experiments.plan(table, protocols=[protocol])
+    assert {(experiments.row_name(job.model), job.number) for job in jobs} == wanted
+    assert len(jobs) == len(wanted)
 
 
 def test_every_printed_row_has_a_cell_and_every_cell_of_ours_no_printed_number():

@@ -19,6 +19,7 @@ from replication.compare import (
     bootstrap_interval,
     bootstrap_means,
     cells,
+    fixed_test,
     hit_and_ndcg,
     holm,
     page_table,
@@ -535,3 +536,56 @@ def test_page_table_wants_one_cell_a_model(table: list[dict[str, Any]]) -> None:
     assert ("MostPop", "measured") in page.index  # nothing to select there
     with pytest.raises(ReplicationError, match="no cell for ml-1m under q"):
         page_table(table, "ml-1m", "q")
+
+
+# --- one fixed test set ----------------------------------------------------------------------
+
+
+def one_test_set(rng: np.random.Generator, gap: float = 0.0) -> tuple[np.ndarray, ...]:
+    """Errors of two models on the ratings of 80 users; a user's ratings err alike."""
+    users = np.repeat(np.arange(80), rng.integers(1, 20, 80))
+    own = rng.normal(0, 0.3, 80)[users]
+    common = rng.normal(0, 1, len(users))
+    first = common + own + rng.normal(0, 0.2, len(users))
+    second = common + (1 + gap) * rng.normal(0, 0.3, 80)[users] + rng.normal(0, 0.2, len(users))
+    return first, second, users
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_the_interval_of_a_fixed_test_set_is_that_of_resampled_users(squared: bool) -> None:
+    rng = np.random.default_rng(1)
+    first, second, users = one_test_set(rng)
+    found = fixed_test(first, second, users, squared)
+
+    def error(values: np.ndarray) -> float:
+        return float(np.sqrt((values**2).mean()) if squared else np.abs(values).mean())
+
+    assert found.difference == pytest.approx(error(first) - error(second))
+    owned = [np.flatnonzero(users == user) for user in range(80)]
+    draws = []
+    for _ in range(1000):
+        rows = np.concatenate([owned[user] for user in rng.integers(0, 80, 80)])
+        draws.append(error(first[rows]) - error(second[rows]))
+    half = (found.ci_high - found.ci_low) / 2
+    assert half == pytest.approx(1.99 * np.std(draws), rel=0.1)
+    alone = fixed_test(first, second, np.arange(len(users)), squared)
+    assert alone.ci_high - alone.ci_low < 1.8 * half  # a user's ratings are no sample of their own
+    assert (found.n_users, found.n_seeds) == (80, 1)
+    assert (found.pvalue < 0.05) == (found.ci_low > 0 or found.ci_high < 0)
+
+
+def test_two_alike_models_differ_as_rarely_as_they_may() -> None:
+    rng = np.random.default_rng(0)
+    found = [fixed_test(*one_test_set(rng), squared=True).pvalue < 0.05 for _ in range(1000)]
+    assert np.mean(found) == pytest.approx(0.05, abs=0.025)
+    far = fixed_test(*one_test_set(rng, gap=2.0), squared=True)
+    assert far.ci_high < 0 and far.pvalue < 1e-3
+
+
+def test_a_fixed_test_set_needs_the_same_ratings_of_some_users() -> None:
+    for broken in (([1.0], [1.0, 2.0], [0, 1]), ([1.0, 2.0], [1.0, 2.0], [3, 3]),
+                   ([1.0, np.nan], [1.0, 2.0], [0, 1])):  # fmt: skip
+        with pytest.raises(ReplicationError, match="finite errors of two models"):
+            fixed_test(*broken, squared=True)
+    same = fixed_test([1.0, 2.0], [1.0, 2.0], [0, 1], squared=True)
+    assert (same.difference, same.pvalue) == (0.0, 1.0)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from replication.claims import Comparison, NoEvidence
-from replication.compare import PUBLISHED_COLUMNS, fold_test, n_splits
+from replication.compare import PUBLISHED_COLUMNS, PairedTest, fold_test, n_splits
 from replication.errors import ReplicationError
 from replication.fold_claims import FoldEvidence, one_fold_test
 
@@ -84,3 +84,13 @@ def test_one_common_fold_needs_a_spread() -> None:
     assert test.n_seeds == 1 and test.ci_low > 0
     with pytest.raises(NoEvidence, match="1 of at least 3 folds"):
         proof.test(Comparison("a", "c", *PLACE, "RMSE"))
+
+
+def test_one_fixed_test_set_is_said_to_be_one() -> None:
+    question, test = Comparison("a", "b", *PLACE, "RMSE"), PairedTest(-1, -2, 0, 0.01, 0.01, 1, 7)
+    places = {(row, *PLACE): runs({0: 1.0}) for row in "ab"}
+    proof = FoldEvidence("p/t", places, NOTHING, ("t",), fixed={question: test})
+    assert proof.test(question) == test
+    assert proof.describe(question, test, 0.01, 1).endswith("one fixed test set, over its 7 users")
+    with pytest.raises(NoEvidence, match="1 of at least 3 folds"):
+        proof.test(question._replace(a="b", b="a"))

@@ -16,7 +16,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,15 @@ from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.papers.afm.rows import BEST, READINGS, ROWS, row
 from replication.papers.common import drawn_config, run_trials
-from replication.papers.fold_runs import failure, fitted, run_folds, trained, tried
+from replication.papers.fold_runs import (
+    failure,
+    fitted,
+    rank_of_trial,
+    run_folds,
+    stored_trials,
+    trained,
+    tried,
+)
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import described, resolve_device, restored, write_state
 
@@ -94,7 +102,7 @@ def tuned_config(model: str, dataset: str) -> Any:
     known, trials = row(model), _trials(model, dataset)
     if known.draw is None or not trials:
         return known.start
-    return trial_config(model, min(trials, key=_rank)["trial"])
+    return trial_config(model, min(trials, key=rank_of_trial)["trial"])
 
 
 def searched(model: str, dataset: str) -> str:
@@ -119,33 +127,12 @@ def reading(dataset: str) -> str:
             f"which reading of AFM is best on {chosen_on} is not known before every one has been "
             f"searched; missing are trials of {'; '.join(lacking)}"
         )
-    return min(READINGS, key=lambda model: min(map(_rank, trials[model])))
+    return min(READINGS, key=lambda model: min(map(rank_of_trial, trials[model])))
 
 
 def _trials(model: str, dataset: str) -> list[Record]:
     """The stored search trials of a model that are of the configurations drawn today."""
-    name = row_name(model)
-    return [
-        record
-        for record in Store(TUNING).load()
-        if record["row"] == name
-        and record["dataset"] == dataset
-        and _tried(trial_config(model, record["trial"]), record["config"])
-    ]
-
-
-def _rank(trial: Record) -> tuple[float, int]:
-    """The better of two trials has the lower."""
-    return trial["metrics"]["RMSE"], trial["trial"]
-
-
-def _tried(config: Any, stored: Record) -> bool:
-    """Whether a stored trial is of the configuration that is drawn today, but for its epochs."""
-    return all(
-        stored.get(name) == value
-        for name, value in described(config).items()
-        if name != "max_epochs"
-    )
+    return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
 
 
 @dataclass(frozen=True)

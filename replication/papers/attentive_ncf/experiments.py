@@ -24,7 +24,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from replication import paths
-from replication.compare import Cell, settings
+from replication.compare import Cell, fixed_test, settings
 from replication.data import Interactions, load
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
@@ -40,7 +40,14 @@ from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
 from replication.papers.common import drawn_config, run_trials
-from replication.papers.fold_runs import fitted, run_folds, trained, tried
+from replication.papers.fold_runs import (
+    fitted,
+    rank_of_trial,
+    run_folds,
+    stored_trials,
+    trained,
+    tried,
+)
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -63,7 +70,7 @@ PROTOCOLS = {
     "ml-100k": ("kfold-10",),
     "ml-latest-small": ("kfold-10",),
 }
-RUN_HERE = ("cil",)  # without --dataset; the companions are for explanations
+RUN_HERE = ("cil",)  # without --dataset; of the companions see ``explanations.DATASETS``
 MODELS = {model: known.name for model, known in ROWS.items()}
 COMBINATIONS = tuple(model for model, known in ROWS.items() if known.table == "table2")
 STORED_SELECTS = ("fold-minimum", "validation-no-refit")
@@ -91,20 +98,17 @@ def trial_config(model: str, trial: int) -> Any:
 def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the lowest inner validation RMSE; the starting point where none was run.
 
-    A trained model gets four epochs more than were best in its trial: the trial itself saw that
-    later ones are worse. One that was cut off while it still improved gets twice as many, and two.
+    Trials of configurations that are no longer drawn do not count (``stored_trials``). A trained
+    model gets four epochs more than were best in its trial: the trial itself saw that later ones
+    are worse. One that was cut off while it still improved gets twice as many, and two.
     """
     known = row(model)
     if known.draw is None:
         return known.start
-    trials = [
-        record
-        for record in Store(TUNING).load()
-        if record["row"] == known.name and record["dataset"] == dataset
-    ]
+    trials = stored_trials(TUNING, known.name, dataset, partial(trial_config, model))
     if not trials:
         return known.start
-    best = min(trials, key=lambda record: (record["metrics"]["RMSE"], record["trial"]))
+    best = min(trials, key=rank_of_trial)
     config = trial_config(model, best["trial"])
     if known.trained:
         epochs, seen = best["epochs"], best.get("epochs_run", 0)
@@ -197,7 +201,8 @@ def variant_config(model: str, dataset: str, variant: str) -> Any:
 def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell]:
     """The cells of Table I or II on ``cil``: every row that the paper prints, and ours.
 
-    The companions ``ml-100k`` and ``ml-latest-small`` carry explanations and no cells.
+    The companions have no cells: ``ml-100k`` carries explanations, and ``ml-latest-small`` nothing
+    (``explanations.DATASETS`` says why).
     """
     cells = []
     for model, known in ROWS.items():
@@ -223,13 +228,17 @@ def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell
             continue
         inner = known.trained and select.startswith("validation")
         needed = known.inner_folds if inner else known.folds
-        for protocol in PROTOCOLS["cil"]:
-            if protocol.endswith("-plain") and not model.startswith("surprise-"):
-                continue
-            cells.append(
-                Cell(table, known.name, "cil", protocol, chosen, "", needed, repeats="folds")
-            )
+        cells += [
+            Cell(table, known.name, "cil", protocol, chosen, "", needed, repeats="folds")
+            for protocol in PROTOCOLS["cil"]
+            if dealt(model, protocol)
+        ]
     return cells
+
+
+def dealt(model: str, protocol: str) -> bool:
+    """Whether a model is run on folds of this kind: plain ones are for the package's algorithms."""
+    return not protocol.endswith("-plain") or model.startswith("surprise-")
 
 
 def derived(records: Iterable[Record]) -> list[Record]:
@@ -474,28 +483,26 @@ def plan(
         for protocol in protocols
         if protocol in PROTOCOLS[dataset]
     ]
-    if not chosen or not places:
+    pairs = [(place, model) for place in places for model in chosen if dealt(model, place[1])]
+    if not pairs:
         wanted = [*(models or []), *(datasets or []), *protocols, *([variant] if variant else [])]
         raise ReplicationError(f"{table} has no cell of {', '.join(wanted)}")
     jobs = []
-    for dataset, protocol in places:
-        for model in chosen:
-            known = row(model)
-            if variant:
-                spec = VARIANTS[variant]
-                kind = "validation-no-refit" if spec.repeats == "bag" else "fold-minimum"
-                needed = min(seeds or spec.runs, spec.runs)
-                jobs += [Run(dataset, protocol, model, n, kind, variant) for n in range(needed)]
-                continue
-            inner = select.startswith("validation") and known.trained
-            needed = seeds or (known.inner_folds if inner else known.folds)
-            kinds = ["fold-minimum"]
-            if inner:
-                no_refit = select == "validation-no-refit"
-                kinds = ["validation-no-refit"] if no_refit else ["fold-minimum", STORED_SELECTS[1]]
-            jobs += [
-                Run(dataset, protocol, model, n, kind) for n in range(needed) for kind in kinds
-            ]
+    for (dataset, protocol), model in pairs:
+        known = row(model)
+        if variant:
+            spec = VARIANTS[variant]
+            kind = "validation-no-refit" if spec.repeats == "bag" else "fold-minimum"
+            needed = min(seeds or spec.runs, spec.runs)
+            jobs += [Run(dataset, protocol, model, n, kind, variant) for n in range(needed)]
+            continue
+        inner = select.startswith("validation") and known.trained
+        needed = seeds or (known.inner_folds if inner else known.folds)
+        kinds = ["fold-minimum"]
+        if inner:
+            no_refit = select == "validation-no-refit"
+            kinds = ["validation-no-refit"] if no_refit else ["fold-minimum", STORED_SELECTS[1]]
+        jobs += [Run(dataset, protocol, model, n, kind) for n in range(needed) for kind in kinds]
     return sorted(jobs, key=lambda job: job.number)  # fold by fold: every row has its first soon
 
 
@@ -572,6 +579,8 @@ MEMBERS = {
     "mean of the three attentive": _ATTENTIVE,
 }
 BAGGED = "bagged attentive + MLP2"
+# In a record of an ensemble: its error less that of its best member, over the users of the test.
+LESS_BEST = "minus best member"
 
 
 def ensemble_grid() -> list[Cell]:
@@ -587,7 +596,10 @@ def ensembles(dataset: str) -> Iterator[tuple[str, Record, bool]]:
     """Average the kept predictions of stored runs, and store the records.
 
     A member is taken at the epoch that the paper's selection gives it. The bagged models choose
-    their own epochs on their inner validation, and nobody trained on what they are scored on.
+    their own epochs on their inner validation, and nobody trained on what they are scored on. The
+    best member is the one with the lowest error on the same test ratings, metric by metric; a
+    record has the interval of the difference over the users of the test, which is all there is
+    where a mean has one fold.
 
     Yields:
         A label, its record, and whether it is new; nothing for an ensemble of which a member was
@@ -638,9 +650,22 @@ def _average(records: Sequence[Record], name: str, dataset: str, fold: int) -> R
     for member in members:
         kept = torch.load(predictions_file(member["key"]), weights_only=True)["predictions"]
         predicted.append(unpack(kept[member["epochs"] - 1], rating_range(split)))
-    alone = [member["metrics"]["RMSE"] for member in members]
-    metrics = summary(torch.stack(predicted).mean(0), split.test.values)
-    metrics |= {"RMSE/best member": min(alone), "RMSE/mean member": float(np.mean(alone))}
+    mean = torch.stack(predicted).mean(0)  # [n]
+    metrics = summary(mean, split.test.values)
+    for metric in METRICS:
+        alone = [member["metrics"][metric] for member in members]
+        best = predicted[int(np.argmin(alone))]
+        error, of_best = ((x.numpy() - split.test.values) for x in (mean, best))
+        test = fixed_test(error, of_best, split.test.users, squared=metric == "RMSE")
+        metrics |= {
+            f"{metric}/best member": min(alone),
+            f"{metric}/mean member": float(np.mean(alone)),
+            f"{metric}/{LESS_BEST}": test.difference,
+            f"{metric}/{LESS_BEST}/low": test.ci_low,
+            f"{metric}/{LESS_BEST}/high": test.ci_high,
+            f"{metric}/{LESS_BEST}/p": test.pvalue,
+            f"{metric}/{LESS_BEST}/users": test.n_users,
+        }
     # Of a member its row, its epoch and its settings: the same for all folds.
     listed = [
         [m["row"], m["epochs"], hashlib.sha256(settings(m).encode()).hexdigest()[:12]]

@@ -9,16 +9,14 @@ import pandas as pd
 
 from replication import figures
 from replication.compare import number
+from replication.fold_gaps import Gap, adjusted, gap_line
 from replication.page import PENDING, Study, stored_table
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import ALTERNATIVE_FOLDS, DATASETS, tries
 from replication.papers.afm.pages.table2 import (
     AFM,
     METRIC,
-    Gap,
-    adjusted,
     gap,
-    gap_line,
     runs_of,
 )
 from replication.papers.afm.rows import ROWS

@@ -10,6 +10,7 @@ import pandas as pd
 
 from replication import figures
 from replication.compare import number
+from replication.fold_gaps import MIN_FOLDS, Gap, adjusted, gap_line
 from replication.page import PENDING, Runs, Study, errors
 from replication.papers.afm.experiments import DATASETS, FEATURES, ORDER, SHARES, VARIANTS
 from replication.papers.afm.pages.table2 import (
@@ -17,11 +18,7 @@ from replication.papers.afm.pages.table2 import (
     FIVE,
     MAIN,
     METRIC,
-    MIN_FOLDS,
-    Gap,
-    adjusted,
     gap,
-    gap_line,
     runs_of,
 )
 from replication.papers.afm.rows import ROWS

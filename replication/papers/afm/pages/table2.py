@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from replication import page
-from replication.claims import ALPHA
-from replication.compare import FoldTest, cells, holm, interval, number, published_values
-from replication.page import PENDING, Runs, Study, difference_text, errors, over_folds, stored_table
+from replication import fold_gaps, page
+from replication.compare import cells, interval, number, published_values
+from replication.fold_gaps import Gap, adjusted, gap_line
+from replication.page import PENDING, Runs, Study, errors, stored_table
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE
 from replication.papers.afm.rows import BEST, ROWS
@@ -32,8 +30,6 @@ TUNED = (
 )  # fmt: skip
 READ = ("interaction", "biases", "bounded")
 DIGITS = 3  # of the oracle's numbers
-# Of two folds the corrected t has one degree of freedom, and of 5 % it needs 12.7 times the error.
-MIN_FOLDS = 3
 # The printed margin stands beside that of ours with as many features.
 STANDS_FOR = {MAIN: MAIN, FIVE: "douban-movie", "ml-latest-small": None}
 
@@ -54,68 +50,9 @@ def mean(runs: Runs, metric: str = METRIC) -> float | None:
 # --- AFM against the others ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Gap:
-    """One model's error minus another's over their common folds.
-
-    Attributes:
-        name: of the first model, or of the second, whichever the table lists.
-        before, after: means of the second and of the first over the common folds.
-        folds: their number.
-        test: corrected for the overlap of the folds; None for fewer than ``MIN_FOLDS``.
-        pvalue: after Holm, over the gaps that are listed together.
-    """
-
-    name: str
-    before: float
-    after: float
-    folds: int
-    test: FoldTest | None = None
-    pvalue: float | None = None
-
-    @property
-    def difference(self) -> float:
-        return self.after - self.before
-
-    @property
-    def outcome(self) -> str:
-        """ "better", "worse" or "neither"; "too few folds" without a test."""
-        if self.test is None or self.pvalue is None:
-            return "too few folds"
-        if self.pvalue >= ALPHA:
-            return "neither"
-        return "worse" if self.difference > 0 else "better"
-
-
 def gap(name: str, first: Runs, second: Runs, metric: str = METRIC) -> Gap | None:
-    """The first model against the second; None without a common fold."""
-    a, b = errors(first, metric), errors(second, metric)
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return None
-    after, before = (float(np.mean([found[fold] for fold in common])) for found in (a, b))
-    test = over_folds(a, b, PROTOCOL) if len(common) >= MIN_FOLDS else None
-    return Gap(name, before, after, len(common), test)
-
-
-def adjusted(gaps: Sequence[Gap]) -> list[Gap]:
-    """The gaps with p-values after Holm over all that have a test."""
-    tested = [found.test.pvalue for found in gaps if found.test is not None]
-    values = iter(holm(tested).tolist()) if tested else iter(())
-    return [replace(g, pvalue=next(values)) if g.test is not None else g for g in gaps]
-
-
-def gap_line(found: Gap) -> dict[str, str]:
-    """What every table of gaps says of one."""
-    p = found.pvalue
-    text = difference_text(found.test) if found.test else number(found.difference, signed=True)
-    return {
-        "difference [95 %]": text,
-        "relative": f"{100 * found.difference / found.before:+.2f} %",
-        "p": "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-        "outcome": found.outcome,
-        "folds": str(found.folds),
-    }
+    """The first model against the second on the paper's folds; None without a common one."""
+    return fold_gaps.gap(name, first, second, PROTOCOL, metric)
 
 
 def against(study: Study, dataset: str, metric: str = METRIC, first: str = AFM) -> list[Gap]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from replication.compare import Record, cells, number
+from replication.compare import Record, cells, interval, number
 from replication.page import PENDING, Study, difference_text, errors, mean_sd, over_folds
 from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC, PROTOCOL
+from replication.papers.attentive_ncf.experiments import LESS_BEST
 
 MEAN_MEMBER = f"{METRIC}/mean member"
 
@@ -45,7 +46,6 @@ def table(study: Study) -> pd.DataFrame:
     for row, runs in _runs(study).items():
         own, best = errors(runs), errors(runs, f"{METRIC}/{BEST_MEMBER}")
         members = next(iter(runs.values()))["config"]["members"] if runs else []
-        one = f"{number(next(iter(own.values())) - next(iter(best.values())), True)}" if own else ""
         lines[row] = {
             "models": str(len(members)) if members else "–",
             "RMSE": mean_sd(list(own.values())),
@@ -53,10 +53,17 @@ def table(study: Study) -> pd.DataFrame:
             "mean member": mean_sd(list(errors(runs, MEAN_MEMBER).values())),
             "mean minus best member [95 %]": difference_text(over_folds(own, best, PROTOCOL))
             if len(own) != 1
-            else f"{one} (one fold)",
+            else _over_users(next(iter(runs.values()))["metrics"]),
             "folds": str(len(runs)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("ensemble")
+
+
+def _over_users(metrics: Mapping[str, float]) -> str:
+    """The difference on one fold, with its interval over the users of that fold."""
+    d, low, high = (metrics[f"{METRIC}/{LESS_BEST}{end}"] for end in ("", "/low", "/high"))
+    users = int(metrics[f"{METRIC}/{LESS_BEST}/users"])
+    return f"{number(d, True)} {interval(low, high, True)} (one fold, over {users:,} users)"
 
 
 def members(study: Study) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from replication import figures
+from replication import figures, fold_gaps
 from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
 from replication.compare import (
     Cell,
@@ -170,6 +170,55 @@ def dots(study: Study) -> Figure | None:
     title = experiments.DATASETS[claims.DATASET]
     labels = [row for row in COMBINATIONS if any(row in series for series in panels.values())]
     return figures.intervals({title: panels}, {title: printed}, labels, "RMSE (stars)", 1)
+
+
+# --- pairs -----------------------------------------------------------------------------------
+
+_STEPS = (("autoencoder", "simple"), ("attentive", "autoencoder"), ("attentive", "simple"))
+# Head of a table -> the pairs that it compares, the one that the paper has before the other first.
+PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
+    "A smarter embedding": tuple(
+        (f"{better} + {p}", f"{worse} + {p}") for better, worse in _STEPS for p in PREDICTORS
+    ),
+    "A network in the place of the inner product": tuple(
+        (f"{embedding} + {p}", f"{embedding} + {PREDICTORS[0]}")
+        for embedding in EMBEDDINGS
+        for p in PREDICTORS[1:]
+    ),
+    f"{WINNER} against all others": tuple(
+        (WINNER, row) for row in (*COMBINATIONS, *claims.BASELINES, *claims.SIMPLE) if row != WINNER
+    ),
+}
+
+
+def comparisons(study: Study, head: str, metric: str = METRIC) -> pd.DataFrame:
+    """The pairs of one table over their common folds, as strings; below zero the first is better.
+
+    Args:
+        study: of Table II; of the rows of Table I the stored runs count.
+        head: which pairs, of ``PAIRS``.
+        metric: "RMSE" or "MAE".
+    """
+    runs = _of_table1(study) | by_row(study, study.select)
+    found = [
+        fold_gaps.gap(f"{a} minus {b}", runs.get(a, {}), runs.get(b, {}), claims.PROTOCOL, metric)
+        for a, b in PAIRS[head]
+    ]
+    lines = {
+        g.name: {"first": number(g.after), "second": number(g.before)} | fold_gaps.gap_line(g)
+        for g in fold_gaps.adjusted([g for g in found if g is not None])
+    }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis(
+        "first minus second"
+    )
+
+
+def _of_table1(study: Study) -> dict[str, Runs]:
+    """The stored runs of Table I by row, on the folds of Table II."""
+    records = experiments.derived(Store(experiments.TABLE1).load())
+    grid = experiments.grid(experiments.TABLE1, study.select)
+    here = [cell for cell in grid if cell.protocol == claims.PROTOCOL]
+    return {cell.row: runs for cell, runs in cells(here, records)}
 
 
 # --- three ways to select --------------------------------------------------------------------
