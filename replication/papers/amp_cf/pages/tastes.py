@@ -422,13 +422,14 @@ def listed_shares(lists_study: Study, facts: Users) -> dict[tuple[str, str, str]
                 seeds = sorted(by_seed.keys() & single[0].keys())
                 against, nearer, p = None, None, 1.0
                 if row != claims.SINGLE and seeds:
-                    both = [
-                        np.stack([side[seed][known] for seed in seeds])
+                    listed, its = (
+                        np.stack([side[seed][known] for seed in seeds])  # [S, U]
                         for side in (by_seed, single[0])
-                    ]
-                    against = _tested(paired_test(*both, draws=DRAWS))
-                    far, its = (np.abs(side - history[known]) for side in both)  # [S, U]
-                    test = paired_test(its, far, draws=DRAWS)
+                    )
+                    against = _tested(paired_test(listed, its, draws=DRAWS))
+                    test = paired_test(
+                        np.abs(its - history[known]), np.abs(listed - history[known]), draws=DRAWS
+                    )
                     nearer, p = _tested(test), test.pvalue
                 found[dataset, row, kind] = Listed(
                     float(history[known].mean()), float(values.mean()), new, _tested(calibration),
