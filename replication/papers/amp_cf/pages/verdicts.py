@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -51,7 +51,8 @@ CHECKS = {
 }
 
 
-SCALES = (0.5, 2.0)  # multiples of the margins at which every claim is judged again
+# Multiples of the margins at which every claim is judged again, in words.
+SCALES = {0.5: "half", 2.0: "twice"}
 
 
 def judgements(
@@ -72,7 +73,7 @@ def judgements(
     second = _evidence(tastes, *lists_and_histories, facts, first)
     rows, values = arms(told.records, told.ranks, ARMS)
     third = Evidence(told.table, rows, values, told.published)
-    return judge_all(CLAIMS, [first, second, third], SCALES)
+    return judge_all(CLAIMS, [first, second, third], tuple(SCALES))
 
 
 def _evidence(
@@ -168,11 +169,16 @@ def folded_refutations(found: Verdicts) -> str:
     return folded("Each AMP row by itself", refuted_in_print(found, of_best=False))
 
 
-def _moved(found: Verdicts, scale: float) -> list[Judgement]:
+def _moved(found: Iterable[Judgement], scale: float) -> list[Judgement]:
     return [j for j in found if j.scaled[scale].verdict != j.main.verdict]
 
 
-def margins(found: Verdicts) -> str:
+def _decided_otherwise(moved: Iterable[Judgement], scale: float) -> int:
+    """How many of them were not untestable, and are not."""
+    return sum("untestable" not in (j.main.verdict, j.scaled[scale].verdict) for j in moved)
+
+
+def margins(found: Iterable[Judgement]) -> str:
     """How many verdicts hang on the size of the margins, and of which families."""
     told = [
         j
@@ -182,14 +188,17 @@ def margins(found: Verdicts) -> str:
     if not told:
         return "Pending: no claim can be judged yet, at any margin."
     parts = []
-    for scale, text in zip(SCALES, ("half", "twice"), strict=True):
-        moved = _moved(found, scale)
-        ways = Counter(f"{j.main.verdict} to {j.scaled[scale].verdict}" for j in moved)
+    for scale, text in SCALES.items():
+        moved = _moved(told, scale)
         families = Counter(j.claim.family for j in moved)
-        some = ", ".join(f"{n} from {way}" for way, n in ways.most_common())
         where = ", ".join(f"`{name}` {n}" for name, n in families.most_common())
-        detail = f" ({some}; by family: {where})" if moved else ""
-        parts.append(f"at {text} of every margin {len(moved)} get another verdict{detail}")
+        detail = (
+            f" ({_decided_otherwise(moved, scale)} are decided otherwise, the others become "
+            f"untestable or cease to be; by family: {where})"
+            if moved
+            else ""
+        )
+        parts.append(f"at {text} every margin {len(moved)} get another verdict{detail}")
     return (
         f"Of {len(told)} claims that can be decided at one of the margins, the study's own checks "
         f"included, {' and '.join(parts)}."
@@ -198,12 +207,16 @@ def margins(found: Verdicts) -> str:
 
 def margin_table(found: Verdicts) -> pd.DataFrame:
     """For each family that hangs on the margins: claims, and how many change at each scale."""
+    heads = {scale: f"changed at {text} the margin" for scale, text in SCALES.items()}
     lines = {}
     for family, text in (CLAIMED | CHECKS).items():
-        own = Verdicts(found.book, found.of([family]))
-        moved = {f"changed at {scale:g} x": len(_moved(own, scale)) for scale in SCALES}
+        own = found.of([family])
+        moved = {scale: _moved(own, scale) for scale in SCALES}
         if any(moved.values()):
-            lines[text] = {"claims": len(own.found)} | moved
+            lines[f"{text} (`{family}`)"] = {"claims": str(len(own))} | {
+                heads[scale]: f"{len(some)} ({_decided_otherwise(some, scale)} decided otherwise)"
+                for scale, some in moved.items()
+            }
     if not lines:
-        lines["none"] = {"claims": 0} | {f"changed at {scale:g} x": 0 for scale in SCALES}
-    return pd.DataFrame.from_dict(lines, orient="index").astype(str).rename_axis("family")
+        lines["none"] = {"claims": "0"} | dict.fromkeys(heads.values(), "0")
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("family")
