@@ -1,8 +1,9 @@
 """Claims of a paper, judged from records.
 
-A paper's `claims.py` lists its claims. Each one carries a predicate, written down before the
-records are looked at, that turns evidence (records, ranks, published numbers) into one of four
-verdicts with a number, an interval and a sentence:
+A paper's `claims.py` lists its claims. Each one carries a predicate that turns evidence (records,
+ranks, published numbers) into one of four verdicts with a number, an interval and a sentence. A
+predicate is code and the same for every record, but not every one was written before the records
+that it judges: a paper's `claims.py` says which were.
 
 - replicated: the data establish what is claimed;
 - direction only: the data point the claimed way, but do not establish it or show less of it;
@@ -36,6 +37,7 @@ from replication.compare import (
     bootstrap_interval,
     bootstrap_means,
     cells,
+    has_value,
     holm,
     interval,
     number,
@@ -51,7 +53,9 @@ VERDICTS = ("replicated", "direction only", "not replicated", "untestable")
 ALPHA = 0.05  # of the adjusted p-values
 LEVEL = 0.95  # of all intervals
 FULL = "/full"  # ending of a metric under full ranking
-LOWER_IS_BETTER = frozenset({"JS", "Hellinger", "overlap of lists", "RMSE", "MAE", "squared error"})
+LOWER_IS_BETTER = frozenset(
+    {"JS", "Hellinger", "overlap of lists", "minority gap", "RMSE", "MAE", "squared error"}
+)
 
 
 class NoEvidence(ReplicationError):
@@ -80,7 +84,28 @@ class Contrast(NamedTuple):
     second: Comparison
 
 
-Question = Comparison | Contrast
+class ByUser(NamedTuple):
+    """Does a's gain over b depend on facts of the users, the way that is claimed?
+
+    Attributes:
+        comparison: whose gain, user by user.
+        facts: names of values [U] of the users, as in ``Evidence``.
+        statistic: (gain [S, U], facts [F, U], draws) -> test of what is above zero if it does; may
+            raise NoEvidence. One function for equal questions.
+        text: what the statistic is, before "AMP-2 minus NCF".
+        reverse: what is said where it is established to be below zero.
+    """
+
+    comparison: Comparison
+    facts: tuple[str, ...]
+    statistic: Callable[[Floats, Floats, int], PairedTest]
+    text: str
+    reverse: str
+
+
+Question = Comparison | Contrast | ByUser
+# (data set, protocol, hash of the data) -> name -> [U], NaN for a user who has none, or one number
+Facts = Mapping[tuple[str, str, str], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -171,6 +196,7 @@ class Evidence:
         draws: int = 2000,
         validation: Evidence | None = None,
         selects: Sequence[str] = ("validation", "none"),
+        facts: Facts | None = None,
     ) -> None:
         """
         Args:
@@ -183,12 +209,15 @@ class Evidence:
             draws: of the bootstrap.
             validation: the table whose runs have validation curves, if not this one.
             selects: how the epoch was chosen in the runs that count.
+            facts: of the users of each data set, which no model has made.
         """
         self.table = table
         self.published = published
         self.min_seeds = min_seeds
         self.draws = draws
         self.suffix = ""  # of the metrics that are looked up
+        self.scale = 1.0  # of the margins
+        self._facts = facts or {}
         self._validation = validation or self
         self._ranks = ranks
         self._printed = published_values(published)
@@ -224,6 +253,15 @@ class Evidence:
     def in_print(self) -> InPrint:
         """The paper's own table as evidence."""
         return InPrint(self.table, self.published)
+
+    def scaled(self, scale: float) -> Evidence:
+        """The same with other margins: a paper's claims multiply theirs by ``scale``.
+
+        No test depends on a margin, so that what was tested already is not tested again.
+        """
+        other = copy.copy(self)
+        other.scale = scale
+        return other
 
     def printed(self, row: str, dataset: str, metric: str) -> float:
         """The printed number; NoEvidence where the paper prints none."""
@@ -289,8 +327,10 @@ class Evidence:
 
     def runs(self, row: str, dataset: str, protocol: str) -> Mapping[int, Record]:
         """The records of one model by seed; NoEvidence where there are too few."""
-        runs = self._runs.get((row, dataset, protocol), {})
-        self._enough(len(runs), f"{row} on {dataset} under {protocol}", self.min_seeds)
+        place = (row, dataset, protocol)
+        runs = self._runs.get(place, {})
+        needed = 1 if place in self._unseeded else self.min_seeds
+        self._enough(len(runs), f"{row} on {dataset} under {protocol}", needed)
         return runs
 
     def mean(self, row: str, dataset: str, protocol: str, metric: str) -> float:
@@ -333,11 +373,13 @@ class Evidence:
         return values, (list(found[0]), list(found[1]))
 
     def test(self, question: Question) -> PairedTest:
-        """Paired test of a - b over users and seeds, or of two relative gains."""
+        """Paired test of a - b over users and seeds, or what the question asks instead."""
 
         def work() -> PairedTest:
             if isinstance(question, Contrast):
                 return self._contrast(question)
+            if isinstance(question, ByUser):
+                return self._by_user(question)
             return self._compare(question)
 
         return self._remember(("test", question), work)
@@ -415,6 +457,27 @@ class Evidence:
             min(getattr(test, name) for test in tests) for name in ("n_seeds", "n_users")
         )
         return PairedTest(d, float(low), float(high), p, p, seeds, users)
+
+    def _by_user(self, question: ByUser) -> PairedTest:
+        """A statistic of the gains [S, U] of single users and of facts about them."""
+        a, _, dataset, protocol, metric = question.comparison
+        first, second = self.pair(question.comparison)  # [S, U'] each, or one of them [1, U']
+        known = self.facts(a, dataset, protocol)
+        missing = [name for name in question.facts if name not in known]
+        if missing:
+            raise NoEvidence(
+                f"{' and '.join(missing)} of the users of {dataset} under {protocol} are not "
+                "recorded"
+            )
+        has = has_value(np.asarray(next(iter(self._seeds(a, dataset, protocol, metric).values()))))
+        facts = np.stack([known[name] for name in question.facts]).astype(np.float64)  # [F, U]
+        return question.statistic(first - second, facts[:, has], self.draws)
+
+    def facts(self, row: str, dataset: str, protocol: str) -> Mapping[str, np.ndarray]:
+        """Facts of the users whom a model's runs rank: name -> [U]; empty where there are none."""
+        runs = self._runs.get((row, dataset, protocol), {}).values()
+        hashes = {str(run.get("data_hash")) for run in runs}
+        return self._facts.get((dataset, protocol, hashes.pop()), {}) if len(hashes) == 1 else {}
 
     def adjusted(self, family: Sequence[Any]) -> dict[Any, float]:
         """Holm-adjusted p-values of those comparisons of a family that the records allow."""
@@ -505,6 +568,9 @@ class InPrint(Evidence):
         d = gains[0] - gains[1]
         return PairedTest(d, d, d, float(d == 0), float(d == 0), 1, 1)
 
+    def _by_user(self, question: ByUser) -> PairedTest:
+        raise NoEvidence("the paper prints no values of single users")
+
     def _correct(self, pvalues: Sequence[float]) -> list[float]:
         return list(pvalues)
 
@@ -513,7 +579,10 @@ class InPrint(Evidence):
             a, b = (number(self.printed(row, c.dataset, c.metric)) for row in (c.a, c.b))
             return f"{c.a} {a}, {c.b} {b}"
 
-        pairs = question if isinstance(question, Contrast) else (question,)
+        if isinstance(question, ByUser):
+            pairs: tuple[Comparison, ...] = (question.comparison,)
+        else:
+            pairs = tuple(question) if isinstance(question, Contrast) else (question,)
         return f"{_what(question, '')}: {'; '.join(map(numbers, pairs))}"
 
 
@@ -561,6 +630,8 @@ def _name(cell: Cell) -> tuple[str, str, str]:
 
 def _what(question: Question, suffix: str, protocols: bool = False) -> str:
     """The difference that is tested, in words."""
+    if isinstance(question, ByUser):
+        return f"{question.text} {_what(question.comparison, suffix, protocols)}"
     if isinstance(question, Contrast):
         first, second = question
         return (
@@ -586,7 +657,7 @@ def judge_number(
     metric: str,
     margin: float,
 ) -> Verdict:
-    """Is a printed number reached? Equivalence within a margin that was fixed beforehand.
+    """Is a printed number reached? Equivalence within a margin.
 
     With [low, high] the 95 % interval of measured minus printed (users and seeds resampled, or over
     folds; the printed number taken as exact):
@@ -671,23 +742,24 @@ def judge_gain(
     """Is model a better than model b by an amount that matters?
 
     With d the mean difference (turned round where lower is better), [low, high] its 95 % interval
-    (users and seeds resampled) and p the Holm-adjusted p-value over users:
+    (users and seeds resampled) and p the Holm-adjusted p-value over users, the first that holds:
 
-    - replicated: d >= margin, p < 0.05 and low > 0;
-    - direction only: p < 0.05 and low > 0, but d < margin (real, but small); or d > 0 and a loss
-      as large as the margin is excluded (low > -margin), but no gain is established;
-    - not replicated: a is established to be worse (p < 0.05 and high < 0), or a gain as large as
-      the margin is excluded (high < margin). Where a loss that large is excluded as well, that is
-      "no difference" (both one-sided tests reject: TOST);
-    - untestable: anything else, since the interval then holds both a gain that matters and a loss
-      that matters (or d <= 0): too little data.
+    1. a gain is established (p < 0.05 and low > 0): replicated if d >= margin, else direction only
+       (real, but small). This goes first: a small gain that is established is direction only even
+       where a gain as large as the margin is excluded (high < margin);
+    2. not replicated: a is established to be worse (p < 0.05 and high < 0);
+    3. not replicated: a gain as large as the margin is excluded (high < margin), and none is
+       established. Where a loss that large is excluded as well, that is "no difference" (both
+       one-sided tests reject: TOST);
+    4. direction only: d > 0, and a loss as large as the margin is excluded (low > -margin);
+    5. untestable: anything else, since the interval then holds both a gain that matters and a loss
+       that matters (or d <= 0): too little data.
     """
     d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
-    worse = (
-        "the gain is smaller there"
-        if isinstance(comparison, Contrast)
-        else (f"{comparison.a} is worse")
-    )
+    if isinstance(comparison, Contrast):
+        worse = "the gain is smaller there"
+    else:
+        worse = comparison.reverse if isinstance(comparison, ByUser) else f"{comparison.a} is worse"
     if low > 0 and significant:
         kind = "replicated" if d >= margin else "direction only"
         size = "at least" if d >= margin else "a real difference, but smaller than"
@@ -862,33 +934,42 @@ def judge(claims: Iterable[Claim], evidence: Evidence) -> list[Verdict]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One claim judged three times.
+    """One claim judged three times, and with other margins.
 
     Attributes:
         main: by what was measured.
         again: by the same runs measured in the second way; None where there is none for the claim.
         in_print: by the paper's own table.
+        scaled: by what was measured, with every margin multiplied by a number: number -> verdict.
     """
 
     main: Verdict
     again: Verdict | None
     in_print: Verdict
+    scaled: Mapping[float, Verdict] = field(default_factory=dict)
 
     @property
     def claim(self) -> Claim:
         return self.main.claim
 
 
-def judge_all(claims: Iterable[Claim], tables: Iterable[Evidence]) -> list[Judgement]:
-    """Every claim of these tables by its records, in the second way, and by the paper's table."""
+def judge_all(
+    claims: Iterable[Claim], tables: Iterable[Evidence], scales: Sequence[float] = ()
+) -> list[Judgement]:
+    """Every claim of these tables by its records, in the second way, and by the paper's table.
+
+    ``scales``: multiples of the margins at which the records judge it again.
+    """
     found = {evidence.table: evidence for evidence in tables}
     again = {name: evidence.otherwise() for name, evidence in found.items()}
     printed = {name: evidence.in_print() for name, evidence in found.items()}
+    scaled = {(name, s): e.scaled(s) for name, e in found.items() for s in scales}
     return [
         Judgement(
             claim.judge(found[claim.table]),
             claim.judge(again[claim.table]) if claim.again else None,
             claim.judge(printed[claim.table]),
+            {scale: claim.judge(scaled[claim.table, scale]) for scale in scales},
         )
         for claim in claims
         if claim.table in found

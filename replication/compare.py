@@ -185,6 +185,11 @@ def hit_and_ndcg(ranks: ArrayLike, k: int) -> tuple[Floats, Floats]:
     )
 
 
+def has_value(values: np.ndarray) -> NDArray[np.bool_]:
+    """Which users have a rank, or a value, in an array of ranks or of floats of any shape."""
+    return ~np.isnan(values) if np.issubdtype(values.dtype, np.floating) else values != NO_RANK
+
+
 def per_user_values(arrays: Sequence[ArrayLike], metric: str) -> Floats:
     """One metric of several seeds, one column a user that has a value.
 
@@ -210,7 +215,7 @@ def per_user_values(arrays: Sequence[ArrayLike], metric: str) -> Floats:
     match = _METRIC.fullmatch(metric)
     if match is None and not ready:
         raise ReplicationError(f"expected a metric such as HR@10 or NDCG@10/full, found {metric!r}")
-    has_item = ~np.isnan(stacked) if ready else stacked != NO_RANK
+    has_item = has_value(stacked)
     if (has_item != has_item[0]).any():
         raise ReplicationError(
             "the seeds of one cell must hold out an item for the same users; they do not"

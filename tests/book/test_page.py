@@ -15,7 +15,9 @@ from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table, two_digits
 from replication.papers import registry
+from replication.papers.amp_cf import explanations
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
+from replication.papers.amp_cf.pages import explanations as explaining
 from replication.verdicts import Verdicts
 
 PARAMETERS: dict[str, Any] = {
@@ -256,6 +258,8 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
         found.second(),
         verdicts.own_numbers(found),
         verdicts.folded_refutations(found),
+        verdicts.margins(found),
+        verdicts.margin_table(found).to_string(),
         table3.headline(tastes),
         table3.established(tastes),
         table3.effect_uncentred(tastes),
@@ -294,20 +298,20 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     told = replace(tastes, table="amp_cf/explanations")
     found = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, told))
     line = found.overview().loc[verdicts.CLAIMED["personas"]]
-    assert (line["replicated"], line["untestable"]) == ("2", "62")
-    assert line["changed"] == "2/2"
+    assert (line["replicated"], line["untestable"]) == ("4", "76")  # AMP-2, and as the best
+    assert line["changed"] == "4/4"
     table = found.table("personas")
-    assert table["verdict"].tolist() == ["replicated", "replicated"]
-    assert table["under full ranking"].tolist() == ["not replicated", "not replicated"]
-    assert found.waiting("personas")["claims"].astype(int).sum() == 62
-    assert "2 judged, one by one" in found.details("personas")
+    assert table["verdict"].tolist() == ["replicated"] * 4
+    assert table["under full ranking"].tolist() == ["not replicated"] * 4
+    assert found.waiting("personas")["claims"].astype(int).sum() == 76
+    assert "4 judged, one by one" in found.details("personas")
     words = found.words()
     # The comparisons by the model that is compared with are those of the paper's families.
     against = found.by_opponent()
-    assert against.loc["MF (r=1)", "replicated"] == "2" and "MostPop" not in against.index
+    assert against.loc["MF (r=1)", "replicated"] == "4" and "MostPop" not in against.index
     assert (words["ncf_tested"], words["open_replicated"]) == ("0", "0")
-    assert (words["personas_replicated"], words["personas_tested"]) == ("2", "2")
-    assert "2 are decided otherwise (2 from replicated to not replicated)" in (found.second())
+    assert (words["personas_replicated"], words["personas_tested"]) == ("4", "4")
+    assert "4 are decided otherwise (4 from replicated to not replicated)" in (found.second())
     assert "AISP-4 0.4058" in verdicts.refuted_in_print(found, True).to_string()
     assert "DeepICF+a 0.0243" in verdicts.refuted_in_print(found, False).to_string()
     assert f"refute {words['printed_refuted']} of the {words['printed_all']} statements" in (
@@ -355,6 +359,80 @@ def test_taste_distance_beside_diversity_is_what_was_planted(alike: bool) -> Non
     assert f"over the users of {5 if alike else 0} of 5 runs" in text
     end = "says" if alike else "does not say"
     assert text.endswith(f"far from her own {end} much of how diverse those are.")
+
+
+def test_the_page_of_verdicts_says_what_hangs_on_the_margins() -> None:
+    """A gain of 0.015 is worth its name at the margin and below, and small at twice the margin;
+    one of 0.3 hangs on no margin."""
+    judged = {}
+    for gain in (0.015, 0.3):
+        # The same users for all seeds, so that nothing but the margin decides.
+        # Nothing is printed of AMP-8; it is judged by its name and as the best.
+        parts = [plant(row, 0.5, users=6000) for row in ("AMP-8", "MF (r=1)")]
+        for (records, ranks), rate in zip(parts, (0.5 + gain, 0.5), strict=True):
+            hits = np.where(np.arange(6000) < round(6000 * rate), 0, 50).astype(np.uint16)
+            ranks.update({record["key"]: (hits, None) for record in records})
+        planted = study(*parts)
+        tastes = Study("amp_cf/table3", "stored", "validation", [], {}, planted.published, [])
+        told = replace(tastes, table="amp_cf/explanations")
+        judged[gain] = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, told))
+    small, large = (verdicts.margins(found) for found in judged.values())
+    assert "at half every margin 0 get another verdict and" in small
+    assert "at twice every margin 4 get another verdict (4 are decided otherwise" in small
+    assert "by family: `personas` 4)" in small
+    table = verdicts.margin_table(judged[0.015])
+    (line,) = table.index
+    assert line == f"{verdicts.CLAIMED['personas']} (`personas`)"
+    assert table.loc[line].tolist() == [
+        "80",
+        "0 (0 decided otherwise)",
+        "4 (4 decided otherwise)",
+    ]
+    assert "at twice every margin 0 get another verdict." in large
+    assert verdicts.margin_table(judged[0.3]).index.tolist() == ["none"]
+
+
+def _told(row: str, cosine: float, claimed: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Explanations of one model: all that the headline counts; ``claimed`` items lose so much."""
+    rng = np.random.default_rng(1)
+    means = {
+        "entropy/negatives": 0.5, "entropy/test": 0.4, "entropy/candidates": 0.5,
+        "entropy/training": 0.4, "HR@10": 0.6, "HR@10/shuffled": 0.5,
+        "genres/AMI": claimed, "genres/AMI shuffled": 0.0, "genres/AMI K-means": 0.9,
+        "lost/claimed": claimed, "lost/random": 0.0, "lost/shuffled": 0.0,
+    }  # fmt: skip
+    records, _ = plant(row, 0.5)
+    for record in records:
+        record |= {
+            "table": explanations.TABLE,
+            "key": f"told/{row}/{record['seed']}",
+            "protocol": "loo-random",
+            "metrics": {"overlap/cosine": cosine},
+        }
+    values = {
+        r["key"]: {k: mean + 0.1 * rng.standard_normal(300) for k, mean in means.items()}
+        for r in records
+    }
+    return records, values
+
+
+@pytest.mark.parametrize(("claimed", "count"), [(0.3, "1 of 1"), (0.0, "0 of 1")])
+def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, count: str) -> None:
+    """AMP-4's personas are one vector: what its items agree with does not count."""
+    parts = [_told("AMP-3", 0.5, claimed), _told("AMP-4", 0.999, 0.3)]
+    records = [record for some, _ in parts for record in some]
+    values = {key: value for _, some in parts for key, value in some.items()}
+    grid = explanations.grid()
+    told = Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
+    nothing = Study("amp_cf/planted", "stored", "validation", [], {}, None, [])
+    text = explaining.headline(told, explaining.answer_all(told), nothing)
+    assert "Of 2 models" in text and "in 2 of 2, HR@10 falls" in text
+    assert "(left out are AMP-4 on `ml-latest-small`)" in text
+    assert f"agree with genres beyond chance in {count} but" in text
+    assert f"more than random ones in {count} (the control, shuffled claims, in 0 of 1)" in text
+    alone = replace(told, records=parts[0][0])
+    text = explaining.headline(alone, explaining.answer_all(alone), nothing)
+    assert "left out" not in text and f"beyond chance in {count} but" in text
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

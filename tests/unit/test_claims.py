@@ -33,8 +33,10 @@ from replication.claims import (
 )
 from replication.compare import Cell, load_published, paired_test
 from replication.papers.amp_cf import claims as amp
+from replication.papers.amp_cf import minority
 from replication.papers.amp_cf.claims import CLAIMS
 from replication.papers.amp_cf.experiments import Variant
+from replication.papers.amp_cf.pages import verdicts
 
 Planted = tuple[list[dict[str, Any]], dict[str, Any]]
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -422,15 +424,24 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "number": 3 * 7 * 2,
         "outperforms": 5 * 7 * 9 * 2,
         "competitive": 7 * 9 * 2,
-        "personas": 4 * 8 * 2,
+        "personas": 5 * 8 * 2,
         "best": 7 * 2,
         "tastes": 5 * 7 * 6 * 2,
         "aisp": 6,
-        "domain": 4 * 2,
-        "minority": 4 * 5,
+        "domain": 2 * 2,
+        "domain-films": 2 * 2,
+        # clusters on five data sets, genres on three
+        "crowding": 5 + 3,
+        "minority": 5 * (5 + 3),
+        "minority-items": 5 * (5 + 3),
+        "diversity": 5 * (5 + 3),
+        "equal": 5 * 5 * 2,
+        "equal-minority": 5 * (5 + 3),
+        "equal-items": 5 * (5 + 3),
+        "equal-diversity": 5 * (5 + 3),
         "explain": 4 * 3 * 3,
         "formula": 2,
-        "popularity": 4 * 8 * 2,
+        "popularity": 5 * 8 * 2,
         "simple": 5 * 3 * 8 * 2,
         "simple-ties": 5 * 4 * 2,
         "aisp-unit": 5 * 3 * 2 * 2,
@@ -986,14 +997,292 @@ def _explained(
     return Evidence(amp.EXPLANATIONS, *arms(records, values, amp.ARMS), published, draws=300)
 
 
+# ---------------------------------------------------------------------------------------------
+# Minority tastes: the list against the history, and gains that depend on the users
+# ---------------------------------------------------------------------------------------------
+
+
+def of_users(users: int, **values: np.ndarray) -> Planted:
+    """A record of ``amp_cf/users`` on SMALL, whose users have long histories of many tastes."""
+    known = {"history length": np.full(users, 100.0), "held-out/popularity": np.arange(users) + 1.0}
+    record = {
+        "key": "users",
+        "table": "amp_cf/users",
+        "row": "Users",
+        "dataset": SMALL,
+        "protocol": "loo-random",
+        "variant": "",
+        "select": "none",
+        "seed": 0,
+        "config": {},
+        "data_hash": "d",
+        "metrics": {"cluster/largest": 0.03, "genre/largest": 0.1},
+        "time": "",
+    }
+    return [record], {"users": known | values}
+
+
+def listed(
+    shares: dict[str, float], history: float, people: Planted | None = None, noise: float = 0.02
+) -> Evidence:
+    """Table 3 with planted shares of minority clusters in the lists and in the history."""
+    rng = np.random.default_rng(11)
+    given = distances({(row, SMALL): 1.0 for row in shares}, users=800)
+    records = [record for runs in given._runs.values() for record in runs.values()]
+    values = {
+        r["key"]: {"cluster/minority": shares[r["row"]] + noise * rng.standard_normal(800)}
+        for r in records
+    }
+    own = history + noise * rng.standard_normal(800)
+    known = people or of_users(800, **{"cluster/minority": own})
+    rows, found = minority.with_histories(amp.TASTES, records, values, *known)
+    facts = minority.facts_by_data(*known)
+    return Evidence(amp.TASTES, rows, found, given.published, draws=300, facts=facts)
+
+
 @pytest.mark.parametrize(
-    ("share", "expected"),
-    [(0.12, "replicated"), (0.10, "not replicated"), (0.08, "not replicated")],
+    ("amp_2", "mf", "history", "expected"),
+    [
+        (0.38, 0.30, 0.40, "replicated"),  # nearer from below
+        (0.42, 0.50, 0.40, "replicated"),  # nearer from above, with less of the list
+        (0.50, 0.45, 0.40, "not replicated"),  # more of the list, but further away
+        (0.30, 0.38, 0.40, "not replicated"),
+        (0.30, 0.30, 0.40, "not replicated"),
+        (0.302, 0.30, 0.40, "direction only"),
+    ],
 )
-def test_minority_tastes(share: float, expected: str) -> None:
-    evidence = distances({("AMP-2", SMALL): share, ("MF (r=1)", SMALL): 0.1})
-    for key, values in list(evidence._ranks.items()):
-        evidence._ranks[key] = {"cluster/minority": values["JS"]}  # more is better here
-    claim = BY_ID[f"minority/AMP-2/MF (r=1)/{SMALL}/loo-random/cluster/minority"]
-    verdict = claim.judge(evidence)
+def test_minority_tastes_are_served_by_nearness_to_the_history(
+    amp_2: float, mf: float, history: float, expected: str
+) -> None:
+    """Fails if more of the list is taken for better, whatever the history has."""
+    evidence = listed({"AMP-2": amp_2, "MF (r=1)": mf}, history)
+    verdict = BY_ID[NEARER].judge(evidence)
     assert verdict.verdict == expected, verdict.sentence
+
+
+NEARER = f"minority/AMP-2/MF (r=1)/{SMALL}/loo-random/minority gap/cluster"
+CROWDED = f"crowding/The history/MF (r=1)/{SMALL}/loo-random/cluster/minority"
+
+
+@pytest.mark.parametrize(
+    ("mf", "expected", "words"),
+    [
+        (0.30, "replicated", "at least the margin"),
+        (0.395, "direction only", "smaller than"),
+        (0.40, "not replicated", "no difference"),
+        (0.50, "not replicated", "the list gives them more room than the history"),
+    ],
+)
+def test_whether_one_vector_crowds_minority_tastes_out(
+    mf: float, expected: str, words: str
+) -> None:
+    verdict = BY_ID[CROWDED].judge(listed({"MF (r=1)": mf}, 0.40))
+    assert verdict.verdict == expected, verdict.sentence
+    assert words in verdict.sentence and words in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("largest", "length", "told"),
+    [(0.50, 21.0, True), (0.51, 21.0, False), (0.50, 20.0, False)],
+)
+def test_minority_tastes_are_told_only_where_the_data_have_any(
+    largest: float, length: float, told: bool
+) -> None:
+    rng = np.random.default_rng(12)
+    held = rng.choice([0.02, 0.4], 800)
+    values = {"cluster/minority": 0.4 + 0.02 * rng.standard_normal(800), "cluster/held-out": held}
+    records, known = of_users(800, **values)
+    records[0]["metrics"]["cluster/largest"] = largest
+    known["users"]["history length"] = np.full(800, length)
+    evidence = listed({"AMP-2": 0.38, "MF (r=1)": 0.3}, 0.4, (records, known))
+    for name in (NEARER, CROWDED):
+        verdict = BY_ID[name].judge(evidence)
+        assert verdict.verdict == ("replicated" if told else "untestable"), verdict.sentence
+        if not told:
+            assert f"{int((held < 0.05).sum())} of 800 test items" in verdict.sentence
+    # What cannot be told is not counted among the comparisons, either.
+    counted = evidence.adjusted(amp.comparisons(evidence))
+    asked = {q.metric for q in counted if isinstance(q, Comparison)}
+    assert ("minority gap/cluster" in asked) == ("cluster/minority" in asked) == told
+
+
+def gains(chance: np.ndarray, people: Planted, other: str = "MF (r=1)") -> Evidence:
+    """AMP-2 hits with a chance of 0.4 and what is planted for each user, the other with 0.4."""
+    users = len(chance)
+    rng = np.random.default_rng(13)
+    records, ranks = both(plant({"AMP-2": 0.5, other: 0.5}, users, place=(SMALL, "loo-random")))
+    for record in records:
+        p = 0.4 + (chance if record["row"] == "AMP-2" else 0.0)
+        array = np.where(rng.random(users) < p, 0, 50).astype(np.uint16)
+        array[:3] = 65535  # users without a test item: their facts must fall out, too
+        ranks[record["key"]] = (array, array)
+    printed = load_published("amp_cf")
+    facts = minority.facts_by_data(*people)
+    return Evidence(amp.TABLE, records, ranks, printed, draws=300, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("slope", "users", "expected"),
+    [
+        (0.6, 3000, "replicated"),
+        (0.0, 3000, "not replicated"),
+        (-0.6, 3000, "not replicated"),
+        (0.0, 60, "untestable"),
+    ],
+)
+@pytest.mark.parametrize("other", ["MF (r=1)", "MF-128"])
+def test_a_gain_that_grows_with_diversity(
+    slope: float, users: int, expected: str, other: str
+) -> None:
+    x = np.random.default_rng(14).random(users)
+    people = of_users(users, **{"taste distance": x})
+    people[1]["users"]["history length"] = np.random.default_rng(15).random(users)
+    evidence = gains(slope * (x - 0.5), people, other)
+    family = "diversity/AMP-2/MF (r=1)"
+    if other != "MF (r=1)":
+        family = "equal-diversity/AMP-2/One vector of r times d"
+    verdict = BY_ID[f"{family}/{SMALL}/loo-random/NDCG@10/taste distance"].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    if slope < 0:
+        assert "the gain falls with it" in verdict.reason
+    # A gain that all users share does not grow.
+    without = BY_ID[f"{family}/{SMALL}/loo-random/NDCG@10/genre entropy"].judge(evidence)
+    assert without.verdict == "untestable"
+    assert "genre entropy of the users of ml-latest-small" in without.sentence
+
+
+@pytest.mark.parametrize(
+    ("gain", "everywhere", "users", "expected"),
+    [
+        (0.2, 0.0, 3000, "replicated"),
+        (0.0, 0.2, 3000, "untestable"),  # a gain of all users alike says nothing of the minority
+        (-0.2, 0.2, 3000, "not replicated"),
+        (0.0, 0.0, 60, "untestable"),
+    ],
+)
+def test_a_gain_on_items_of_minority_tastes(
+    gain: float, everywhere: float, users: int, expected: str
+) -> None:
+    share = np.random.default_rng(16).choice([0.0, 0.02, 0.4], users)
+    people = of_users(users, **{"cluster/held-out": share})
+    evidence = gains(everywhere + gain * (share == 0.02), people)
+    name = f"minority-items/AMP-2/MF (r=1)/{SMALL}/loo-random/NDCG@10/cluster"
+    verdict = BY_ID[name].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    if users == 3000:
+        assert verdict.statistic == pytest.approx(gain, abs=0.03)
+    if expected == "not replicated":
+        assert "the gain is smaller there" in verdict.reason
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.65, "replicated"), (0.55, "not replicated")])
+def test_several_personas_meet_one_vector_of_as_many_numbers(
+    published: pd.DataFrame, rate: float, expected: str
+) -> None:
+    planted = plant(
+        {"AMP-2": rate, "MF-128": 0.6, "MF-256": 0.9, "MF (r=1)": 0.9},
+        place=(SMALL, "loo-random"),
+        curve={"NDCG@10": [0.5]},
+    )
+    evidence = Evidence(amp.TABLE, *planted, published, draws=300)
+    for row in ("AMP-2", amp.BEST):
+        verdict = BY_ID[f"equal/{row}/{amp.EQUAL}/{SMALL}/loo-random/HR@10"].judge(evidence)
+        assert verdict.verdict == expected, verdict.sentence
+        assert verdict.sentence.startswith("AMP-2 minus MF-128")
+    missing = BY_ID[f"equal/AMP-3/{amp.EQUAL}/{SMALL}/loo-random/HR@10"].judge(evidence)
+    assert missing.verdict == "untestable"  # MF-192
+
+
+# ---------------------------------------------------------------------------------------------
+# Margins
+# ---------------------------------------------------------------------------------------------
+
+
+def test_a_small_gain_that_is_established_goes_before_one_that_is_excluded() -> None:
+    """[low, high] within (0, margin): both rules apply, and the first one gives the verdict."""
+    verdict = compared(judge_gain, (0.605, 0.60), 6000, 0.0)
+    assert verdict.interval and 0 < verdict.interval[0] < verdict.interval[1] < 0.01
+    assert verdict.verdict == "direction only"
+
+
+@pytest.mark.parametrize(
+    ("scale", "gain", "expected"),
+    [
+        (1.0, 0.015, "replicated"),
+        (2.0, 0.015, "direction only"),
+        (1.0, 0.006, "direction only"),
+        (0.5, 0.006, "replicated"),
+        (2.0, 0.06, "replicated"),  # large enough for every margin
+        (0.5, -0.06, "not replicated"),
+    ],
+)
+def test_verdicts_at_other_margins(
+    published: pd.DataFrame, scale: float, gain: float, expected: str
+) -> None:
+    planted = plant({"AMP-2": 0.6 + gain, "MF (r=1)": 0.6}, 6000)
+    evidence = Evidence(amp.TABLE, *planted, published, draws=300)
+    claim = BY_ID["personas/AMP-2/MF (r=1)/ml-1m/loo-ncf/HR@10"]
+    (found,) = judge_all([claim], [evidence], [scale])
+    assert found.scaled[scale].verdict == expected
+    assert found.main.verdict == judge_all([claim], [evidence])[0].main.verdict
+    assert evidence.scale == 1.0 and judge_all([claim], [evidence])[0].scaled == {}
+
+
+def test_the_margin_of_a_printed_number_scales_too(published: pd.DataFrame) -> None:
+    evidence = Evidence(amp.TABLE, *plant({"AMP-2": 0.7358}, 6040), published, draws=300)
+    verdicts = [BY_ID[NUMBER].judge(evidence.scaled(s)).verdict for s in (0.5, 1.0, 2.0)]
+    assert verdicts == ["untestable", "replicated", "replicated"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "users", "noise", "expected"),
+    [
+        (0.60, 4000, 0.2, "direction only"),  # 64 wins, under terms that favour it
+        (0.695, 6000, 0.0, "direction only"),
+        (0.75, 4000, 0.2, "not replicated"),  # another wins in spite of them
+        (0.70, 6000, 0.0, "not replicated"),  # 64 does not win in spite of them
+        (0.70, 100, 0.8, "untestable"),
+    ],
+)
+def test_factors_that_the_tuning_favours(
+    published: pd.DataFrame, rate: float, users: int, noise: float, expected: str
+) -> None:
+    place = ("ml-100k", "loo-random")
+    first = plant({"NCF": 0.7}, users, noise=noise, place=place)
+    records, ranks = plant({"NCF": rate}, users, noise=noise, place=place, variant="ncf-32")
+    if noise:  # not the same users as those of the first
+        ranks = {key: (np.roll(array, 7), None) for key, (array, _) in ranks.items()}
+    for record in records:
+        record["key"] = f"32{record['key']}"
+    planted = both(first, (records, {f"32{key}": value for key, value in ranks.items()}))
+    evidence = Evidence(amp.TABLE, *planted, published, draws=300)
+    verdict = BY_ID["factors/NCF/ncf-32/ml-100k/loo-random/HR@10"].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    assert ("all else was tuned for d = 64" in verdict.reason) == (
+        expected != "untestable" and (rate != 0.695)
+    )  # a small gain is direction only by itself
+
+
+@pytest.mark.parametrize("family", ["personas/{}/MF (r=1)", "popularity/{}/MostPop"])
+@pytest.mark.parametrize(("rate", "expected"), [(0.7, "replicated"), (0.5, "not replicated")])
+def test_the_best_amp_meets_one_vector_and_what_is_popular(
+    published: pd.DataFrame, family: str, rate: float, expected: str
+) -> None:
+    records, ranks = both(
+        plant({"AMP-2": rate}, curve={"NDCG@10": [0.6]}),
+        plant({"AMP-4": 0.9 if rate < 0.6 else 0.3}, curve={"NDCG@10": [0.5]}),
+        plant({"MF (r=1)": 0.6, "MostPop": 0.6}),
+    )
+    evidence = Evidence(amp.TABLE, records, ranks, published, draws=300)
+    verdict = BY_ID[f"{family.format(amp.BEST)}/ml-1m/loo-ncf/HR@10"].judge(evidence)
+    assert verdict.verdict == expected, verdict.sentence
+    assert verdict.sentence.startswith("AMP-2 minus")  # and not the best on the test items
+
+
+def test_only_the_printed_domains_count_as_the_papers() -> None:
+    assert {c.id.split("/")[1] for c in CLAIMS if c.family == "domain"} == {
+        "pinterest",
+        "yahoo-music",
+    }
+    assert "domain-films" in verdicts.CHECKS and "domain-films" not in verdicts.CLAIMED
+    assert {c.family for c in CLAIMS} == set(verdicts.CLAIMED) | set(verdicts.CHECKS)

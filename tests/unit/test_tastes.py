@@ -157,8 +157,33 @@ def test_the_share_of_minority_tastes_on_lists() -> None:
     amp = shares["ml-100k", AMP, "genre"]
     assert amp.history == pytest.approx(0.5) and amp.calibration.high < 0
     assert amp.against.low < 0.06 < amp.against.high and amp.against.low > 0.04
+    assert amp.nearer.low < 0.05 < amp.nearer.high and amp.nearer.low > 0.03
     found = {f.place[3]: f.direction for f in page.findings([], shares)}
     assert found == {"genre": 1, "cluster": 0}
+    assert {f.place[3] for f in page.findings([], shares, untold={("ml-100k", "genre")})} == {
+        "cluster"
+    }
+    # Where the history has less of them than either list, more of the list is further away.
+    own["genre/minority"] = np.full(USERS, 0.1)
+    shares = page.listed_shares(study, page.Users({("ml-100k", "loo-random"): own}))
+    amp = shares["ml-100k", AMP, "genre"]
+    assert amp.against.low > 0 > amp.nearer.high
+    found = {f.place[3]: f.direction for f in page.findings([], shares)}
+    assert found == {"genre": -1, "cluster": 0}
+
+
+def test_where_minority_tastes_cannot_be_told_is_said() -> None:
+    own = facts(np.random.default_rng(9)) | {"history length": np.full(USERS, 15.0)}
+    of = record("Users", 0, users.TABLE, metrics={"cluster/largest": 0.52, "genre/largest": 0.1})
+    found = page.Users({("ml-100k", "loo-random"): own}, [of]).untold()
+    assert set(found) == {("ml-100k", "cluster")}  # 15 items are enough for a tenth
+    text = page.left_out(found)
+    assert "one cluster makes up 52% of all interactions" in text
+    assert "only 0% of the users have more than 20 items" in text
+    assert f"of {USERS} test items" in text
+    long = own | {"history length": np.full(USERS, 50.0)}
+    of["metrics"]["cluster/largest"] = 0.1
+    assert page.left_out(page.Users({("ml-100k", "loo-random"): long}, [of]).untold()) == ""
 
 
 def test_nothing_recorded_says_pending() -> None:

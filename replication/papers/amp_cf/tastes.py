@@ -5,7 +5,8 @@ each, it would belong to the majority and the minority at once), and its cluster
 of Section 4.2. A taste is a *minority* of a history if it makes up some of it, but less than
 ``MINORITY``; *new* if it makes up none; else of the *majority*. The two limits are about half of
 what the largest taste of a median user makes up in the MovieLens sets: 0.19 to 0.24 for genres,
-0.13 to 0.14 for clusters.
+0.13 to 0.14 for clusters. So they are set from the histories in the data, not from any model's
+lists.
 
 Shapes: U users, I items, T tastes of a kind, P dimensions of an item space.
 """

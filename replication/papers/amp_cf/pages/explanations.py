@@ -90,26 +90,38 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
     n = sum(a.question == ENTROPY[0] for a in entropy)
 
     one, _ = collapsed(study)
+    left_out = f" (left out are {', '.join(one)})" if one else ""
+    genres, faithful = (_told_apart(some, one) for some in (genres, faithful))
     return (
         f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas "
         f"are one vector (mean cosine above {measured.COLLAPSED}) in {len(one)}, attention has a "
         "higher entropy on negatives than on positives in "
         f"{count(entropy, ENTROPY[0])}, HR@10 falls when the "
-        f"candidates' attention is shuffled in {count(conditional, CONDITIONAL[0])}, and "
-        f"assignments agree with genres beyond chance in {count(genres, GENRES[0])} but more than "
-        f"K-means of the item vectors in {count(genres, GENRES[1])}; claimed history items carry "
-        f"the recommendation more than random ones in {count(faithful, FAITHFUL[0])} (the control, "
-        f"shuffled claims, in {count(faithful, FAITHFUL[2])}), and planted tastes are recovered "
-        f"{recovery(planted)}."
+        f"candidates' attention is shuffled in {count(conditional, CONDITIONAL[0])}; of the "
+        f"models whose personas differ{left_out}, assignments agree with genres beyond chance in "
+        f"{count(genres, GENRES[0])} but more than K-means of the item vectors in "
+        f"{count(genres, GENRES[1])}, and claimed history items carry the recommendation more than "
+        f"random ones in {count(faithful, FAITHFUL[0])} (the control, shuffled claims, in "
+        f"{count(faithful, FAITHFUL[2])}); planted tastes are recovered {recovery(planted)}."
     )
+
+
+def _told_apart(some: Sequence[Answer], one_vector: Sequence[str]) -> list[Answer]:
+    """The answers on models whose personas differ: elsewhere no persona claims an item.
+
+    As for the claims (``claims.tells_apart``).
+    """
+    return [a for a in some if _model(a.cell) not in one_vector]
+
+
+def _model(cell: Cell) -> str:
+    return f"{cell.row} on `{cell.dataset}`"
 
 
 def collapsed(study: Study) -> tuple[list[str], int]:
     """Models whose users have one vector for all personas, and how many models there are."""
     cosine = {
-        f"{cell.row} on `{cell.dataset}`": float(
-            np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()])
-        )
+        _model(cell): float(np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()]))
         for cell, runs in _cells(study)
         if runs
     }

@@ -6,7 +6,7 @@ Shapes: S seeds, U users, D draws, G groups of users.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ from replication import figures
 from replication.compare import (
     Cell,
     Floats,
+    PairedTest,
     Record,
-    bootstrap_means,
     cells,
     holm,
     interval,
@@ -30,7 +30,21 @@ from replication.compare import (
 from replication.figures import Interval
 from replication.metrics.ranking import NO_RANK, hit_rate, ndcg
 from replication.page import Study
-from replication.papers.amp_cf import claims, experiments, lists, tastes, users
+from replication.papers.amp_cf import claims, experiments, lists, minority, tastes, users
+from replication.papers.amp_cf.minority import (
+    DIVERSITY,
+    DRAWS,
+    GROUPS,
+    KINDS,
+    Growth,
+    Held,
+    centred_ranks,
+    group_draws,
+    growth,
+    held_out,
+    held_out_groups,
+    interval_ends,
+)
 from replication.papers.amp_cf.model import AMPConfig
 from replication.records import Store
 
@@ -39,16 +53,12 @@ if TYPE_CHECKING:
 
 PENDING = "Pending: no users, or no runs of AMP and MF on their data, are recorded yet."
 LISTS_PENDING = "Pending: what minority tastes make up of the lists is not measured yet."
-DRAWS = 1000
 SHUFFLES = 200
 PROTOCOL = "loo-random"  # of the lists, and the only one that all data sets have
 DATASETS = experiments.RUN_HERE
-DIVERSITY = ("genre entropy", "taste distance")
-KINDS = tuple(tastes.MINORITY)
 JUDGED = ("NDCG@10", "NDCG@10/full")  # what the answer rests on; the others are shown beside it
 GAINS = ("HR@10", "reciprocal rank", "NDCG@10")
 METRICS = (*GAINS, *(f"{name}/full" for name in GAINS))
-GROUPS = ("majority", "minority", "new")
 ALPHA = 0.05
 
 
@@ -77,11 +87,6 @@ class Pair:
         name, _, full = metric.partition("/")
         first, second = (_value(ranks, name) for ranks in self.ranks["/full" if full else ""])
         return first - second
-
-    def level(self, metric: str) -> Floats:
-        """[S, U] what the other model has."""
-        name, _, full = metric.partition("/")
-        return _value(self.ranks["/full" if full else ""][1], name)
 
 
 def _value(ranks: np.ndarray, metric: str) -> Floats:
@@ -136,6 +141,24 @@ class Users:
                 found += [] if pair is None else [pair]
         return found
 
+    def untold(self) -> dict[tuple[str, str], str]:
+        """(data set, kind of taste) -> why minority tastes cannot be told there."""
+        found = {}
+        for record in self.records:
+            place = record["dataset"], record["protocol"]
+            own = minority.with_largest(record, self.facts.get(place, {}))
+            for kind in (k for k in KINDS if f"{k}/held-out" in own):
+                why = minority.untold(own, kind)
+                if why and record["protocol"] == PROTOCOL:
+                    found[record["dataset"], kind] = why
+        return found
+
+
+def left_out(untold: Mapping[tuple[str, str], str]) -> str:
+    """Where minority tastes are not asked for, and why; empty if nowhere."""
+    parts = [f"on `{dataset}` for {kind}s: {why}" for (dataset, kind), why in untold.items()]
+    return f"Minority tastes cannot be told {'; '.join(parts)}." if parts else ""
+
 
 def open_users() -> Users:
     """The stored facts of users."""
@@ -180,85 +203,6 @@ def _pair(
 # --- (a) does the gain grow with diversity? --------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Growth:
-    """How gains go with a fact of the users.
-
-    Attributes:
-        r, low, high: rank correlation over pairs of user and seed, 95 % interval over both.
-        p: two-sided, for "no correlation", over users.
-        given, given_low, given_high: the same with the length of the history held fixed.
-    """
-
-    r: float
-    low: float
-    high: float
-    p: float
-    given: float
-    given_low: float
-    given_high: float
-
-
-def growth(gain: Floats, x: Floats, given: Floats) -> Growth | None:
-    """Rank correlation of users' gains with a fact of the users.
-
-    Gains are ranked over all pairs of seed and user. That keeps every sum linear in the weights of
-    users and seeds, so that the bootstrap of both is centred; ranking the means over seeds would
-    give other ties, and another correlation, in every draw of seeds. Ranks are those of all pairs,
-    also within a draw. The partial correlation holds the rank of ``given`` fixed.
-
-    Args:
-        gain: [S, U].
-        x, given: [U], NaN for users that do not count.
-
-    Returns:
-        None if there are fewer than ten users, or nothing varies.
-    """
-    known = np.isfinite(x) & np.isfinite(given)
-    gain, x, given = gain[:, known], x[known], given[known]
-    if len(x) < 10 or np.ptp(x) == 0 or np.ptp(gain) == 0:
-        return None
-    g, x, given = _centred(gain), _centred(x), _centred(given)
-    of_gain = np.stack([g, g * g, g * x, g * given])  # [4, S, U]
-    of_user = np.stack([x, x * x, given, given * given, x * given])[:, None]  # [5, 1, U]
-    drawn = [bootstrap_means(part, DRAWS) for part in (of_gain, of_user)]
-    whole = [part.mean((1, 2))[None] for part in (of_gain, of_user)]
-    plain, partial = _correlations(*whole)
-    ends = [_ends(draws) for draws in _correlations(*drawn)]
-    return Growth(
-        float(plain[0]), ends[0][0], ends[0][1], _pvalue(x, g.mean(0)),
-        float(partial[0]), ends[1][0], ends[1][1],
-    )  # fmt: skip
-
-
-def _centred(values: Floats) -> Floats:
-    """Ranks in -1/2 to 1/2, in the shape of the values; equal values share a rank."""
-    return stats.rankdata(values).reshape(values.shape) / values.size - 0.5
-
-
-def _correlations(of_gain: Floats, of_user: Floats) -> tuple[Floats, Floats]:
-    """[D] correlation of gain and fact, and the same with a third held fixed, from moments.
-
-    Args:
-        of_gain: [D, 4] means of g, g², g x, g h.
-        of_user: [D, 5] means of x, x², h, h², x h.
-    """
-    g, gg, gx, gh = of_gain.T
-    x, xx, h, hh, xh = of_user.T
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw in which nothing varies
-        plain = (gx - g * x) / np.sqrt((gg - g * g) * (xx - x * x))
-        first = (gh - g * h) / np.sqrt((gg - g * g) * (hh - h * h))
-        second = (xh - x * h) / np.sqrt((xx - x * x) * (hh - h * h))
-        partial = (plain - first * second) / np.sqrt((1 - first**2) * (1 - second**2))
-    # Where the two facts are one, nothing is left to correlate.
-    return plain, np.where(np.abs(second) > 1 - 1e-9, np.nan, partial)
-
-
-def _pvalue(x: Floats, mean: Floats) -> float:
-    """Two-sided, for "no correlation" of a fact [U] and the users' mean rank of gain [U]."""
-    return float(stats.pearsonr(x, mean).pvalue)
-
-
 def shuffled(gain: Floats, x: Floats) -> tuple[float, float, float]:
     """The control: diversity dealt out anew among the users ``SHUFFLES`` times.
 
@@ -267,13 +211,13 @@ def shuffled(gain: Floats, x: Floats) -> tuple[float, float, float]:
         twentieth, if the test of ``growth`` finds nothing where there is nothing.
     """
     known = np.isfinite(x)
-    g, ranks = _centred(gain[:, known]), _centred(x[known])
+    g, ranks = centred_ranks(gain[:, known]), centred_ranks(x[known])
     mean = g.mean(0)
     dealt = np.random.default_rng(2).permuted(np.tile(ranks, (SHUFFLES, 1)), axis=1)  # [N, U]
     slope = dealt @ (mean - mean.mean()) / (len(mean) * ranks.std())  # [N] covariance / sd of x
     r = slope / mean.std()
     p = 2 * stats.t.sf(np.abs(r) * np.sqrt((len(mean) - 2) / (1 - r**2)), len(mean) - 2)
-    low, high = _ends(slope / g.std())
+    low, high = interval_ends(slope / g.std())
     return low, high, float((p < ALPHA).mean())
 
 
@@ -339,29 +283,6 @@ def control_table(pairs: Sequence[Pair], dataset: str, metric: str = "NDCG@10") 
 # --- gains of groups of users ----------------------------------------------------------------
 
 
-def group_draws(gain: Floats, groups: np.ndarray) -> tuple[Floats, Floats]:
-    """Mean gain of groups of users, [G], and resampled, [D, G].
-
-    Users and seeds are drawn over all users, so that a group's size varies as it would.
-
-    Args:
-        gain: [S, U].
-        groups: [G, U] bool.
-    """
-    weight = groups[:, None].astype(np.float64)  # [G, 1, U]
-    both = np.concatenate([weight * gain, np.broadcast_to(weight, (len(groups), *gain.shape))])
-    drawn = bootstrap_means(both, DRAWS)  # [D, 2 G]
-    total, size = drawn[:, : len(groups)], drawn[:, len(groups) :]
-    means = (weight * gain).sum((1, 2)) / np.maximum(weight.sum((1, 2)) * len(gain), 1)
-    resampled = np.divide(total, size, out=np.full_like(total, np.nan), where=size > 0)
-    return np.where(groups.any(1), means, np.nan), resampled
-
-
-def _ends(draws: Floats) -> tuple[float, float]:
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def quarters(x: Floats) -> np.ndarray:
     """[4, U] bool, the users by quarter of a fact; equal values stay together; NaN in none."""
     known = np.isfinite(x)
@@ -373,8 +294,8 @@ def quarters(x: Floats) -> np.ndarray:
 def quarter_gains(pair: Pair, measure: str, metric: str) -> list[Interval]:
     """The gain of each quarter of the users, then the last minus the first."""
     means, draws = group_draws(pair.gain(metric), quarters(pair.facts[measure]))
-    found = [Interval(float(m), *_ends(d)) for m, d in zip(means, draws.T, strict=True)]
-    found.append(Interval(float(means[3] - means[0]), *_ends(draws[:, 3] - draws[:, 0])))
+    found = [Interval(float(m), *interval_ends(d)) for m, d in zip(means, draws.T, strict=True)]
+    found.append(Interval(float(means[3] - means[0]), *interval_ends(draws[:, 3] - draws[:, 0])))
     return found
 
 
@@ -407,68 +328,10 @@ def _text(value: Interval) -> str:
 # --- (b) is a minority item served better? ---------------------------------------------------
 
 
-def held_out_groups(share: Floats, limit: float) -> np.ndarray:
-    """[3, U] bool: is the test item of a majority, a minority or a new taste? NaN is in none."""
-    return np.stack([share >= limit, (share > 0) & (share < limit), share == 0])
-
-
-@dataclass(frozen=True)
-class Held:
-    """The gain by what the test item's taste is to the user.
-
-    Attributes:
-        sizes: users by ``GROUPS``.
-        gains: by ``GROUPS``.
-        level: the other model's mean where the item is of a minority taste.
-        difference: minority minus majority.
-        matched: the same at equal popularity of the test item.
-        p: of the difference, two-sided, over users (Welch's t).
-    """
-
-    sizes: tuple[int, ...]
-    gains: tuple[Interval, ...]
-    level: float
-    difference: Interval
-    matched: Interval
-    p: float
-
-
 def held_out_gain(pair: Pair, kind: str, metric: str) -> Held | None:
-    """The gain on test items of minority against majority tastes; None if a group is empty.
-
-    An item of a rare taste is often a rare item. ``matched`` compares within fifths of popularity,
-    weighted by the minority's users; a fifth that lacks one of the two is left out.
-    """
-    groups = held_out_groups(pair.facts[f"{kind}/held-out"], tastes.MINORITY[kind])
-    gain = pair.gain(metric)
-    if min(groups[0].sum(), groups[1].sum()) < 2:
-        return None
-    means, draws = group_draws(gain, groups)
-    by_user = gain.mean(0)
-    test = stats.ttest_ind(by_user[groups[1]], by_user[groups[0]], equal_var=False)
-    fifth = _fifths(pair.facts["held-out/popularity"])  # [5, U]
-    strata = np.concatenate([fifth & groups[1], fifth & groups[0]])
-    each, drawn = group_draws(gain, strata)
-    size = strata[:5].sum(1) * strata[5:].any(1)  # users of the minority, by fifth
-
-    def over(values: Floats) -> Floats:
-        gap = np.where(size > 0, values[..., :5] - values[..., 5:], 0.0)
-        weight = np.where(np.isfinite(gap), size, 0)  # a fifth that a draw left empty
-        return (np.nan_to_num(gap) * weight).sum(-1) / np.maximum(weight.sum(-1), 1)
-
-    return Held(
-        tuple(int(n) for n in groups.sum(1)),
-        tuple(Interval(float(m), *_ends(d)) for m, d in zip(means, draws.T, strict=True)),
-        float(pair.level(metric)[:, groups[1]].mean()),
-        Interval(float(means[1] - means[0]), *_ends(draws[:, 1] - draws[:, 0])),
-        Interval(float(over(each)), *_ends(over(drawn))),
-        float(test.pvalue) if np.isfinite(test.pvalue) else 1.0,
-    )
-
-
-def _fifths(x: Floats) -> np.ndarray:
-    share = (stats.rankdata(x) - 0.5) / len(x)
-    return np.stack([(share >= q / 5) & (share < (q + 1) / 5) for q in range(5)])
+    """The gain of a pair on test items of minority against majority tastes."""
+    share, popularity = pair.facts[f"{kind}/held-out"], pair.facts["held-out/popularity"]
+    return held_out(pair.gain(metric), share, popularity, tastes.MINORITY[kind])
 
 
 def helds(pairs: Sequence[Pair], metrics: Sequence[str] = JUDGED) -> dict[tuple[str, ...], Held]:
@@ -521,15 +384,20 @@ class Listed:
     Attributes:
         history, listed, new: means over users (and seeds) of the shares.
         calibration: list minus history.
+        gap: mean over users (and seeds) of |list - history|.
         against: list minus the other model's list; None for that model itself.
-        p: of ``against``, two-sided, over users.
+        nearer: the other model's |list - history| minus this one's, above zero where this one's
+            lists are nearer to the histories; None for the other model itself.
+        p: of ``nearer``, two-sided, over users.
     """
 
     history: float
     listed: float
     new: float
     calibration: Interval
+    gap: float
     against: Interval | None
+    nearer: Interval | None
     p: float
 
 
@@ -552,21 +420,26 @@ def listed_shares(lists_study: Study, facts: Users) -> dict[tuple[str, str, str]
                 values = np.stack([array[known] for array in by_seed.values()])
                 calibration = paired_test(values, history[None, known], draws=DRAWS)
                 seeds = sorted(by_seed.keys() & single[0].keys())
-                against, p = None, 1.0
+                against, nearer, p = None, None, 1.0
                 if row != claims.SINGLE and seeds:
-                    own_lists, its_lists = (
-                        np.stack([side[seed][known] for seed in seeds])
+                    listed, its = (
+                        np.stack([side[seed][known] for seed in seeds])  # [S, U]
                         for side in (by_seed, single[0])
                     )
-                    test = paired_test(own_lists, its_lists, draws=DRAWS)
-                    against = Interval(test.difference, test.ci_low, test.ci_high)
-                    p = test.pvalue
+                    against = _tested(paired_test(listed, its, draws=DRAWS))
+                    test = paired_test(
+                        np.abs(its - history[known]), np.abs(listed - history[known]), draws=DRAWS
+                    )
+                    nearer, p = _tested(test), test.pvalue
                 found[dataset, row, kind] = Listed(
-                    float(history[known].mean()), float(values.mean()), new,
-                    Interval(calibration.difference, calibration.ci_low, calibration.ci_high),
-                    against, p,
+                    float(history[known].mean()), float(values.mean()), new, _tested(calibration),
+                    float(np.abs(values - history[known]).mean()), against, nearer, p,
                 )  # fmt: skip
     return found
+
+
+def _tested(test: PairedTest) -> Interval:
+    return Interval(test.difference, test.ci_low, test.ci_high)
 
 
 def _list_values(
@@ -594,6 +467,8 @@ def list_table(shares: Mapping[tuple[str, str, str], Listed], dataset: str) -> p
             "of the list": number(s.listed),
             "list − history [95 %]": _text(s.calibration),
             f"minus {claims.SINGLE} [95 %]": "–" if s.against is None else _text(s.against),
+            "|list − history|": number(s.gap),
+            f"nearer than {claims.SINGLE} by [95 %]": "–" if s.nearer is None else _text(s.nearer),
             "new tastes, of the list": number(s.new),
         }
         for (where, row, kind), s in shares.items()
@@ -648,17 +523,21 @@ class Finding:
 QUESTIONS = {
     "diversity": "rank correlations of the gain with the diversity of a user's tastes",
     "held-out": "differences of the gain between test items of minority and of majority tastes",
-    "lists": "differences in the share of minority tastes on the list",
+    "lists": "differences in how near the list's share of minority tastes is to the history's",
 }
 
 
 def findings(
-    pairs: Sequence[Pair], shares: Mapping[tuple[str, str, str], Listed], equal: bool = False
+    pairs: Sequence[Pair],
+    shares: Mapping[tuple[str, str, str], Listed],
+    equal: bool = False,
+    untold: Collection[tuple[str, str]] = (),
 ) -> list[Finding]:
     """Every comparison of an AMP-r with one vector, Holm-corrected together.
 
     Args:
         equal: with one vector of r * d dimensions in place of d.
+        untold: (data set, kind of taste) where minority tastes cannot be told: these are left out.
     """
     some = [
         pair
@@ -668,12 +547,15 @@ def findings(
     raw: list[tuple[str, tuple[str, ...], float, float | None, float | None, float]] = []
     raw += [("diversity", key, g.r, g.low, g.high, g.p) for key, g in growths(some).items()]
     for key, held in helds(some).items():
+        if (key[0], key[3]) in untold:
+            continue
         gap = held.difference
         raw.append(("held-out", key, gap.mean, gap.low, gap.high, held.p))
     for (dataset, row, kind), s in shares.items():
-        if s.against is not None and row in claims.PERSONAS and not equal:
-            place = (dataset, row, claims.SINGLE, kind)
-            raw.append(("lists", place, s.against.mean, s.against.low, s.against.high, s.p))
+        if (dataset, kind) in untold or s.nearer is None or equal or row not in claims.PERSONAS:
+            continue
+        place = (dataset, row, claims.SINGLE, kind)
+        raw.append(("lists", place, s.nearer.mean, s.nearer.low, s.nearer.high, s.p))
     if not raw:
         return []
     return [
@@ -731,9 +613,9 @@ def established(found: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "question"])
 
 
-def equal_parameters(pairs: Sequence[Pair]) -> str:
+def equal_parameters(pairs: Sequence[Pair], untold: Collection[tuple[str, str]] = ()) -> str:
     """The same against one vector of as many numbers, in one sentence."""
-    found = findings(pairs, {}, equal=True)
+    found = findings(pairs, {}, equal=True, untold=untold)
     if not found:
         return (
             "Pending: one vector of r times d dimensions (rows MF-128, MF-192, MF-256, MF-512) is "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from replication.claims import Evidence, Judgement, arms, judge_all
+from replication.claims import Evidence, Facts, Judgement, arms, judge_all
+from replication.compare import Ranks, Record
 from replication.page import Study, stored_table
-from replication.papers.amp_cf import experiments, explanations, lists
+from replication.papers.amp_cf import experiments, explanations, lists, minority, users
 from replication.papers.amp_cf.claims import ARMS, BEST, CLAIMS
 from replication.papers.amp_cf.pages.explanations import collapsed
 from replication.verdicts import Book, Verdicts, folded, in_print, refuted
@@ -25,9 +27,12 @@ CLAIMED = {
     "similarity": "a small network as similarity brings no gain and takes longer",
     "tastes": "an AMP is closer to the users' tastes than another printed model",
     "aisp": "clustering the PCA space does not suffice",
-    "domain": "the gain in taste distance is lower on Amazon than elsewhere",
+    "domain": "the gain in taste distance is lower on Amazon than for music and Pinterest",
     "explain": "personas are distinct and explain the list",
-    "minority": "several personas give more of the list to minority tastes than one vector",
+    "crowding": "one vector gives minority tastes less of the list than they have of the history",
+    "minority": "several personas bring minority tastes' share of the list nearer to the history's",
+    "minority-items": "several personas gain most on test items of minority tastes",
+    "diversity": "the gain of several personas grows with the diversity of a user's tastes",
     "formula": "Table 3 can come from its printed formulas",
 }
 CHECKS = {
@@ -36,32 +41,61 @@ CHECKS = {
     "simple-ties": "an AMP is more accurate than ItemKNN, ties decided for ItemKNN",
     "aisp-unit": "an AMP is more accurate than AISP on item vectors of unit length",
     "direc-near": "an AMP is more accurate than DiRec with a small radius",
+    "equal": "several personas beat one vector of as many numbers",
+    "equal-minority": "they bring minority tastes' share of the list nearer than that vector does",
+    "equal-items": "they gain over that vector most on test items of minority tastes",
+    "equal-diversity": "their gain over that vector grows with the diversity of a user's tastes",
+    "domain-films": "the gain in taste distance is lower on Amazon than for films",
     "tastes-single": "several personas are closer to the users' tastes than one vector",
     "tastes-simple": "an AMP is closer to the users' tastes than a simple model",
 }
 
 
-def judgements(accuracy: Study, tastes: Study, told: Study) -> list[Judgement]:
-    """All claims by the records of three tables, under full ranking, and in print."""
-    first = _evidence(accuracy)
+# Multiples of the margins at which every claim is judged again, in words.
+SCALES = {0.5: "half", 2.0: "twice"}
+
+
+def judgements(
+    accuracy: Study, tastes: Study, told: Study, of_users: Study | None = None
+) -> list[Judgement]:
+    """All claims by the records of three tables, under full ranking, in print, at other margins.
+
+    Args:
+        of_users: the facts of single users; None: none are recorded.
+    """
+    people = () if of_users is None else of_users.records
+    known = {} if of_users is None else of_users.ranks
+    facts = minority.facts_by_data(people, known)
+    lists_and_histories = minority.with_histories(
+        tastes.table, tastes.records, tastes.ranks, people, known
+    )
+    first = _evidence(accuracy, accuracy.records, accuracy.ranks, facts)
+    second = _evidence(tastes, *lists_and_histories, facts, first)
     rows, values = arms(told.records, told.ranks, ARMS)
     third = Evidence(told.table, rows, values, told.published)
-    return judge_all(CLAIMS, [first, _evidence(tastes, first), third])
+    return judge_all(CLAIMS, [first, second, third], tuple(SCALES))
 
 
-def _evidence(study: Study, validation: Evidence | None = None) -> Evidence:
+def _evidence(
+    study: Study,
+    records: Sequence[Record],
+    ranks: Ranks,
+    facts: Facts,
+    validation: Evidence | None = None,
+) -> Evidence:
     return Evidence(
         study.table,
-        study.records,
-        study.ranks,
+        records,
+        ranks,
         study.published,
         study.grid,
         validation=validation,
+        facts=facts,
     )
 
 
 def _stored() -> list[Judgement]:
-    tables = (experiments.TABLE2, lists.TABLE3, explanations.TABLE)
+    tables = (experiments.TABLE2, lists.TABLE3, explanations.TABLE, users.TABLE)
     return judgements(*(stored_table(table) for table in tables))
 
 
@@ -133,3 +167,56 @@ def refuted_in_print(found: Verdicts, of_best: bool) -> pd.DataFrame:
 def folded_refutations(found: Verdicts) -> str:
     """Every statement on a single AMP row that the paper's own tables refute, folded."""
     return folded("Each AMP row by itself", refuted_in_print(found, of_best=False))
+
+
+def _moved(found: Iterable[Judgement], scale: float) -> list[Judgement]:
+    return [j for j in found if j.scaled[scale].verdict != j.main.verdict]
+
+
+def _decided_otherwise(moved: Iterable[Judgement], scale: float) -> int:
+    """How many of them were not untestable, and are not."""
+    return sum("untestable" not in (j.main.verdict, j.scaled[scale].verdict) for j in moved)
+
+
+def margins(found: Iterable[Judgement]) -> str:
+    """How many verdicts hang on the size of the margins, and of which families."""
+    told = [
+        j
+        for j in found
+        if {j.main.verdict, *(v.verdict for v in j.scaled.values())} != {"untestable"}
+    ]
+    if not told:
+        return "Pending: no claim can be judged yet, at any margin."
+    parts = []
+    for scale, text in SCALES.items():
+        moved = _moved(told, scale)
+        families = Counter(j.claim.family for j in moved)
+        where = ", ".join(f"`{name}` {n}" for name, n in families.most_common())
+        detail = (
+            f" ({_decided_otherwise(moved, scale)} are decided otherwise, the others become "
+            f"untestable or cease to be; by family: {where})"
+            if moved
+            else ""
+        )
+        parts.append(f"at {text} every margin {len(moved)} get another verdict{detail}")
+    return (
+        f"Of {len(told)} claims that can be decided at one of the margins, the study's own checks "
+        f"included, {' and '.join(parts)}."
+    )
+
+
+def margin_table(found: Verdicts) -> pd.DataFrame:
+    """For each family that hangs on the margins: claims, and how many change at each scale."""
+    heads = {scale: f"changed at {text} the margin" for scale, text in SCALES.items()}
+    lines = {}
+    for family, text in (CLAIMED | CHECKS).items():
+        own = found.of([family])
+        moved = {scale: _moved(own, scale) for scale in SCALES}
+        if any(moved.values()):
+            lines[f"{text} (`{family}`)"] = {"claims": str(len(own))} | {
+                heads[scale]: f"{len(some)} ({_decided_otherwise(some, scale)} decided otherwise)"
+                for scale, some in moved.items()
+            }
+    if not lines:
+        lines["none"] = {"claims": "0"} | dict.fromkeys(heads.values(), "0")
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("family")
