@@ -209,6 +209,12 @@ def test_afm_against_the_others_is_what_was_planted() -> None:
     plain = fold_test([by["AFM", f] - by["NFM", f] for f in FIVE], n_splits=5)
     assert gaps["NFM"].test == plain
     assert gaps["NFM"].pvalue is not None and gaps["NFM"].pvalue >= plain.pvalue
+    held = [r | {"ratings": {"train": 72, "test": 20}} for r in records]
+    wider = table2.against(study(experiments.TABLE2, held), "ml-1m")
+    test = next(g.test for g in wider if g.name == "NFM")
+    assert test is not None and test.ci_high - test.ci_low == pytest.approx(
+        (plain.ci_high - plain.ci_low) * np.sqrt((1 / 5 + 20 / 72) / (1 / 5 + 1 / 4))
+    )
     text = table2.headline(found)
     assert "; on `ml-1m` AFM's RMSE is lower than that of 4 of 4 baselines" in text
     assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
