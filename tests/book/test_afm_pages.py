@@ -435,7 +435,11 @@ def attended(
         for which in study_of_attention.WHICH:
             r = follows if feature == "genres" else 0.0
             found = {"correlation": r, "low": r - 0.1, "high": r + 0.1, "shuffled": 0.0,
-                     "p": 0.0005 if r else 0.9, "given_count": r, "users": 190}  # fmt: skip
+                     "p": 0.0005 if r else 0.9, "users": 190}  # fmt: skip
+            # With the number of ratings taken out nothing is left of what follows those of 5.
+            rest = r if which == "all" else 0.01
+            found |= {"given_count": rest, "given_low": rest - 0.1, "given_high": rest + 0.1,
+                      "given_p": 0.0005 if rest > 0.1 else 0.9}  # fmt: skip
             metrics |= {f"follows/{feature}/{which}/{k}": float(v) for k, v in found.items()}
     person = {"shares": [0.7, 0.3, 0.0], "rated 5": 40}
     flat = {"shares": [0.4, 0.3, 0.3], "rated 5": 30}
@@ -506,10 +510,16 @@ def test_the_attention_page_says_what_was_planted() -> None:
     text = attention.headline(found, some)
     assert re.search(r"On `ml-1m` users have (29|30)\.\d% of their attention on genre", text)
     assert "and 0.0% of them have less than 20%" in text
-    # Genre of three data sets, of all ratings and of those of 5; no other feature.
-    assert "in 6 of 16 cases (and the reverse in 0; rank correlations from +0.0000 to +0.4000)" in (
-        text
-    )
+    # Genre of three data sets, of all ratings: of those of 5 it is their number; no other feature.
+    assert (
+        "in 3 of 16 cases (and the reverse in 0; in 6 before that number is taken out; rank "
+        "correlations from +0.0000 to +0.4000, and given it from +0.0000 to +0.4000)"
+    ) in text
+    follows = attention.follow_table(attention.followed(found))
+    column = "given the number of ratings [95 %]"
+    assert follows.loc[("ml-1m", "genres", "all"), column] == "+0.4000 [+0.3000, +0.5000] *"
+    assert follows.loc[("ml-1m", "genres", "rated 5"), column] == "+0.0100 [-0.0900, +0.1100]"
+    assert follows.loc[("ml-1m", "genres", "rated 5"), "correlation [95 %]"].endswith("*")
     assert "costs more than any one in 3 of 3 data sets (by +0.0" in text
     assert "another user's in 3 of 3 data sets (by +0.0500 of squared error)" in text
     assert "with a probability of 0.9600 (0.5100 with shuffled genres)" in text

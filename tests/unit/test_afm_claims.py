@@ -10,6 +10,7 @@ import pytest
 from replication.claims import Judgement, judge_all
 from replication.compare import load_published
 from replication.papers.afm import attention, claims, experiments
+from replication.papers.afm import explanations as measures
 from replication.papers.afm.claims import AFM, CDL, CLAIMS, FIVE, NFM, ONE, OTHERWISE
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -228,8 +229,10 @@ def of_users(gain: float, noise: float = 1e-3, little: float = 0.9, n: int = 3) 
             for feature in experiments.FEATURES.get(cell.dataset, ()):
                 for which in attention.WHICH:
                     ends = {"correlation": gain, "low": gain - 0.05, "high": gain + 0.05}
+                    ends |= {f"given_{k}": ends[k] for k in ("low", "high")}
                     p = 0.0005 if gain else 0.6
                     numbers = ends | {"shuffled": 0.001, "p": p, "users": USERS}
+                    numbers |= {"given_count": gain, "given_p": p}
                     metrics |= {f"follows/{feature}/{which}/{k}": v for k, v in numbers.items()}
             own: dict[str, np.ndarray] = {
                 "attention/genres": drawn(0.4 + (0 if cell.variant else gain)),
@@ -293,6 +296,55 @@ def test_most_users(share: float, expected: str) -> None:
     found = judged(of_users(0.0, little=share))
     assert {found[f"little/{name}"].main.verdict for name in claims.LITTLE_ON} == {expected}
     assert found["little/douban-music"].main.verdict == "untestable"
+
+
+def genre_fans(attend: Callable[[Any, Any, Any], Any], care: float) -> Any:
+    """Evidence of 1,500 users with the same genres in mind, more (``care``) or less strictly.
+
+    ``attend`` gives their attention from the number of ratings, how strict they are, and noise.
+    """
+    rng = np.random.default_rng(1)
+    records = []
+    taste = rng.dirichlet(np.ones(18))
+    for fold in range(3):
+        counts = np.exp(rng.uniform(np.log(20), np.log(400), 1500)).astype(int)
+        strict = rng.uniform(1 - care, 1 + care, 1500)
+        tastes = taste ** strict[:, None]
+        rated = rng.multinomial(counts, tastes / tastes.sum(1, keepdims=True))
+        spread = measures.Spread(rated / counts[:, None], counts, ())
+        own = attend(counts, strict, rng.normal(0, 0.3, 1500))
+        found = measures.following(own, spread, rng, draws=500)
+        names = {f"follows/genres/all/{k}": v for k, v in found._asdict().items()}
+        about = {"protocol": experiments.PROTOCOL, "variant": "", "select": "validation"}
+        records.append(
+            {"key": str(fold), "table": attention.TABLE, "row": AFM, "dataset": ONE,
+             "data_hash": "d", "config": {}, "seed": fold, "metrics": names} | about
+        )  # fmt: skip
+    return claims.single_users(records, {}, PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("attend", "care", "expected"),
+    [
+        (lambda n, strict, noise: -np.log(n) + noise, 0.0, "not replicated"),
+        (lambda n, strict, noise: -np.log(n) + noise, 0.5, "not replicated"),
+        (lambda n, strict, noise: strict + noise / 3, 0.5, "replicated"),
+        (lambda n, strict, noise: 5 * strict - np.log(n) + noise, 0.5, "replicated"),
+        (lambda n, strict, noise: -strict + noise / 3, 0.5, "not replicated"),
+    ],
+)
+def test_attention_that_follows_the_number_of_ratings_does_not_follow_behaviour(
+    attend: Any, care: float, expected: str
+) -> None:
+    """Few ratings are on few genres by chance: shuffled users cannot tell that from a taste."""
+    evidence = genre_fans(attend, care)
+    found = judged(evidence)[f"follows/genres/{ONE}/all"].main
+    assert found.verdict == expected, found.sentence
+    if care == 0:
+        raw, given = (evidence.test(q) for q in BY_ID[found.claim.id].asks(evidence))
+        assert raw.ci_low > 0.3 and raw.pvalue < 0.01  # what shuffled users would say
+        assert abs(given.difference) < 0.1
+        assert claims.GIVEN in found.sentence
 
 
 def test_every_fold_must_say_that_attention_follows() -> None:
