@@ -29,6 +29,10 @@ Error = Callable[[str, str, str, str], float]
 def claimed(row: str, dataset: str, variant: str, metric: str) -> float:
     """The error of a row in a world in which every sentence of the paper is true."""
     row = AFM if row == claims.BEST_READING else row
+    if metric == claims.GAP:
+        return 0.2 if row == claims.OWN else 0.05
+    if variant == claims.ONE_FEATURE:
+        return 0.9 - (0.02 if row == AFM else 0.0)
     if variant:
         return claimed(row, dataset, "", metric) + (0.02 if row == CDL else 0.001)
     if dataset == ONE and (row, metric) in PRINTED:
@@ -38,7 +42,7 @@ def claimed(row: str, dataset: str, variant: str, metric: str) -> float:
 
 
 def opposite(row: str, dataset: str, variant: str, metric: str) -> float:
-    if variant and row == AFM:  # AFM does not hold
+    if variant == claims.SHUFFLED and row == AFM:  # AFM does not hold
         return opposite(row, dataset, "", metric) + 0.02
     return 2.0 - claimed(row, dataset, variant, metric)
 
@@ -52,7 +56,7 @@ def folds(
     level = rng.normal(0, 0.002, experiments.FOLDS)
     found: dict[str, list[Any]] = {claims.TABLE: [], experiments.ALTERNATIVES: []}
     for table in found:
-        variants = ("", claims.SHUFFLED) if table == claims.TABLE else ("",)
+        variants = ("", claims.SHUFFLED, claims.ONE_FEATURE) if table == claims.TABLE else ("",)
         for cell in (c for v in variants for c in experiments.grid(table, variant=v)):
             if cell.unavailable:
                 continue
@@ -73,6 +77,13 @@ def folds(
                             + level[fold]
                             + rng.normal(0, noise)
                             for metric in ("RMSE", "MAE")
+                        },
+                        "epochs": 2,
+                        "curve": {"validation RMSE": [2.0, 1.0, 1.5]},
+                        "train_errors": {
+                            "RMSE": 1.0
+                            - error(cell.row, cell.dataset, cell.variant, claims.GAP)
+                            + rng.normal(0, noise)
                         },
                     }
                 )
@@ -137,6 +148,7 @@ def test_how_many_claims_there_are() -> None:
         "number": 30,
         "better": 40,
         "reading": 12,
+        "slight": 8,
         "large": 2,
         "grows": 4,
         "weak": 2,
@@ -144,7 +156,8 @@ def test_how_many_claims_there_are() -> None:
         "little": 3,
         "follows": 16,
         "faithful": 9,
-        "integration": 3,
+        "overfits": 2,
+        "integration": 4,
         "simple": 15,
         "planted": 1,
     }
@@ -162,10 +175,13 @@ def test_the_paper_has_its_own_verdicts_without_any_record() -> None:
     ]
     assert len(judgeable) == 24 and {printed[name] for name in judgeable} == {"replicated"}
     for name in ("large/douban-movie", f"grows/{NFM}/douban-movie", "weak/last/douban-music",
-                 "little/douban-music"):  # fmt: skip
+                 "little/douban-music", f"slight/{NFM}/{ONE}", f"slight/{CDL}/{ONE}",
+                 f"slight/{NFM}/douban-music"):  # fmt: skip
         assert printed[name] == "replicated", found[name].in_print.sentence
-    for name in (f"grows/{NFM}/{FIVE}", "masks/error", "integration/own", "planted/recovery",
-                 f"little/{ONE}"):  # fmt: skip
+    # 7.7 %, more than what the paper calls a large margin on the next data set.
+    assert printed[f"slight/{CDL}/douban-music"] == "not replicated"
+    for name in (f"grows/{NFM}/{FIVE}", "masks/error", f"integration/own/{OTHERWISE}",
+                 f"overfits/{FIVE}", "planted/recovery", f"little/{ONE}"):  # fmt: skip
         assert printed[name] == "untestable"
 
 
@@ -191,7 +207,7 @@ def test_two_folds_are_no_evidence() -> None:
 def test_gains_on_other_ratings_are_not_set_against_each_other() -> None:
     table2, alternatives = folds(claimed)
     for record in table2:
-        if record["dataset"] == FIVE:
+        if record["dataset"] == FIVE and record["variant"] == claims.ONE_FEATURE:
             record["data_hash"] = "another"
     found = by_folds(table2, alternatives)
     assert "different ratings" in found[f"grows/{NFM}/{FIVE}"].main.sentence
@@ -199,11 +215,76 @@ def test_gains_on_other_ratings_are_not_set_against_each_other() -> None:
 
 
 def test_a_gain_that_stays_the_same_does_not_grow() -> None:
+    """One feature and five are set against each other on the same films and features."""
+
     def same(row: str, dataset: str, variant: str, metric: str) -> float:
-        return claimed(row, ONE if dataset == FIVE else dataset, variant, metric)
+        of_one = dataset == FIVE and metric != claims.GAP
+        return claimed(row, dataset, claims.ONE_FEATURE if of_one else variant, metric)
 
     found = by_folds(*folds(same, noise=1e-5))[f"grows/{NFM}/{FIVE}"].main
-    assert found.verdict == "not replicated" and found.no_difference
+    assert found.verdict == "not replicated" and found.no_difference, found.sentence
+    assert claims.ONE_FEATURE in found.sentence and f"on {ONE}:" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("share", "noise", "large", "slight"),
+    [
+        (0.044, 1e-4, "replicated", "not replicated"),
+        (0.060, 1e-4, "replicated", "not replicated"),  # more than is printed
+        (0.039, 1e-4, "replicated", "not replicated"),  # within the margin
+        (0.037, 1e-3, None, "direction only"),  # too near to the bound
+        (0.030, 1e-4, "direction only", "replicated"),
+        (0.015, 1e-4, "direction only", "replicated"),  # a third of what is printed
+        (0.001, 1e-5, "direction only", "direction only"),  # too small to matter
+        (0.000, 1e-4, "not replicated", "not replicated"),
+        (-0.02, 1e-4, "not replicated", "not replicated"),
+        (0.015, 3e-2, "untestable", "untestable"),
+    ],
+)
+def test_a_gain_is_large_slight_or_neither(
+    share: float, noise: float, large: str | None, slight: str
+) -> None:
+    def error(row: str, dataset: str, variant: str, metric: str) -> float:
+        return 0.9 * (1 - share) if row == AFM else 0.9
+
+    found = by_folds(*folds(error, noise=noise))
+    with_five, alone = found[f"large/{FIVE}"].main, found[f"slight/{NFM}/{ONE}"].main
+    assert large is None or with_five.verdict == large, with_five.sentence
+    assert alone.verdict == slight, alone.sentence
+    if abs(share) >= 0.015 and noise < 1e-3:
+        assert with_five.statistic == pytest.approx(share, abs=1e-3)
+    if large == "replicated":
+        assert with_five.sentence.endswith("reaches the printed 4.4% less the margin of 0.7%.")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [(0.2, "replicated"), (0.057, "direction only"), (0.05, "not replicated"),
+     (0.02, "not replicated")],
+)  # fmt: skip
+def test_overfitting_is_the_gap_between_validation_and_training(own: float, expected: str) -> None:
+    """At the chosen epoch, whatever the test errors are."""
+
+    def error(row: str, dataset: str, variant: str, metric: str) -> float:
+        if metric == claims.GAP and row == claims.OWN:
+            return own
+        return 0.05 if metric == claims.GAP else 0.9
+
+    found = by_folds(*folds(error))
+    for dataset in claims.OWN_ON:
+        verdict = found[f"overfits/{dataset}"].main
+        assert verdict.verdict == expected, verdict.sentence
+        assert verdict.statistic == pytest.approx(0.05 - own, abs=2e-3)
+        assert found[f"integration/own/{dataset}"].main.verdict != "replicated"
+
+
+def test_overfitting_cannot_be_told_of_runs_that_do_not_know_their_training_errors() -> None:
+    table2, alternatives = folds(claimed)
+    for record in table2:
+        del record["train_errors"]
+    found = by_folds(table2, alternatives)
+    assert found[f"overfits/{FIVE}"].main.verdict == "untestable"
+    assert found[f"integration/own/{FIVE}"].main.verdict == "replicated"
 
 
 # --- single users ----------------------------------------------------------------------------
