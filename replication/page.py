@@ -262,9 +262,14 @@ def over_folds(a: Mapping[int, float], b: Mapping[int, float], protocol: str) ->
     common = sorted(a.keys() & b.keys())
     if len(common) < 2:
         return None
-    shares = [x.share for x in (a, b) if isinstance(x, ByFold) and x.share is not None]
     delta = [a[fold] - b[fold] for fold in common]
-    return fold_test(delta, n_splits=n_splits(protocol), share=max(shares, default=None))
+    return fold_test(delta, n_splits=n_splits(protocol), share=larger_share(a, b))
+
+
+def larger_share(*numbers: Mapping[int, float]) -> float | None:
+    """The largest ``share`` of numbers by fold; None where none has one."""
+    shares = (x.share for x in numbers if isinstance(x, ByFold))
+    return max((share for share in shares if share is not None), default=None)
 
 
 def difference_text(test: FoldTest | None) -> str:

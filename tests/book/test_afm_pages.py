@@ -325,6 +325,35 @@ def test_alternatives_stand_beside_afm_on_the_same_folds() -> None:
     assert places == {"MovieLens latest-small", "MovieLens, five features"}
 
 
+def test_overfitting_stands_beside_the_alternatives() -> None:
+    """The chosen epoch is the third, where the validation error is the record's."""
+    main, own = [], []
+    for fold in FIVE:
+        about: dict[str, Any] = {"dataset": "ml-1m-omdb"}
+        trained = {"train_errors": {"RMSE": 0.80, "MAE": 0.6}}
+        main.append(run("AFM", fold, 0.86 + noise(fold), **about, **trained))
+        lower = {"train_errors": {"RMSE": 0.70, "MAE": 0.5}}
+        own.append(alternative("afm-free", fold, 0.87 + noise(fold, 5), **about, **lower))
+    found = alternatives.overfitting(
+        study(experiments.ALTERNATIVES, own), study(experiments.TABLE2, main)
+    )
+    shared, each = (
+        found.loc[("MovieLens, five features", name)]
+        for name in ("shared map", "attention of each user's own")
+    )
+    assert shared["training RMSE"].startswith("0.8000") and shared["folds"] == "5"
+    assert shared["validation minus training"].startswith("0.0")
+    assert each["validation RMSE"].startswith("0.8") and each["training RMSE"].startswith("0.7000")
+    column = "minus that of the shared map [95 %]"
+    assert re.match(r"\+0\.1[01]\d\d \[\+0\.1", each[column]) and shared[column] == "–"
+    small = ("MovieLens latest-small", "attention of each user's own")
+    assert found.loc[small, column] == "pending" and found.loc[small, "folds"] == "0"
+    few = alternatives.overfitting(
+        study(experiments.ALTERNATIVES, own[:2]), study(experiments.TABLE2, main)
+    )
+    assert few.loc[("MovieLens, five features", small[1]), column] == "too few folds"
+
+
 def test_every_alternative_has_its_place_on_the_page() -> None:
     placed = [model for models in alternatives.GROUPS.values() for model in models]
     wanted = [model for model, known in ROWS.items() if known.table == "alternatives"]
@@ -338,7 +367,7 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     """AFM falls by 0.01 a feature and the others stand still; folds differ by 0.001."""
     records = []
     for n, variant in studies.FEATURE_STEPS.items():
-        for fold in range(5 if not variant else 2):
+        for fold in range(5 if n in (1, 5) else 2):
             for row, error in (("AFM", 0.90 - 0.01 * n), ("NFM", 0.90), ("LibFM", 0.91)):
                 error += 0.001 * fold
                 records.append(run(row, fold, error, dataset="ml-1m-omdb", variant=variant))
@@ -350,6 +379,19 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     assert gains[1] == pytest.approx([0.01 / 0.90, 0.01 / 0.901])
     text = studies.headline(found)
     assert "+1.11 % at 1 to +6.66 % at 6 against NFM" in text
+    frame = studies.growth(found)
+    assert frame.loc[("NFM", "measured"), "one feature"] == "+1.11 %"
+    assert re.fullmatch(
+        r"\+4\.4\d % \[\+4\.4\d %, \+4\.4\d %\]",
+        frame.loc[("NFM", "measured"), "five minus one [95 %]"],
+    )
+    assert frame.loc[("NFM", "measured"), "folds"] == "5"
+    assert frame.loc[("NFM", "published"), "one feature"] == "+2.28 %"
+    assert frame.loc[("NFM", "published"), "five features"] == "+4.40 %"  # as the text says
+    assert frame.loc[("LibFM", "published"), "five features"] == "+5.17 %"
+    assert "with five features minus that with one is +4.4" in text
+    frame = studies.growth(study(experiments.TABLE2, [r for r in records if r["seed"] < 2]))
+    assert frame.loc[("NFM", "measured"), "five minus one [95 %]"] == "+4.44 % (too few folds)"
     frame = studies.step_table(steps, studies.FEATURE_STEPS, " features")
     assert frame.loc["3 features", "AFM"] == "0.8705" and frame.loc["3 features", "folds"] == "2"
     drawn = studies.drawn(steps, "number of features")
@@ -372,8 +414,9 @@ def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     assert "(neither)" in studies.headline(found)
     assert {g.outcome for g in studies.effects(found, "refit")} == {"too few folds"}
     assert "tested with the correction" in studies.no_test("shuffled-genres")
-    for variant in ("refit", "features-1", "train-20"):
+    for variant in ("refit", "features-2", "train-20"):
         assert "nothing is tested" in studies.no_test(variant)
+    assert "tested with the correction" in studies.no_test("features-1")
     steps = studies.shares(found)
     assert sorted(steps["AFM"]) == [20, 100] and len(steps["AFM"][100]) == 2
     assert studies.effect_table(found, "refit").loc["NFM", "main"] == "pending"
@@ -682,7 +725,8 @@ def test_every_sentence_copes_with_gaps(folds: int) -> None:
         alternatives.headline(open_, two), alternatives.configurations(open_, two),
         *(alternatives.table(open_, two, group) for group in alternatives.GROUPS),
         *(alternatives.sentence(open_, two, m) for ms in alternatives.GROUPS.values() for m in ms),
-        studies.headline(two), studies.which(),
+        studies.headline(two), studies.which(), studies.growth(two),
+        alternatives.overfitting(open_, two),
         studies.step_table(studies.features(two), studies.FEATURE_STEPS, ""),
         studies.step_table(studies.shares(two), studies.SHARE_STEPS, " %"),
         *(studies.effect_table(two, name) for name in ("refit", "shuffled-genres")),
