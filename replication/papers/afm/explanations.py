@@ -173,9 +173,9 @@ def following(
         [_both(x[s], y[s], z[s]) for s in (rng.integers(n, size=n) for _ in range(draws))]
     ).T
     low, high = np.percentile(again, [2.5, 97.5])
-    ends = (nan, nan)
+    given_low = given_high = nan
     if np.isfinite(partial):
-        ends = tuple(np.nanpercentile(partial_again, [2.5, 97.5]))
+        given_low, given_high = np.nanpercentile(partial_again, [2.5, 97.5])
     return Following(
         found,
         float(low),
@@ -183,7 +183,8 @@ def following(
         float(by_chance.mean()),
         _p_value(found, by_chance),
         partial,
-        *(float(end) for end in ends),
+        float(given_low),
+        float(given_high),
         _p_value(partial, partial_by_chance) if np.isfinite(partial) else nan,
         n,
     )

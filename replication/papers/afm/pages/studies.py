@@ -100,23 +100,22 @@ def growth(study: Study) -> pd.DataFrame:
         common = sorted(one.keys() & five.keys())
         test = over_folds(five, one, PROTOCOL) if len(common) >= MIN_FOLDS else None
         means = [float(np.mean([by[f] for f in common])) if common else None for by in (one, five)]
+        there = [_printed_gain(values, row, dataset) for dataset in PRINTED_GAINS]
         if test is not None:
             ends = f" [{_percent(test.ci_low)}, {_percent(test.ci_high)}]"
         else:
             ends = " (too few folds)" if common else ""
-        there = [_printed_gain(values, row, dataset) for dataset in PRINTED_GAINS]
         index += [(row, "measured"), (row, "published")]
         lines += [
-            _gain_line(*means, f"{FIVE}, both", ends, str(len(common))),
-            _gain_line(*there, " and ".join(PRINTED_GAINS), "", "–"),
+            _gain_line(means, f"{FIVE}, both", ends, str(len(common))),
+            _gain_line(there, " and ".join(PRINTED_GAINS), "", "–"),
         ]
     names = pd.MultiIndex.from_tuples(index, names=["AFM below", ""])
     return pd.DataFrame(lines, index=names, dtype=str)
 
 
-def _gain_line(
-    one: float | None, five: float | None, where: str, ends: str, folds: str
-) -> dict[str, str]:
+def _gain_line(gains: Sequence[float | None], where: str, ends: str, folds: str) -> dict[str, str]:
+    one, five = gains
     more = None if one is None or five is None else five - one
     return {
         "one feature": _percent(one),
