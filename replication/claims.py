@@ -78,10 +78,15 @@ class Comparison(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """Is a's relative gain over b, 1 - a / b, larger in `first` than in `second`?"""
+    """Is a's relative gain over b, 1 - a / b, larger in `first` than in `second`, or than zero?"""
 
     first: Comparison
-    second: Comparison
+    second: Comparison | None = None
+
+    @property
+    def parts(self) -> tuple[Comparison, ...]:
+        """The comparisons whose gains are looked at: two, or one."""
+        return (self.first,) if self.second is None else (self.first, self.second)
 
 
 class ByUser(NamedTuple):
@@ -437,21 +442,25 @@ class Evidence:
         return self._remember(("resampled", dataset, protocol, metric), work)
 
     def _contrast(self, contrast: Contrast) -> PairedTest:
-        """The difference of two relative gains on two data sets, resampled independently.
+        """A relative gain, or the difference of two on two data sets, resampled independently.
 
         The p-value is that of a normal distribution with the spread of the draws.
         """
-        tests = [self.test(comparison) for comparison in contrast]
+        tests = [self.test(comparison) for comparison in contrast.parts]
         gains, draws = [], []
-        for comparison in contrast:
+        for comparison in contrast.parts:
             values, seeds_used = self._pair(comparison)
             a, b = self._draws(comparison, seeds_used)  # [D]
             gains.append(1 - values[0].mean() / values[1].mean())
             draws.append(1 - a / b)
-        # The two data sets share the generator's seed: shifted, their draws have nothing in common.
-        difference = draws[0] - np.roll(draws[1], self.draws // 2)
+        d, difference = float(gains[0]), draws[0]
+        if contrast.second is not None:
+            d -= float(gains[1])
+            # The two data sets share the generator's seed: shifted, their draws have nothing in
+            # common.
+            difference = difference - np.roll(draws[1], self.draws // 2)
         low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        d, spread = float(gains[0] - gains[1]), float(difference.std(ddof=1))
+        spread = float(difference.std(ddof=1))
         p = 2 * float(stats.norm.sf(abs(d) / spread)) if spread else float(d == 0)
         seeds, users = (
             min(getattr(test, name) for test in tests) for name in ("n_seeds", "n_users")
@@ -563,9 +572,9 @@ class InPrint(Evidence):
     def _contrast(self, contrast: Contrast) -> PairedTest:
         gains = [
             1 - self.printed(c.a, c.dataset, c.metric) / self.printed(c.b, c.dataset, c.metric)
-            for c in contrast
+            for c in contrast.parts
         ]
-        d = gains[0] - gains[1]
+        d = gains[0] - sum(gains[1:])
         return PairedTest(d, d, d, float(d == 0), float(d == 0), 1, 1)
 
     def _by_user(self, question: ByUser) -> PairedTest:
@@ -582,7 +591,7 @@ class InPrint(Evidence):
         if isinstance(question, ByUser):
             pairs: tuple[Comparison, ...] = (question.comparison,)
         else:
-            pairs = tuple(question) if isinstance(question, Contrast) else (question,)
+            pairs = question.parts if isinstance(question, Contrast) else (question,)
         return f"{_what(question, '')}: {'; '.join(map(numbers, pairs))}"
 
 
@@ -633,11 +642,8 @@ def _what(question: Question, suffix: str, protocols: bool = False) -> str:
     if isinstance(question, ByUser):
         return f"{question.text} {_what(question.comparison, suffix, protocols)}"
     if isinstance(question, Contrast):
-        first, second = question
-        return (
-            f"relative gain in {first.metric}, {first.a} over {first.b} on {first.dataset} minus "
-            f"{second.a} over {second.b} on {second.dataset}"
-        )
+        gains = " minus ".join(f"{c.a} over {c.b} on {c.dataset}" for c in question.parts)
+        return f"relative gain in {question.first.metric}, {gains}"
     a, b, dataset, protocol, metric = question
     under = f" under {protocol}" if protocols else ""
     return f"{a} minus {b}, {metric}{suffix} on {dataset}{under}"
@@ -756,10 +762,14 @@ def judge_gain(
        that matters (or d <= 0): too little data.
     """
     d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
-    if isinstance(comparison, Contrast):
-        worse = "the gain is smaller there"
+    if isinstance(comparison, ByUser):
+        worse = comparison.reverse
+    elif not isinstance(comparison, Contrast):
+        worse = f"{comparison.a} is worse"
+    elif comparison.second is None:
+        worse = f"{comparison.first.a} is worse"
     else:
-        worse = comparison.reverse if isinstance(comparison, ByUser) else f"{comparison.a} is worse"
+        worse = "the gain is smaller there"
     if low > 0 and significant:
         kind = "replicated" if d >= margin else "direction only"
         size = "at least" if d >= margin else "a real difference, but smaller than"

@@ -25,7 +25,7 @@ from replication.claims import (
     Question,
     Record,
 )
-from replication.compare import PairedTest, fold_test, n_splits
+from replication.compare import FoldTest, PairedTest, fold_test, n_splits, overlap_share
 
 Place = tuple[str, str, str]  # row (with its variant, see ``claims.variant_row``), data, protocol
 Runs = Mapping[Place, Mapping[int, Record]]  # by fold
@@ -127,7 +127,7 @@ class FoldEvidence(Evidence):
         """The mean over the folds, with the corrected interval."""
         values = list(self.numbers(row, dataset, protocol, metric).values())
         self._enough(len(values), f"{row} on {dataset} under {protocol}", self.min_seeds)
-        test = fold_test(values, n_splits=n_splits(protocol))
+        test = self._fold_test(values, protocol, [(row, dataset, protocol)])
         fine = f"over {test.n_folds} folds the sd is {np.std(values, ddof=1):.4f}"
         return Estimate(test.difference, test.ci_low, test.ci_high, fine)
 
@@ -156,32 +156,42 @@ class FoldEvidence(Evidence):
         what = f"{a} and {b} on {dataset} under {protocol} together"
         self._enough(len(common), what, self.min_seeds)
         delta = [first[fold] - second[fold] for fold in common]
-        test = fold_test(delta, n_splits=n_splits(protocol))
-        p = test.pvalue
-        return PairedTest(test.difference, test.ci_low, test.ci_high, p, p, test.n_folds, 0)
+        return self._paired(delta, protocol, [(row, dataset, protocol) for row in (a, b)])
 
     def _contrast(self, contrast: Contrast) -> PairedTest:
-        """The difference of two relative gains, fold by fold: all four runs share the ratings.
+        """A relative gain, or the difference of two, fold by fold: all runs share the ratings.
 
         Raises:
             NoEvidence: too few common folds, or folds of different ratings.
         """
-        gains, hashes = [], set()
-        for a, b, dataset, protocol, metric in contrast:
+        gains: list[dict[int, float]] = []
+        places: list[Place] = []
+        for a, b, dataset, protocol, metric in contrast.parts:
             first, second = (self.numbers(row, dataset, protocol, metric) for row in (a, b))
             gains.append({k: 1 - first[k] / second[k] for k in first.keys() & second.keys()})
-            runs = [*self._runs[a, dataset, protocol].values()]
-            runs += self._runs[b, dataset, protocol].values()
-            hashes |= {run.get("data_hash") for run in runs}
-        where = [comparison.dataset for comparison in contrast]
+            places += [(row, dataset, protocol) for row in (a, b)]
+        hashes = {run.get("data_hash") for place in places for run in self._runs[place].values()}
+        where = [part.dataset for part in contrast.parts]
         if len(hashes) > 1:
             raise NoEvidence(f"the gains on {' and '.join(where)} are of different ratings")
-        common = sorted(gains[0].keys() & gains[1].keys())
-        rows = ", ".join(dict.fromkeys(row for c in contrast for row in (c.a, c.b)))
+        common = sorted(set.intersection(*(set(gain) for gain in gains)))
+        rows = ", ".join(dict.fromkeys(row for row, _, _ in places))
         what = f"{rows} on {' and '.join(dict.fromkeys(where))} together"
         self._enough(len(common), what, self.min_seeds)
-        delta = [gains[0][fold] - gains[1][fold] for fold in common]
-        test = fold_test(delta, n_splits=n_splits(contrast.first.protocol))
+        own, *other = [[gain[fold] for fold in common] for gain in gains]
+        delta = np.subtract(own, other[0]).tolist() if other else own
+        return self._paired(delta, contrast.first.protocol, places)
+
+    def _fold_test(
+        self, values: Sequence[float], protocol: str, places: Sequence[Place]
+    ) -> FoldTest:
+        """The corrected test, by the ratings that the runs at these places counted."""
+        share = overlap_share(run for place in places for run in self._runs[place].values())
+        return fold_test(values, n_splits=n_splits(protocol), share=share)
+
+    def _paired(self, delta: Sequence[float], protocol: str, places: Sequence[Place]) -> PairedTest:
+        """``_fold_test`` as other evidence has its tests."""
+        test = self._fold_test(delta, protocol, places)
         p = test.pvalue
         return PairedTest(test.difference, test.ci_low, test.ci_high, p, p, test.n_folds, 0)
 

@@ -32,6 +32,7 @@ from replication.compare import (
     load_published,
     n_splits,
     number,
+    overlap_share,
     page_table,
     paired_test,
     per_user_values,
@@ -244,17 +245,37 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
 # --- folds -----------------------------------------------------------------------------------
 
 
-def errors(runs: Runs, metric: str = "RMSE") -> dict[int, float]:
+class ByFold(dict[int, float]):
+    """Numbers by fold, and ``share``: n_test/n_train of the runs behind them, if they say."""
+
+    def __init__(self, values: Mapping[int, float], share: float | None = None) -> None:
+        super().__init__(values)
+        self.share = share
+
+
+def errors(runs: Runs, metric: str = "RMSE") -> ByFold:
     """A metric by fold, where the run has it."""
-    return {fold: run["metrics"][metric] for fold, run in runs.items() if metric in run["metrics"]}
+    own = {fold: run for fold, run in runs.items() if metric in run["metrics"]}
+    values = {fold: run["metrics"][metric] for fold, run in own.items()}
+    return ByFold(values, overlap_share(own.values()))
 
 
 def over_folds(a: Mapping[int, float], b: Mapping[int, float], protocol: str) -> FoldTest | None:
-    """a minus b over their common folds; None for fewer than two."""
+    """a minus b over their common folds; None for fewer than two.
+
+    Of two ``ByFold`` the larger share corrects for the overlap of the folds.
+    """
     common = sorted(a.keys() & b.keys())
     if len(common) < 2:
         return None
-    return fold_test([a[fold] - b[fold] for fold in common], n_splits=n_splits(protocol))
+    delta = [a[fold] - b[fold] for fold in common]
+    return fold_test(delta, n_splits=n_splits(protocol), share=larger_share(a, b))
+
+
+def larger_share(*numbers: Mapping[int, float]) -> float | None:
+    """The largest ``share`` of numbers by fold; None where none has one."""
+    shares = (x.share for x in numbers if isinstance(x, ByFold))
+    return max((share for share in shares if share is not None), default=None)
 
 
 def difference_text(test: FoldTest | None) -> str:

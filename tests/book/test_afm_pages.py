@@ -209,6 +209,12 @@ def test_afm_against_the_others_is_what_was_planted() -> None:
     plain = fold_test([by["AFM", f] - by["NFM", f] for f in FIVE], n_splits=5)
     assert gaps["NFM"].test == plain
     assert gaps["NFM"].pvalue is not None and gaps["NFM"].pvalue >= plain.pvalue
+    held = [r | {"ratings": {"train": 72, "test": 20}} for r in records]
+    wider = table2.against(study(experiments.TABLE2, held), "ml-1m")
+    test = next(g.test for g in wider if g.name == "NFM")
+    assert test is not None and test.ci_high - test.ci_low == pytest.approx(
+        (plain.ci_high - plain.ci_low) * np.sqrt((1 / 5 + 20 / 72) / (1 / 5 + 1 / 4))
+    )
     text = table2.headline(found)
     assert "; on `ml-1m` AFM's RMSE is lower than that of 4 of 4 baselines" in text
     assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
@@ -352,6 +358,35 @@ def test_alternatives_stand_beside_afm_on_the_same_folds() -> None:
     assert places == {"MovieLens latest-small", "MovieLens, five features"}
 
 
+def test_overfitting_stands_beside_the_alternatives() -> None:
+    """The chosen epoch is the third, where the validation error is the record's."""
+    main, own = [], []
+    for fold in FIVE:
+        about: dict[str, Any] = {"dataset": "ml-1m-omdb"}
+        trained = {"train_errors": {"RMSE": 0.80, "MAE": 0.6}}
+        main.append(run("AFM", fold, 0.86 + noise(fold), **about, **trained))
+        lower = {"train_errors": {"RMSE": 0.70, "MAE": 0.5}}
+        own.append(alternative("afm-free", fold, 0.87 + noise(fold, 5), **about, **lower))
+    found = alternatives.overfitting(
+        study(experiments.ALTERNATIVES, own), study(experiments.TABLE2, main)
+    )
+    shared, each = (
+        found.loc[("MovieLens, five features", name)]
+        for name in ("shared map", "attention of each user's own")
+    )
+    assert shared["training RMSE"].startswith("0.8000") and shared["folds"] == "5"
+    assert shared["validation minus training"].startswith("0.0")
+    assert each["validation RMSE"].startswith("0.8") and each["training RMSE"].startswith("0.7000")
+    column = "minus that of the shared map [95 %]"
+    assert re.match(r"\+0\.1[01]\d\d \[\+0\.1", each[column]) and shared[column] == "–"
+    small = ("MovieLens latest-small", "attention of each user's own")
+    assert found.loc[small, column] == "pending" and found.loc[small, "folds"] == "0"
+    few = alternatives.overfitting(
+        study(experiments.ALTERNATIVES, own[:2]), study(experiments.TABLE2, main)
+    )
+    assert few.loc[("MovieLens, five features", small[1]), column] == "too few folds"
+
+
 def test_every_alternative_has_its_place_on_the_page() -> None:
     placed = [model for models in alternatives.GROUPS.values() for model in models]
     wanted = [model for model, known in ROWS.items() if known.table == "alternatives"]
@@ -365,7 +400,7 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     """AFM falls by 0.01 a feature and the others stand still; folds differ by 0.001."""
     records = []
     for n, variant in studies.FEATURE_STEPS.items():
-        for fold in range(5 if not variant else 2):
+        for fold in range(5 if n in (1, 5) else 2):
             for row, error in (("AFM", 0.90 - 0.01 * n), ("NFM", 0.90), ("LibFM", 0.91)):
                 error += 0.001 * fold
                 records.append(run(row, fold, error, dataset="ml-1m-omdb", variant=variant))
@@ -377,6 +412,19 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     assert gains[1] == pytest.approx([0.01 / 0.90, 0.01 / 0.901])
     text = studies.headline(found)
     assert "+1.11 % at 1 to +6.66 % at 6 against NFM" in text
+    frame = studies.growth(found)
+    assert frame.loc[("NFM", "measured"), "one feature"] == "+1.11 %"
+    assert re.fullmatch(
+        r"\+4\.4\d % \[\+4\.4\d %, \+4\.4\d %\]",
+        frame.loc[("NFM", "measured"), "five minus one [95 %]"],
+    )
+    assert frame.loc[("NFM", "measured"), "folds"] == "5"
+    assert frame.loc[("NFM", "published"), "one feature"] == "+2.28 %"
+    assert frame.loc[("NFM", "published"), "five features"] == "+4.40 %"  # as the text says
+    assert frame.loc[("LibFM", "published"), "five features"] == "+5.17 %"
+    assert "with five features minus that with one is +4.4" in text
+    frame = studies.growth(study(experiments.TABLE2, [r for r in records if r["seed"] < 2]))
+    assert frame.loc[("NFM", "measured"), "five minus one [95 %]"] == "+4.44 % (too few folds)"
     frame = studies.step_table(steps, studies.FEATURE_STEPS, " features")
     assert frame.loc["3 features", "AFM"] == "0.8705" and frame.loc["3 features", "folds"] == "2"
     drawn = studies.drawn(steps, "number of features")
@@ -399,8 +447,9 @@ def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     assert "(neither)" in studies.headline(found)
     assert {g.outcome for g in studies.effects(found, "refit")} == {"too few folds"}
     assert "tested with the correction" in studies.no_test("shuffled-genres")
-    for variant in ("refit", "features-1", "train-20"):
+    for variant in ("refit", "features-2", "train-20"):
         assert "nothing is tested" in studies.no_test(variant)
+    assert "tested with the correction" in studies.no_test("features-1")
     steps = studies.shares(found)
     assert sorted(steps["AFM"]) == [20, 100] and len(steps["AFM"][100]) == 2
     assert studies.effect_table(found, "refit").loc["NFM", "main"] == "pending"
@@ -462,7 +511,11 @@ def attended(
         for which in study_of_attention.WHICH:
             r = follows if feature == "genres" else 0.0
             found = {"correlation": r, "low": r - 0.1, "high": r + 0.1, "shuffled": 0.0,
-                     "p": 0.0005 if r else 0.9, "given_count": r, "users": 190}  # fmt: skip
+                     "p": 0.0005 if r else 0.9, "users": 190}  # fmt: skip
+            # With the number of ratings taken out nothing is left of what follows those of 5.
+            rest = r if which == "all" else 0.01
+            found |= {"given_count": rest, "given_low": rest - 0.1, "given_high": rest + 0.1,
+                      "given_p": 0.0005 if rest > 0.1 else 0.9}  # fmt: skip
             metrics |= {f"follows/{feature}/{which}/{k}": float(v) for k, v in found.items()}
     person = {"shares": [0.7, 0.3, 0.0], "rated 5": 40}
     flat = {"shares": [0.4, 0.3, 0.3], "rated 5": 30}
@@ -533,10 +586,16 @@ def test_the_attention_page_says_what_was_planted() -> None:
     text = attention.headline(found, some)
     assert re.search(r"On `ml-1m` users have (29|30)\.\d% of their attention on genre", text)
     assert "and 0.0% of them have less than 20%" in text
-    # Genre of three data sets, of all ratings and of those of 5; no other feature.
-    assert "in 6 of 16 cases (and the reverse in 0; rank correlations from +0.0000 to +0.4000)" in (
-        text
-    )
+    # Genre of three data sets, of all ratings: of those of 5 it is their number; no other feature.
+    assert (
+        "in 3 of 16 cases (and the reverse in 0; in 6 before that number is taken out; rank "
+        "correlations from +0.0000 to +0.4000, and given it from +0.0000 to +0.4000)"
+    ) in text
+    follows = attention.follow_table(attention.followed(found))
+    column = "given the number of ratings [95 %]"
+    assert follows.loc[("ml-1m", "genres", "all"), column] == "+0.4000 [+0.3000, +0.5000] *"
+    assert follows.loc[("ml-1m", "genres", "rated 5"), column] == "+0.0100 [-0.0900, +0.1100]"
+    assert follows.loc[("ml-1m", "genres", "rated 5"), "correlation [95 %]"].endswith("*")
     assert "costs more than any one in 3 of 3 data sets (by +0.0" in text
     assert "another user's in 3 of 3 data sets (by +0.0500 of squared error)" in text
     assert "with a probability of 0.9600 (0.5100 with shuffled genres)" in text
@@ -699,7 +758,8 @@ def test_every_sentence_copes_with_gaps(folds: int) -> None:
         alternatives.headline(open_, two), alternatives.configurations(open_, two),
         *(alternatives.table(open_, two, group) for group in alternatives.GROUPS),
         *(alternatives.sentence(open_, two, m) for ms in alternatives.GROUPS.values() for m in ms),
-        studies.headline(two), studies.which(),
+        studies.headline(two), studies.which(), studies.growth(two),
+        alternatives.overfitting(open_, two),
         studies.step_table(studies.features(two), studies.FEATURE_STEPS, ""),
         studies.step_table(studies.shares(two), studies.SHARE_STEPS, " %"),
         *(studies.effect_table(two, name) for name in ("refit", "shuffled-genres")),

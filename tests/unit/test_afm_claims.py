@@ -10,6 +10,7 @@ import pytest
 from replication.claims import Judgement, judge_all
 from replication.compare import load_published
 from replication.papers.afm import attention, claims, experiments
+from replication.papers.afm import explanations as measures
 from replication.papers.afm.claims import AFM, CDL, CLAIMS, FIVE, NFM, ONE, OTHERWISE
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -28,6 +29,10 @@ Error = Callable[[str, str, str, str], float]
 def claimed(row: str, dataset: str, variant: str, metric: str) -> float:
     """The error of a row in a world in which every sentence of the paper is true."""
     row = AFM if row == claims.BEST_READING else row
+    if metric == claims.GAP:
+        return 0.2 if row == claims.OWN else 0.05
+    if variant == claims.ONE_FEATURE:
+        return 0.9 - (0.02 if row == AFM else 0.0)
     if variant:
         return claimed(row, dataset, "", metric) + (0.02 if row == CDL else 0.001)
     if dataset == ONE and (row, metric) in PRINTED:
@@ -37,7 +42,7 @@ def claimed(row: str, dataset: str, variant: str, metric: str) -> float:
 
 
 def opposite(row: str, dataset: str, variant: str, metric: str) -> float:
-    if variant and row == AFM:  # AFM does not hold
+    if variant == claims.SHUFFLED and row == AFM:  # AFM does not hold
         return opposite(row, dataset, "", metric) + 0.02
     return 2.0 - claimed(row, dataset, variant, metric)
 
@@ -51,7 +56,7 @@ def folds(
     level = rng.normal(0, 0.002, experiments.FOLDS)
     found: dict[str, list[Any]] = {claims.TABLE: [], experiments.ALTERNATIVES: []}
     for table in found:
-        variants = ("", claims.SHUFFLED) if table == claims.TABLE else ("",)
+        variants = ("", claims.SHUFFLED, claims.ONE_FEATURE) if table == claims.TABLE else ("",)
         for cell in (c for v in variants for c in experiments.grid(table, variant=v)):
             if cell.unavailable:
                 continue
@@ -72,6 +77,13 @@ def folds(
                             + level[fold]
                             + rng.normal(0, noise)
                             for metric in ("RMSE", "MAE")
+                        },
+                        "epochs": 2,
+                        "curve": {"validation RMSE": [2.0, 1.0, 1.5]},
+                        "train_errors": {
+                            "RMSE": 1.0
+                            - error(cell.row, cell.dataset, cell.variant, claims.GAP)
+                            + rng.normal(0, noise)
                         },
                     }
                 )
@@ -136,6 +148,7 @@ def test_how_many_claims_there_are() -> None:
         "number": 30,
         "better": 40,
         "reading": 12,
+        "slight": 8,
         "large": 2,
         "grows": 4,
         "weak": 2,
@@ -143,7 +156,8 @@ def test_how_many_claims_there_are() -> None:
         "little": 3,
         "follows": 16,
         "faithful": 9,
-        "integration": 3,
+        "overfits": 2,
+        "integration": 4,
         "simple": 15,
         "planted": 1,
     }
@@ -161,10 +175,13 @@ def test_the_paper_has_its_own_verdicts_without_any_record() -> None:
     ]
     assert len(judgeable) == 24 and {printed[name] for name in judgeable} == {"replicated"}
     for name in ("large/douban-movie", f"grows/{NFM}/douban-movie", "weak/last/douban-music",
-                 "little/douban-music"):  # fmt: skip
+                 "little/douban-music", f"slight/{NFM}/{ONE}", f"slight/{CDL}/{ONE}",
+                 f"slight/{NFM}/douban-music"):  # fmt: skip
         assert printed[name] == "replicated", found[name].in_print.sentence
-    for name in (f"grows/{NFM}/{FIVE}", "masks/error", "integration/own", "planted/recovery",
-                 f"little/{ONE}"):  # fmt: skip
+    # 7.7 %, more than what the paper calls a large margin on the next data set.
+    assert printed[f"slight/{CDL}/douban-music"] == "not replicated"
+    for name in (f"grows/{NFM}/{FIVE}", "masks/error", f"integration/own/{OTHERWISE}",
+                 f"overfits/{FIVE}", "planted/recovery", f"little/{ONE}"):  # fmt: skip
         assert printed[name] == "untestable"
 
 
@@ -190,7 +207,7 @@ def test_two_folds_are_no_evidence() -> None:
 def test_gains_on_other_ratings_are_not_set_against_each_other() -> None:
     table2, alternatives = folds(claimed)
     for record in table2:
-        if record["dataset"] == FIVE:
+        if record["dataset"] == FIVE and record["variant"] == claims.ONE_FEATURE:
             record["data_hash"] = "another"
     found = by_folds(table2, alternatives)
     assert "different ratings" in found[f"grows/{NFM}/{FIVE}"].main.sentence
@@ -198,11 +215,76 @@ def test_gains_on_other_ratings_are_not_set_against_each_other() -> None:
 
 
 def test_a_gain_that_stays_the_same_does_not_grow() -> None:
+    """One feature and five are set against each other on the same films and features."""
+
     def same(row: str, dataset: str, variant: str, metric: str) -> float:
-        return claimed(row, ONE if dataset == FIVE else dataset, variant, metric)
+        of_one = dataset == FIVE and metric != claims.GAP
+        return claimed(row, dataset, claims.ONE_FEATURE if of_one else variant, metric)
 
     found = by_folds(*folds(same, noise=1e-5))[f"grows/{NFM}/{FIVE}"].main
-    assert found.verdict == "not replicated" and found.no_difference
+    assert found.verdict == "not replicated" and found.no_difference, found.sentence
+    assert claims.ONE_FEATURE in found.sentence and f"on {ONE}:" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("share", "noise", "large", "slight"),
+    [
+        (0.044, 1e-4, "replicated", "not replicated"),
+        (0.060, 1e-4, "replicated", "not replicated"),  # more than is printed
+        (0.039, 1e-4, "replicated", "not replicated"),  # within the margin
+        (0.037, 1e-3, None, "direction only"),  # too near to the bound
+        (0.030, 1e-4, "direction only", "replicated"),
+        (0.015, 1e-4, "direction only", "replicated"),  # a third of what is printed
+        (0.001, 1e-5, "direction only", "direction only"),  # too small to matter
+        (0.000, 1e-4, "not replicated", "not replicated"),
+        (-0.02, 1e-4, "not replicated", "not replicated"),
+        (0.015, 3e-2, "untestable", "untestable"),
+    ],
+)
+def test_a_gain_is_large_slight_or_neither(
+    share: float, noise: float, large: str | None, slight: str
+) -> None:
+    def error(row: str, dataset: str, variant: str, metric: str) -> float:
+        return 0.9 * (1 - share) if row == AFM else 0.9
+
+    found = by_folds(*folds(error, noise=noise))
+    with_five, alone = found[f"large/{FIVE}"].main, found[f"slight/{NFM}/{ONE}"].main
+    assert large is None or with_five.verdict == large, with_five.sentence
+    assert alone.verdict == slight, alone.sentence
+    if abs(share) >= 0.015 and noise < 1e-3:
+        assert with_five.statistic == pytest.approx(share, abs=1e-3)
+    if large == "replicated":
+        assert with_five.sentence.endswith("reaches the printed 4.4% less the margin of 0.7%.")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [(0.2, "replicated"), (0.057, "direction only"), (0.05, "not replicated"),
+     (0.02, "not replicated")],
+)  # fmt: skip
+def test_overfitting_is_the_gap_between_validation_and_training(own: float, expected: str) -> None:
+    """At the chosen epoch, whatever the test errors are."""
+
+    def error(row: str, dataset: str, variant: str, metric: str) -> float:
+        if metric == claims.GAP and row == claims.OWN:
+            return own
+        return 0.05 if metric == claims.GAP else 0.9
+
+    found = by_folds(*folds(error))
+    for dataset in claims.OWN_ON:
+        verdict = found[f"overfits/{dataset}"].main
+        assert verdict.verdict == expected, verdict.sentence
+        assert verdict.statistic == pytest.approx(0.05 - own, abs=2e-3)
+        assert found[f"integration/own/{dataset}"].main.verdict != "replicated"
+
+
+def test_overfitting_cannot_be_told_of_runs_that_do_not_know_their_training_errors() -> None:
+    table2, alternatives = folds(claimed)
+    for record in table2:
+        del record["train_errors"]
+    found = by_folds(table2, alternatives)
+    assert found[f"overfits/{FIVE}"].main.verdict == "untestable"
+    assert found[f"integration/own/{FIVE}"].main.verdict == "replicated"
 
 
 # --- single users ----------------------------------------------------------------------------
@@ -228,8 +310,10 @@ def of_users(gain: float, noise: float = 1e-3, little: float = 0.9, n: int = 3) 
             for feature in experiments.FEATURES.get(cell.dataset, ()):
                 for which in attention.WHICH:
                     ends = {"correlation": gain, "low": gain - 0.05, "high": gain + 0.05}
+                    ends |= {f"given_{k}": ends[k] for k in ("low", "high")}
                     p = 0.0005 if gain else 0.6
                     numbers = ends | {"shuffled": 0.001, "p": p, "users": USERS}
+                    numbers |= {"given_count": gain, "given_p": p}
                     metrics |= {f"follows/{feature}/{which}/{k}": v for k, v in numbers.items()}
             own: dict[str, np.ndarray] = {
                 "attention/genres": drawn(0.4 + (0 if cell.variant else gain)),
@@ -293,6 +377,55 @@ def test_most_users(share: float, expected: str) -> None:
     found = judged(of_users(0.0, little=share))
     assert {found[f"little/{name}"].main.verdict for name in claims.LITTLE_ON} == {expected}
     assert found["little/douban-music"].main.verdict == "untestable"
+
+
+def genre_fans(attend: Callable[[Any, Any, Any], Any], care: float) -> Any:
+    """Evidence of 1,500 users with the same genres in mind, more (``care``) or less strictly.
+
+    ``attend`` gives their attention from the number of ratings, how strict they are, and noise.
+    """
+    rng = np.random.default_rng(1)
+    records = []
+    taste = rng.dirichlet(np.ones(18))
+    for fold in range(3):
+        counts = np.exp(rng.uniform(np.log(20), np.log(400), 1500)).astype(int)
+        strict = rng.uniform(1 - care, 1 + care, 1500)
+        tastes = taste ** strict[:, None]
+        rated = rng.multinomial(counts, tastes / tastes.sum(1, keepdims=True))
+        spread = measures.Spread(rated / counts[:, None], counts, ())
+        own = attend(counts, strict, rng.normal(0, 0.3, 1500))
+        found = measures.following(own, spread, rng, draws=500)
+        names = {f"follows/genres/all/{k}": v for k, v in found._asdict().items()}
+        about = {"protocol": experiments.PROTOCOL, "variant": "", "select": "validation"}
+        records.append(
+            {"key": str(fold), "table": attention.TABLE, "row": AFM, "dataset": ONE,
+             "data_hash": "d", "config": {}, "seed": fold, "metrics": names} | about
+        )  # fmt: skip
+    return claims.single_users(records, {}, PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("attend", "care", "expected"),
+    [
+        (lambda n, strict, noise: -np.log(n) + noise, 0.0, "not replicated"),
+        (lambda n, strict, noise: -np.log(n) + noise, 0.5, "not replicated"),
+        (lambda n, strict, noise: strict + noise / 3, 0.5, "replicated"),
+        (lambda n, strict, noise: 5 * strict - np.log(n) + noise, 0.5, "replicated"),
+        (lambda n, strict, noise: -strict + noise / 3, 0.5, "not replicated"),
+    ],
+)
+def test_attention_that_follows_the_number_of_ratings_does_not_follow_behaviour(
+    attend: Any, care: float, expected: str
+) -> None:
+    """Few ratings are on few genres by chance: shuffled users cannot tell that from a taste."""
+    evidence = genre_fans(attend, care)
+    found = judged(evidence)[f"follows/genres/{ONE}/all"].main
+    assert found.verdict == expected, found.sentence
+    if care == 0:
+        raw, given = (evidence.test(q) for q in BY_ID[found.claim.id].asks(evidence))
+        assert raw.ci_low > 0.3 and raw.pvalue < 0.01  # what shuffled users would say
+        assert abs(given.difference) < 0.1
+        assert claims.GIVEN in found.sentence
 
 
 def test_every_fold_must_say_that_attention_follows() -> None:

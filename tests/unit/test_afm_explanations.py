@@ -128,6 +128,53 @@ def test_following_takes_the_number_of_ratings_out():
     assert found.correlation > 0.9 and abs(found.given_count) < 0.2
 
 
+def test_the_number_of_ratings_is_taken_out_in_a_curve_too():
+    """Of what follows it in a curve a straight line would leave a correlation."""
+    z = measures.standard_ranks(np.arange(400))
+    given = measures.Given.of(z)
+    assert given.basis.shape == (400, 3)
+    curve = measures.standard_ranks((z - 0.02) ** 2)
+    straight = curve - (curve @ z) * z
+    assert np.linalg.norm(given.rest(curve)) < 0.4 * np.linalg.norm(straight)
+    # Two numbers are a line, and one is none.
+    assert measures.Given.of(measures.standard_ranks(np.arange(9) % 2)).basis.shape[1] == 1
+    none = measures.Given.of(np.zeros(9))
+    assert none.rest(np.ones(9)).tolist() == [1] * 9
+    assert (
+        not measures.Given.of(measures.standard_ranks(np.arange(9) % 2))
+        .rest(measures.standard_ranks(np.arange(9) % 2))
+        .any()
+    )
+
+
+def test_the_partial_correlation_by_hand():
+    """With two numbers of ratings it is the textbook's, of three correlations."""
+    draw = rng(3)
+    count = np.where(draw.random(300) < 0.5, 30, 90)
+    entropy = np.clip(0.3 + 0.002 * count + 0.05 * draw.standard_normal(300), 0.02, 0.68)
+    attention = -entropy - 0.01 * count + 0.1 * draw.standard_normal(300)
+    spread = spread_of(entropy, count)
+    x, y, z = (measures.standard_ranks(v) for v in (attention, -spread.entropy, count))
+    wanted = (x @ y - (x @ z) * (y @ z)) / np.sqrt((1 - (x @ z) ** 2) * (1 - (y @ z) ** 2))
+    found = measures.following(attention, spread, rng(), draws=200)
+    assert found.given_count == pytest.approx(wanted)
+    assert found.given_low < wanted < found.given_high and found.given_p < 0.01
+
+
+def test_the_level_given_the_number_of_ratings_is_kept():
+    """Attention and entropy both follow the number, and nothing else: 5 % false alarms."""
+    draw, found = rng(4), []
+    for _ in range(120):
+        count = draw.integers(20, 200, 60)
+        entropy = 0.1 + 0.4 * count / 200 + 0.1 * draw.random(60)
+        attention = -np.log(count) + 0.2 * draw.standard_normal(60)
+        found.append(measures.following(attention, spread_of(entropy, count), draw, draws=99))
+    assert np.mean([f.p < 0.05 for f in found]) > 0.9  # as it is it always follows
+    assert np.mean([f.given_p <= 0.05 for f in found]) < 0.12
+    inside = np.mean([f.given_low < 0 < f.given_high for f in found])
+    assert 0.88 < inside <= 1
+
+
 def test_following_leaves_users_out_and_says_so():
     spread = spread_of(np.linspace(0.1, 0.6, 10), np.array([5] * 6 + [30] * 4))
     assert measures.following(rng().random(10), spread, rng(), draws=9).users == 4

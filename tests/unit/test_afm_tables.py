@@ -11,8 +11,10 @@ from replication import page, paths
 from replication.compare import cells, load_published
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
+from replication.metrics.rating import summary
 from replication.papers.afm import experiments, packing, rows
 from replication.papers.afm.experiments import Run
+from replication.rating_training import rating_range
 from replication.records import Store, record_key
 from replication.training import described
 
@@ -86,6 +88,37 @@ def test_the_epoch_is_chosen_without_the_test(study):
     assert record["metrics"]["RMSE"] == pytest.approx(
         curve["test RMSE"][record["epochs"] - 1], abs=1e-6
     )
+
+
+def test_the_training_error_is_that_of_the_chosen_epoch_and_no_part_of_the_address(study):
+    job = Run("ml-1m", "afm", 0)
+    record, model = experiments.run(job, CPU, progress=False)
+    train = job.split().train
+    with torch.no_grad():
+        predicted = model(*(torch.from_numpy(x) for x in (train.users, train.items)))
+    wanted = summary(predicted.clamp(*rating_range(job.split())), torch.from_numpy(train.values))
+    assert record["train_errors"] == pytest.approx(wanted, abs=1e-6)
+    assert set(record["metrics"]) == {"RMSE", "MAE"}  # older records come out again
+    assert record_key(record) == record_key(job.address())
+    found = experiments.with_gap(record)
+    held = record["curve"]["validation RMSE"][record["epochs"] - 1]
+    assert found["metrics"][experiments.GAP] == pytest.approx(held - wanted["RMSE"], abs=1e-6)
+    older = {k: v for k, v in record.items() if k != "train_errors"}
+    assert experiments.with_gap(older) == older
+    (fitted,) = done(Run("ml-1m", "als", 0))
+    assert "train_errors" not in fitted and experiments.with_gap(fitted) == fitted
+
+
+def test_what_a_claim_rests_on_has_all_folds(study):
+    cells = experiments.grid(experiments.ALTERNATIVES)
+    folds = {(c.row, c.dataset): c.seeds_required for c in cells}
+    own, mean = (rows.row(f"afm-{x}").name for x in ("free", "mean"))
+    assert (folds[own, "ml-1m-omdb"], folds[mean, "ml-1m-omdb"]) == (5, 2)
+    jobs = experiments.plan(experiments.TABLE2, variant="features-1")
+    assert {(job.model, job.number) for job in jobs} == {
+        (model, fold) for model in ("afm", "nfm", "libfm") for fold in range(5)
+    }
+    assert len(experiments.plan(experiments.TABLE2, variant="features-2")) == 3 * 2
 
 
 def test_all_models_know_the_same_ratings(study):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from replication.claims import Comparison, NoEvidence
-from replication.compare import PUBLISHED_COLUMNS, PairedTest, fold_test, n_splits
+from replication.claims import Comparison, Contrast, NoEvidence
+from replication.compare import (
+    PUBLISHED_COLUMNS,
+    PairedTest,
+    fold_test,
+    n_splits,
+    overlap_share,
+)
 from replication.errors import ReplicationError
 from replication.fold_claims import FoldEvidence, one_fold_test
 
@@ -16,7 +24,7 @@ NOTHING = pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
 PLACE = ("cil", "kfold-10")
 
 
-def runs(values: dict[int, float], **changes: str) -> dict[int, dict]:
+def runs(values: dict[int, float], **changes: Any) -> dict[int, dict]:
     return {n: {"metrics": {"RMSE": v}, "data_hash": "d"} | changes for n, v in values.items()}
 
 
@@ -36,6 +44,41 @@ def test_three_of_ten_folds_are_corrected_for_ten() -> None:
     assert all_.ci_high - all_.ci_low > few.ci_high - few.ci_low
     with pytest.raises(ReplicationError, match="3 folds of a cross-validation that has 2"):
         fold_test(delta, n_splits=2)
+
+
+def test_what_is_held_back_to_choose_the_epoch_is_not_trained_on() -> None:
+    """Five folds, a tenth of the training ratings held back: 0.2/0.72, and not 1/4."""
+    delta = [0.01, 0.02, 0.04, 0.0, 0.02]
+    share = overlap_share([{"ratings": {"train": 72, "test": 20}}, {"seed": 3}])
+    assert share == pytest.approx(0.2 / 0.72) and overlap_share([{"seed": 3}]) is None
+    half = stats.t.ppf(0.975, 4) * np.std(delta, ddof=1) * np.sqrt(1 / 5 + 20 / 72)
+    found = fold_test(delta, n_splits=5, share=share)
+    assert found.ci_high - found.difference == pytest.approx(half)
+    assert found.pvalue > fold_test(delta, n_splits=5).pvalue
+
+
+def counted(train: int, values: dict[int, float]) -> dict[int, dict]:
+    return runs(values, ratings={"train": train, "test": 20})
+
+
+def test_of_two_rows_the_one_that_learns_from_fewer_ratings_decides() -> None:
+    first, second = {0: 1.0, 1: 1.1, 2: 1.3}, {0: 0.9, 1: 0.95, 2: 1.2}
+    places = {
+        ("refit", *PLACE): counted(80, first),
+        ("held back", *PLACE): counted(72, second),
+        ("silent", *PLACE): runs(second),
+    }
+    proof = FoldEvidence("p/t", places, NOTHING, ("t",))
+    delta = [first[fold] - second[fold] for fold in first]
+    for other, share in (("held back", 20 / 72), ("silent", 20 / 80)):
+        found = proof.test(Comparison("refit", other, *PLACE, "RMSE"))
+        assert found.ci_high == pytest.approx(fold_test(delta, share=share).ci_high)
+    gain = proof.test(Contrast(Comparison("refit", "held back", *PLACE, "RMSE")))
+    expected = fold_test([1 - first[fold] / second[fold] for fold in first], share=20 / 72)
+    assert gain.difference == expected.difference and gain.ci_low == expected.ci_low
+    assert proof.estimate("refit", *PLACE, "RMSE").high == pytest.approx(
+        fold_test(list(first.values()), share=20 / 80).ci_high
+    )
 
 
 def test_only_common_folds_are_compared() -> None:

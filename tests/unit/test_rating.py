@@ -82,3 +82,7 @@ def test_rows_over_folds_have_their_interval_and_say_folds():
     test = fold_test(values, n_splits=10)
     assert (row["ci_low"], row["ci_high"]) == (test.ci_low, test.ci_high)
     assert row["status"] == "partial: 3 of 10 folds"
+    counted = [record | {"ratings": {"train": 81, "test": 10}} for record in records]
+    (row,) = rows(grid, counted, {}, published, ["RMSE"])
+    test = fold_test(values, n_splits=10, share=10 / 81)
+    assert (row["ci_low"], row["ci_high"]) == (test.ci_low, test.ci_high)

@@ -8,7 +8,8 @@ Its metrics, by the beginnings of their names:
 ``below/<slot>``               share of users with less than 20 % there, from single users
 ``follows/<feature>/<which>``  rank correlation over users of attention on a feature with how
                                concentrated their training ratings are on few of its values, of
-                               all ratings or of those rated 5 (``Following``)
+                               all ratings or of those rated 5, as it is and given the number of
+                               these ratings (``Following``)
 ``RMSE/<weighing>``, ``RMSE/<arm>/<masking>``, ``squared error/...``, ``moved/...``
                                test errors with other attention and with slots masked
                                (``Masking``); the latter two are means over users
@@ -78,7 +79,11 @@ CHOICES = {
 METRICS = (
     f"attention/{GENRES}",
     f"below/{GENRES}",
-    *(f"follows/{GENRES}/{which}/{what}" for which in WHICH for what in ("correlation", "p")),
+    *(
+        f"follows/{GENRES}/{which}/{what}"
+        for which in WHICH
+        for what in ("correlation", "p", "given_count", "given_p")
+    ),
     *(f"RMSE/{name}" for name in measures.WEIGHINGS),
     *(f"RMSE/{arm}/{kind}" for kind in measures.MASKINGS for arm in measures.ARMS),
     "recovery",

@@ -117,6 +117,9 @@ class Following(NamedTuple):
     shuffled: float  # the mean of the same with the attention shuffled among the users
     p: float  # two-sided, from the same permutations
     given_count: float  # the partial rank correlation given how many items the users rated
+    given_low: float  # its 95 % interval, from the same bootstrap
+    given_high: float
+    given_p: float  # two-sided, from permutations of what the number leaves of the attention
     users: int
 
 
@@ -130,8 +133,10 @@ def following(
     """Do users who rate few values of a feature attend to it more?
 
     The entropy of few ratings is lower by chance alone, so that attention which grew or shrank
-    with the number of ratings would look as if it followed the entropy: ``given_count`` takes the
-    number of ratings out.
+    with the number of ratings would look as if it followed the entropy; the attention of shuffled
+    users has lost that link too, and cannot tell. ``given_count`` takes the number of ratings out
+    (``Given``). Its p-value is that of Freedman and Lane (1983): what the number leaves of the
+    attention is dealt anew among the users, and the number taken out again.
 
     Args:
         attention: [U] on the feature.
@@ -141,12 +146,13 @@ def following(
         draws: how many permutations, and how many samples.
 
     Returns:
-        Numbers that are NaN with fewer than three users, or where there is nothing to rank.
+        Numbers that are NaN with fewer than three users, or where there is nothing to rank: those
+        given the number of ratings alone, where it leaves nothing.
     """
     kept = spread.n_items >= least
     n = int(kept.sum())
     nan = float("nan")
-    nothing = Following(nan, nan, nan, nan, nan, nan, n)
+    nothing = Following(nan, nan, nan, nan, nan, nan, nan, nan, nan, n)
     if n < 3:
         return nothing
     x, y, z = (
@@ -154,23 +160,81 @@ def following(
     )
     if not (x.any() and y.any()):
         return nothing
-    found = float(x @ y)
-    by_chance = np.array([rng.permutation(x) @ y for _ in range(draws)])
-    # A sample's ranks are taken of the sample's ranks: the order is the same.
-    samples = (rng.integers(n, size=n) for _ in range(draws))
-    again = [float(standard_ranks(x[s]) @ standard_ranks(y[s])) for s in samples]
+    found, given = float(x @ y), Given.of(z)
+    rest_x, rest_y = given.rest(x), given.rest(y)
+    partial = _cosine(rest_x, rest_y)
+    by_chance, partial_by_chance = np.array(
+        [
+            (x[order] @ y, _cosine(given.rest(rest_x[order]), rest_y))
+            for order in (rng.permutation(n) for _ in range(draws))
+        ]
+    ).T
+    again, partial_again = np.array(
+        [_both(x[s], y[s], z[s]) for s in (rng.integers(n, size=n) for _ in range(draws))]
+    ).T
     low, high = np.percentile(again, [2.5, 97.5])
-    xz, yz = float(x @ z), float(y @ z)
-    left = (1 - xz**2) * (1 - yz**2)
+    given_low = given_high = nan
+    if np.isfinite(partial):
+        given_low, given_high = np.nanpercentile(partial_again, [2.5, 97.5])
     return Following(
         found,
         float(low),
         float(high),
         float(by_chance.mean()),
-        float((1 + (np.abs(by_chance) >= abs(found) - 1e-12).sum()) / (1 + draws)),
-        (found - xz * yz) / np.sqrt(left) if left > 1e-12 else nan,
+        _p_value(found, by_chance),
+        partial,
+        float(given_low),
+        float(given_high),
+        _p_value(partial, partial_by_chance) if np.isfinite(partial) else nan,
         n,
     )
+
+
+def _both(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[float, float]:
+    """Rank correlation of x and y [n], and the same given z, in a sample of ranks.
+
+    A sample's ranks are taken of the sample's ranks: the order is the same.
+    """
+    x, y, given = standard_ranks(x), standard_ranks(y), Given.of(standard_ranks(z))
+    return float(x @ y), _cosine(given.rest(x), given.rest(y))
+
+
+def _p_value(found: float, by_chance: np.ndarray) -> float:
+    """Two-sided, from permutations; the data as they are count as one of them."""
+    return float((1 + (np.abs(by_chance) >= abs(found) - 1e-12).sum()) / (1 + len(by_chance)))
+
+
+class Given(NamedTuple):
+    """Polynomials of ranks to the third degree, to be taken out of other ranks.
+
+    A straight line would leave what follows the number of ratings in a curve, as the entropy of a
+    sample does.
+    """
+
+    basis: np.ndarray  # [n, k <= 3] orthonormal, each with mean 0
+
+    @classmethod
+    def of(cls, ranks: np.ndarray) -> Given:
+        """Of ranks [n] with mean 0; of equal ones nothing is taken out."""
+        scale = np.abs(ranks).max()
+        if scale == 0:
+            return cls(np.empty((len(ranks), 0)))
+        powers = (ranks / scale)[:, None] ** np.arange(1, 4)  # [n, 3]
+        basis, size = np.linalg.qr(powers - powers.mean(0))
+        # A power that says no more than those below it: there are only two or three numbers.
+        new = np.abs(np.diag(size)) > 1e-8 * np.sqrt(len(ranks))
+        return cls(basis[:, new])
+
+    def rest(self, values: np.ndarray) -> np.ndarray:
+        """What of values [n] with mean 0 and length 1 the ranks do not tell; zeros for nothing."""
+        left = values - self.basis @ (self.basis.T @ values)
+        return left if left @ left > 1e-12 else np.zeros_like(left)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two vectors [n] with mean 0; NaN if one is zero."""
+    length = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / length) if length > 0 else float("nan")
 
 
 def standard_ranks(values: np.ndarray) -> np.ndarray:

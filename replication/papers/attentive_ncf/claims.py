@@ -35,7 +35,6 @@ import torch
 from replication.claims import (
     Claim,
     Comparison,
-    Contrast,
     Evidence,
     InPrint,
     NoEvidence,
@@ -225,7 +224,7 @@ def against(row: str, variant: str) -> Comparison:
 
 def margin(evidence: Evidence, question: Question) -> float:
     """The smallest difference that matters; see the text of the module."""
-    if isinstance(question, Contrast):
+    if not isinstance(question, Comparison):
         raise TypeError("no claim of this paper compares two gains")
     if question.metric == GENRES:
         return RANK_MARGIN

@@ -9,10 +9,25 @@ import pandas as pd
 
 from replication import figures
 from replication.compare import number
-from replication.fold_gaps import Gap, adjusted, gap_line
-from replication.page import PENDING, Study, stored_table
+from replication.fold_gaps import MIN_FOLDS, Gap, adjusted, gap_line
+from replication.page import (
+    PENDING,
+    Study,
+    difference_text,
+    errors,
+    mean_sd,
+    over_folds,
+    stored_table,
+)
 from replication.papers.afm import experiments
-from replication.papers.afm.experiments import ALTERNATIVE_FOLDS, DATASETS, tries
+from replication.papers.afm.experiments import (
+    ALTERNATIVE_FOLDS,
+    DATASETS,
+    GAP,
+    PROTOCOL,
+    tries,
+    with_gap,
+)
 from replication.papers.afm.pages.table2 import (
     AFM,
     METRIC,
@@ -35,6 +50,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "values": ("afm-sum", "afm-slots", "afm-first", "afm-actors"),
     "missing": ("afm-lost",),
 }
+
+
+OWN, SHARED = "afm-free", "shared map"
 
 
 def main_cells() -> Study:
@@ -112,6 +130,47 @@ def table(study: Study, main: Study, group: str) -> pd.DataFrame:
     places = pd.MultiIndex.from_tuples(index, names=["data set", "alternative"])
     columns = ["AFM", "alternative", "difference [95 %]", "relative", "p", "outcome", "folds"]
     return pd.DataFrame(lines, index=places, columns=columns, dtype=str).fillna("–")
+
+
+def overfitting(study: Study, main: Study) -> pd.DataFrame:
+    """Training and validation errors at the chosen epoch of shared and of own attention."""
+    lines, index = [], []
+    for dataset in ALTERNATIVE_FOLDS:
+        if not tries(OWN, dataset):
+            continue
+        found = {
+            SHARED: _with_gaps(main, dataset, AFM),
+            "attention of each user's own": _with_gaps(study, dataset, ROWS[OWN].name),
+        }
+        first = errors(found[SHARED], GAP)
+        for name, runs in found.items():
+            own = errors(runs, GAP)
+            trained = {fold: run["train_errors"][METRIC] for fold, run in runs.items()}
+            common = own.keys() & first.keys()
+            test = over_folds(own, first, PROTOCOL) if len(common) >= MIN_FOLDS else None
+            more = "too few folds" if common and test is None else difference_text(test)
+            if name == SHARED:
+                more = "–"
+            index.append((DATASETS[dataset], name))
+            lines.append(
+                {
+                    "training RMSE": mean_sd(list(trained.values())),
+                    "validation RMSE": mean_sd([trained[f] + own[f] for f in trained]),
+                    "validation minus training": mean_sd(list(own.values())),
+                    "minus that of the shared map [95 %]": more,
+                    "folds": str(len(own)),
+                }
+            )
+    names = pd.MultiIndex.from_tuples(index, names=["data set", "attention"])
+    return pd.DataFrame(lines, index=names, dtype=str)
+
+
+def _with_gaps(study: Study, dataset: str, row: str) -> dict[int, Record]:
+    """A row's runs that know their training errors, with how much they overfit."""
+    found = {
+        fold: with_gap(dict(run)) for fold, run in runs_of(study, dataset).get(row, {}).items()
+    }
+    return {fold: run for fold, run in found.items() if GAP in run["metrics"]}
 
 
 def sentence(study: Study, main: Study, model: str) -> str:

@@ -44,6 +44,7 @@ PENDING = "Pending: no attention is measured yet."
 FIGURE_4_ON, FIGURE_1_ON = "ml-1m", "ml-1m-omdb"
 QUICK_ON = "ml-latest-small"  # trained in about a minute
 TITLE = 36  # characters of a panel's title that fit
+GIVEN = "given the number of ratings"  # in a legend
 CARES, CARES_NOT = "high", "low"  # of Figure 4: the user above, and the one below
 
 ERROR = (
@@ -154,11 +155,20 @@ def _follows(study: Study) -> list[str]:
     if not found:
         return []
     above, below = (sum(f.direction == sign for f in found) for sign in (1, -1))
+    raw = sum(f.raw_direction == 1 for f in found)
     values = [f.correlation for f in found]
+    given = [f.given.mean for f in found if f.given]
+    rest = (
+        f", and given it from {number(min(given), signed=True)} to "
+        f"{number(max(given), signed=True)}"
+        if given
+        else ""
+    )
     return [
-        "attention on a feature is the greater the fewer of its values a user rates in "
-        f"{above} of {len(found)} cases (and the reverse in {below}; rank correlations from "
-        f"{number(min(values), signed=True)} to {number(max(values), signed=True)})"
+        "attention on a feature is the greater the fewer of its values a user rates, beyond what "
+        f"the number of ratings tells, in {above} of {len(found)} cases (and the reverse in "
+        f"{below}; in {raw} before that number is taken out; rank correlations from "
+        f"{number(min(values), signed=True)} to {number(max(values), signed=True)}{rest})"
     ]
 
 
@@ -466,18 +476,37 @@ class Followed(NamedTuple):
     low: float  # the widest of the folds' intervals
     high: float
     shuffled: float  # mean of the control
-    given_count: float | None  # mean, with the number of ratings taken out
     beyond: tuple[float, float]  # the widest interval of the correlation less its control
     pvalue: float  # the largest of the folds; after Holm over all that the page lists
+    given: Interval | None  # with the number of ratings taken out: mean, widest interval
+    given_pvalue: float  # as ``pvalue``, corrected together with it; 1 without ``given``
     users: int  # in the fold that has the fewest
     folds: int
 
     @property
-    def direction(self) -> int:
-        """+1 or -1 where a correlation is established in every fold, else 0."""
-        if self.pvalue >= ALPHA or self.beyond[0] <= 0 <= self.beyond[1]:
+    def raw_direction(self) -> int:
+        """+1 or -1 where the correlation as it is is established in every fold, else 0."""
+        return _direction(*self.beyond, self.pvalue)
+
+    @property
+    def given_direction(self) -> int:
+        """The same given the number of ratings."""
+        if self.given is None or self.given.low is None or self.given.high is None:
             return 0
-        return 1 if self.beyond[0] > 0 else -1
+        return _direction(self.given.low, self.given.high, self.given_pvalue)
+
+    @property
+    def direction(self) -> int:
+        """+1 or -1 where both are established, and alike: what the number of ratings tells alone
+        is no attention that follows behaviour."""
+        same = self.raw_direction == self.given_direction
+        return self.raw_direction if same else 0
+
+
+def _direction(low: float, high: float, pvalue: float) -> int:
+    if pvalue >= ALPHA or low <= 0 <= high:
+        return 0
+    return 1 if low > 0 else -1
 
 
 def followed(study: Study, variant: str = "") -> list[Followed]:
@@ -496,7 +525,7 @@ def followed(study: Study, variant: str = "") -> list[Followed]:
                         for k in ("correlation", "low", "high", "shuffled", "p", "users")
                     ]
                 )  # [folds] each
-                given = [m[f"{name}/given_count"] for m in own if f"{name}/given_count" in m]
+                given, given_p = _given(own, name)
                 found.append(
                     Followed(
                         cell.dataset,
@@ -506,19 +535,36 @@ def followed(study: Study, variant: str = "") -> list[Followed]:
                         float(low.min()),
                         float(high.max()),
                         float(control.mean()),
-                        float(np.mean(given)) if given else None,
                         (float((low - control).min()), float((high - control).max())),
                         float(p.max()),
+                        given,
+                        given_p,
                         int(users.min()),
                         len(own),
                     )
                 )
-    adjusted = holm([f.pvalue for f in found])
-    return [f._replace(pvalue=float(p)) for f, p in zip(found, adjusted, strict=True)]
+    pvalues = [p for f in found for p in (f.pvalue, f.given_pvalue)]
+    adjusted = iter(holm(pvalues).tolist())
+    return [f._replace(pvalue=next(adjusted), given_pvalue=next(adjusted)) for f in found]
+
+
+def _given(runs: Sequence[Mapping[str, float]], name: str) -> tuple[Interval | None, float]:
+    """The correlation given the number of ratings, and the largest p-value of the folds' metrics.
+
+    Without a number in some fold there is none: the number of ratings leaves nothing there.
+    """
+    names = [f"{name}/given_{k}" for k in ("count", "low", "high", "p")]
+    if any(k not in metrics for metrics in runs for k in names):
+        return None, 1.0
+    r, low, high, p = np.array([[metrics[k] for metrics in runs] for k in names])  # [folds] each
+    return Interval(float(r.mean()), float(low.min()), float(high.max())), float(p.max())
 
 
 def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
-    """``followed`` as strings; a star says that a correlation is established."""
+    """``followed`` as strings; a star says that a correlation is established.
+
+    The claim needs both: as it is, and given the number of ratings.
+    """
     if not found:
         return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
     lines = [
@@ -527,9 +573,13 @@ def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
             "feature": f.feature,
             "ratings": f.which,
             "correlation [95 %]": f"{number(f.correlation, signed=True)} "
-            f"{interval(f.low, f.high, signed=True)}{' *' if f.direction else ''}",
+            f"{interval(f.low, f.high, signed=True)}{' *' if f.raw_direction else ''}",
             "shuffled users": number(f.shuffled, signed=True),
-            "given the number of ratings": number(f.given_count, signed=True),
+            "given the number of ratings [95 %]": f"{number(f.given.mean, signed=True)} "
+            f"{interval(f.given.low, f.given.high, signed=True)}"
+            f"{' *' if f.given_direction else ''}"
+            if f.given
+            else "–",
             "users": f"{f.users:,}",
             "folds": str(f.folds),
         }
@@ -539,12 +589,15 @@ def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
 
 
 def follow_figure(found: Sequence[Followed]) -> Figure | None:
-    """Rank correlations with their intervals, beside those of shuffled users."""
+    """Rank correlations, the same given the number of ratings, and those of shuffled users."""
     panels: dict[str, dict[str, dict[str, Interval]]] = {}
     for f in found:
-        series = panels.setdefault(f.dataset, {"own attention": {}, "shuffled users": {}})
+        names = ("own attention", GIVEN, "shuffled users")
+        series = panels.setdefault(f.dataset, {name: {} for name in names})
         label = f"{f.feature}, {f.which}"
         series["own attention"][label] = Interval(f.correlation, f.low, f.high)
+        if f.given:
+            series[GIVEN][label] = f.given
         series["shuffled users"][label] = Interval(f.shuffled)
     labels = list(dict.fromkeys(f"{f.feature}, {f.which}" for f in found))
     xlabel = "rank correlation over users"

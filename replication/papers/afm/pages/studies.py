@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 
 from replication import figures
-from replication.compare import number
+from replication.compare import number, published_values
 from replication.fold_gaps import MIN_FOLDS, Gap, adjusted, gap_line
-from replication.page import PENDING, Runs, Study, errors
-from replication.papers.afm.experiments import DATASETS, FEATURES, ORDER, SHARES, VARIANTS
+from replication.page import PENDING, ByFold, Runs, Study, errors, larger_share, over_folds
+from replication.papers.afm.experiments import (
+    DATASETS,
+    FEATURES,
+    ORDER,
+    PROTOCOL,
+    SHARES,
+    VARIANTS,
+)
 from replication.papers.afm.pages.table2 import (
     AFM,
     FIVE,
@@ -32,18 +39,22 @@ FEATURE_STEPS: Mapping[int, str] = {
     n: "" if n == len(FEATURES[FIVE]) else f"features-{n}" for n in range(1, len(ORDER) + 1)
 }
 SHARE_STEPS: Mapping[int, str] = {share: f"train-{share}" for share in SHARES} | {100: ""}
+ONE_FEATURE = FEATURE_STEPS[1]
+PRINTED_STUDIED = tuple(ROWS[model].name for model in ("nfm", "libfm"))
+PRINTED_GAINS = ("ml-1m", "douban-movie")  # one feature, and five: the paper has other films there
 Steps = Mapping[str, Mapping[int, Mapping[int, float]]]  # row -> step -> fold -> error
 
 
 def by_step(study: Study, dataset: str, steps: Mapping[int, str]) -> Steps:
-    """Errors of the models of a study, of the folds on which the study is run."""
-    spec = next(VARIANTS[variant] for variant in steps.values() if variant)
+    """Errors of the models of a study, of the folds on which all of its steps are run."""
+    specs = [VARIANTS[variant] for variant in steps.values() if variant]
+    folds = min(spec.folds for spec in specs)
     found: dict[str, dict[int, dict[int, float]]] = {}
     for step, variant in steps.items():
         runs = runs_of(study, dataset, variant)
-        for model in spec.models:
+        for model in specs[0].models:
             row = ROWS[model].name
-            own = {fold: e for fold, e in errors(runs.get(row, {})).items() if fold < spec.folds}
+            own = {fold: e for fold, e in errors(runs.get(row, {})).items() if fold < folds}
             if own:
                 found.setdefault(row, {})[step] = own
     return found
@@ -67,6 +78,64 @@ def gains(found: Steps, row: str) -> dict[int, list[float]]:
         for step in own
         if (common := own[step].keys() & other.get(step, {}).keys())
     }
+
+
+def gain_by_fold(study: Study, row: str, variant: str = "") -> ByFold:
+    """By how much of a model's error AFM is below it with five features, or in a variant."""
+    runs = runs_of(study, FIVE, variant)
+    own, other = errors(runs.get(AFM, {})), errors(runs.get(row, {}))
+    common = sorted(own.keys() & other.keys())
+    return ByFold({f: 1 - own[f] / other[f] for f in common}, larger_share(own, other))
+
+
+def growth(study: Study) -> pd.DataFrame:
+    """AFM's gain with one feature and with five, on all folds of both, beside print; as strings."""
+    values = published_values(study.published)
+    lines, index = [], []
+    for row in PRINTED_STUDIED:
+        one, five = gain_by_fold(study, row, ONE_FEATURE), gain_by_fold(study, row)
+        common = sorted(one.keys() & five.keys())
+        test = over_folds(five, one, PROTOCOL) if len(common) >= MIN_FOLDS else None
+        means = [float(np.mean([by[f] for f in common])) if common else None for by in (one, five)]
+        there = [_printed_gain(values, row, dataset) for dataset in PRINTED_GAINS]
+        if test is not None:
+            ends = f" [{_percent(test.ci_low)}, {_percent(test.ci_high)}]"
+        else:
+            ends = " (too few folds)" if common else ""
+        index += [(row, "measured"), (row, "published")]
+        lines += [
+            _gain_line(means, f"{FIVE}, both", ends, str(len(common))),
+            _gain_line(there, " and ".join(PRINTED_GAINS), "", "–"),
+        ]
+    names = pd.MultiIndex.from_tuples(index, names=["AFM below", ""])
+    return pd.DataFrame(lines, index=names, dtype=str)
+
+
+def _gain_line(gains: Sequence[float | None], where: str, ends: str, folds: str) -> dict[str, str]:
+    one, five = gains
+    more = None if one is None or five is None else five - one
+    return {
+        "one feature": _percent(one),
+        "five features": _percent(five),
+        "five minus one [95 %]": f"{_percent(more)}{ends}",
+        "of": where,
+        "folds": folds,
+    }
+
+
+def _percent(share: float | None) -> str:
+    """A relative gain, or "pending"."""
+    return "pending" if share is None else f"{100 * share + 0.0:+.2f} %"
+
+
+def _printed_gain(
+    values: Mapping[tuple[str, str, str, str], float], row: str, dataset: str
+) -> float:
+    """The paper's relative gain over a model: what its text says, else what its table gives."""
+    said = values.get(("text", f"margin of {AFM} over {row}", dataset, f"relative {METRIC}"))
+    if said is not None:
+        return said
+    return 1 - values["table2", AFM, dataset, METRIC] / values["table2", row, dataset, METRIC]
 
 
 def step_table(found: Steps, steps: Mapping[int, str], unit: str) -> pd.DataFrame:
@@ -121,6 +190,22 @@ def _trend(found: Steps, unit: str) -> str:
     return ", ".join(texts)
 
 
+def _grown(study: Study) -> str:
+    """AFM's gain with five features minus that with one, over each model; "" without a test."""
+    texts = []
+    for row in PRINTED_STUDIED:
+        one, five = gain_by_fold(study, row, ONE_FEATURE), gain_by_fold(study, row)
+        if len(one.keys() & five.keys()) < MIN_FOLDS:
+            continue
+        test = over_folds(five, one, PROTOCOL)
+        assert test is not None
+        texts.append(
+            f"{_percent(test.difference)} [{_percent(test.ci_low)}, {_percent(test.ci_high)}] "
+            f"over {row}"
+        )
+    return " and ".join(texts)
+
+
 def headline(study: Study) -> str:
     """What the studies were asked and what was found, in two sentences."""
     asked = (
@@ -129,8 +214,14 @@ def headline(study: Study) -> str:
     )
     by_feature, by_share = _trend(features(study), ""), _trend(shares(study), " %")
     texts = []
+    grown = _grown(study)
+    if grown:
+        texts.append(f"AFM's gain with five features minus that with one is {grown}")
     if by_feature:
-        texts.append(f"AFM's RMSE is below the others', by number of features, by {by_feature}")
+        texts.append(
+            f"AFM's RMSE is below the others', by number of features, on the folds of all steps, "
+            f"by {by_feature}"
+        )
     if by_share:
         texts.append(f"by share of the training ratings, by {by_share}")
     own = next((g for g in effects(study, "shuffled-genres") if g.name == AFM), None)
