@@ -6,7 +6,6 @@ is a record of its own, numbered by ``seed``, and the page of costs shows the la
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ def keep(
         config: what the numbers depend on, beside the code and the machine.
     """
     made, data = provenance(), experiments.data_for(dataset, protocol)
-    here = {"machine": made["machine"], "node": platform.processor(), "source": source_hash()}
+    here = {"machine": made["machine"], "source": source_hash()}
     address = {
         "table": table,
         "row": row,

@@ -45,7 +45,7 @@ from replication.training import Sampler, described
 CPU = torch.device("cpu")
 TABLE = experiments.MEMORY
 METRIC = "peak GiB"
-LIMIT = 3.0  # GiB that the study allows for every data set
+LIMIT = experiments.MEMORY_LIMIT
 BATCHES = 200
 SLOW = ("ncf", "conv-ncf", "deep-icf", "direc")  # a pair of a user and an item at a time
 USERS, LONGEST = 512, 128  # for whom these rank the catalogue
@@ -90,7 +90,7 @@ def use(model: str, dataset: str) -> float:
 
 
 def config_of(model: str) -> Any:
-    """The starting point of a model, which has the sizes of all its trials; one pretraining epoch."""
+    """The starting point of a model, of the sizes of all its trials, with one pretraining epoch."""
     start = row(model).start
     return replace(start, pretrain_epochs=1) if hasattr(start, "pretrain_epochs") else start
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from replication.compare import Cell, cells
 from replication.data import Interactions
@@ -215,10 +215,10 @@ def do(job: Job, device: str) -> tuple[Record, bool]:
     elif job.kind == "figure":
         ((_, record, new),) = figure2.run([job.dataset], None, None, device)
     else:
-        execute = {
+        measures: dict[str, Callable[..., Iterator[tuple[Run, Record, bool]]]] = {
             "run": experiments.run_and_store,
             "lists": lists.measure_and_store,
             "explanations": explanations.measure_and_store,
-        }[job.kind]
-        ((_, record, new),) = execute([run_of(job)], device)
+        }
+        ((_, record, new),) = measures[job.kind]([run_of(job)], device)
     return record, new

@@ -22,7 +22,6 @@ from replication.records import Store
 
 PENDING = "Pending: no runs are recorded yet."
 HOUR = 3600.0
-MEMORY, SPEED, PARITY = experiments.MEMORY, experiments.SPEED, experiments.PARITY
 # Tables that are measured on data or on the models that Table 2 trained.
 OTHERS = tuple(table for table in packing.TABLES if table != experiments.TABLE2)
 _MODELS = {name: model for model, name in experiments.MODELS.items()}
@@ -581,16 +580,6 @@ def untimed(load: Load = _stored) -> str:
     if silent:
         text += f" Older records hold no time: {', '.join(silent)}."
     return text.strip() or PENDING
-
-
-def memory(records: Sequence[Record] | None = None) -> pd.DataFrame:
-    """Peak memory of a process, GiB as strings: one line a model, one column a data set."""
-    records = Store(MEMORY).load() if records is None else records
-    found = {(r["row"], r["dataset"]): f"{r['metrics']['peak GiB']:.2f}" for r in records}
-    rows = [name for name in _MODELS if any(row == name for row, _ in found)]
-    names = [name for name in experiments.DATASETS if any(data == name for _, data in found)]
-    lines = [[found.get((row, name), "–") for name in names] for row in rows]
-    return pd.DataFrame(lines, index=pd.Index(rows, name="model"), columns=names, dtype=str)
 
 
 def figure(study: Study, searched: Sequence[Record]) -> Any:
