@@ -37,9 +37,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     [
         pytest.param("ml-1m", 2.0, marks=pytest.mark.needs_data("ml-1m")),
         pytest.param("pinterest", 3.0, marks=pytest.mark.needs_data("pinterest")),
-        pytest.param(
-            "amazon-video-games", 3.0, marks=pytest.mark.needs_data("amazon-video-games")
-        ),
+        pytest.param("amazon-video-games", 3.0, marks=pytest.mark.needs_data("amazon-video-games")),
     ],
 )
 def test_peak_memory(dataset, limit):
