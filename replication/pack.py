@@ -21,14 +21,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from replication import paths
-from replication.data import NEEDS
+from replication.data import NEEDS, Interactions
 from replication.errors import DataUnavailable, ReplicationError
 from replication.papers.common import TRIALS, Job
 from replication.papers.registry import PAPERS
 from replication.records import Record, Store
 
 # A paper's ``packing`` module has TABLES, KINDS, READ, pending, split, needs, and label and do for
-# its jobs other than search trials.
+# its jobs other than search trials; and where its jobs know more than its grid does, DATASETS and
+# MODELS (what is added) and data (in place of ``data_for``).
 PACKINGS = {name: paper.packing for name, paper in PAPERS.items()}
 TABLES = tuple(table for packing in PACKINGS.values() for table in packing.TABLES)
 KINDS = tuple(dict.fromkeys(kind for packing in PACKINGS.values() for kind in packing.KINDS))
@@ -69,11 +70,10 @@ def pending(
     Raises:
         ReplicationError: a name that is not known.
     """
-    grids = [paper.experiments for paper in PAPERS.values()]
     for kind, names, known in (
         ("table", tables, TABLES),
-        ("data set", datasets, [name for grid in grids for name in grid.DATASETS]),
-        ("model", models, [name for grid in grids for name in grid.MODELS]),
+        ("data set", datasets, _known("DATASETS")),
+        ("model", models, _known("MODELS")),
     ):
         for name in names or ():
             if name not in known:
@@ -86,6 +86,17 @@ def pending(
         if (chosen := [table for table in packing.TABLES if table in (tables or TABLES)])
         for job in packing.pending(chosen, datasets, models)
     ]
+
+
+def _known(names: str) -> list[str]:
+    """All data sets or models that a job can name, paper by paper."""
+    modules = [m for paper in PAPERS.values() for m in (paper.experiments, paper.packing)]
+    return [name for module in modules for name in getattr(module, names, ())]
+
+
+def _data(paper: str, dataset: str, protocol: str) -> Interactions:
+    find = getattr(PACKINGS[paper], "data", PAPERS[paper].experiments.data_for)
+    return find(dataset, protocol)
 
 
 def label(job: Job) -> str:
@@ -151,7 +162,7 @@ def _place(job: Job) -> tuple[str, str, str]:
 
 def _hash(paper: str, dataset: str, protocol: str) -> str | None:
     try:
-        return PAPERS[paper].experiments.data_for(dataset, protocol).content_hash
+        return _data(paper, dataset, protocol).content_hash
     except DataUnavailable:
         return None
 
@@ -180,9 +191,8 @@ def check_data(jobs: Sequence[Job]) -> None:
     """Raise ReplicationError unless every data set of the jobs is here, with the same content."""
     missing = []
     for paper, dataset, protocol in dict.fromkeys(map(_place, jobs)):
-        grid = PAPERS[paper].experiments
         try:
-            grid.data_for(dataset, protocol)
+            _data(paper, dataset, protocol)
         except DataUnavailable:
             missing += [dataset, *NEEDS.get(dataset, ())]
             continue
@@ -197,7 +207,7 @@ def check_data(jobs: Sequence[Job]) -> None:
             f"into {paths.RAW}, or name the folder that holds raw/ in REPLICATION_DATA"
         )
     for job in jobs:
-        here = PAPERS[job.paper].experiments.data_for(job.dataset, job.protocol)
+        here = _data(*_place(job))
         if job.data_hash not in (None, here.content_hash):
             raise ReplicationError(
                 f"{job.dataset} in {paths.RAW} is another copy ({here.source}) than the one that "

@@ -553,12 +553,14 @@ def made_by(records: Sequence[Record]) -> str:
     )
     machines = several([f"{r['machine']} ({r.get('device', 'cpu')})" for r in records])
     days = sorted(r["time"][:10] for r in records)
-    seconds = sum(r.get("seconds", 0.0) for r in records)
+    timed = [r["seconds"] for r in records if "seconds" in r]
+    seconds = sum(timed)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     cost = f"{seconds:.0f} seconds"
     if seconds >= 120:
         cost = f"{seconds / 60:.0f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
-    trained = f"; {cost} of training in all" if seconds else ""
+    partly = "in all" if len(timed) == len(records) else f"in the {len(timed)} that hold a time"
+    computed = f"; {cost} of computing {partly}" if seconds else ""
     sources = {r["source"] for r in records}
     code = f"code {several(sorted(sources))}"
     if len(sources) > 3:  # the records have them all
@@ -566,7 +568,7 @@ def made_by(records: Sequence[Record]) -> str:
         code = f"{len(sources)} versions of the code, the last {last}"
     return (
         f"{len(records)} {'run' if len(records) == 1 else 'runs'} on {machines}; {versions}; "
-        f"{code}; {when}{trained}."
+        f"{code}; {when}{computed}."
     )
 
 

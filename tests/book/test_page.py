@@ -450,13 +450,14 @@ def test_who_made_the_runs(planted: Study) -> None:
     assert len(runs) == 11
     text = made_by(runs)
     assert text.startswith("11 runs on Linux x86_64, 2 cores (cpu); python 3.11.0, torch 2.13.0; ")
-    assert "11 minutes of training in all" in text
+    assert "11 minutes of computing in all" in text
     assert made_by(runs[:1]).startswith("1 run on ")
     without = [{k: v for k, v in run.items() if k != "seconds"} for run in runs]
-    assert "training" not in made_by(without)
+    assert "computing" not in made_by(without)
+    assert "minutes of computing in the 11 that hold a time." in made_by([*runs, *without])
     slow = [run | {"seconds": 3600.0, "time": f"2026-01-{day:02d}"} for day, run in
             enumerate(runs, 1)]  # fmt: skip
-    assert "2026-01-01 to 2026-01-11; 11.0 hours of training" in made_by(slow)
+    assert "2026-01-01 to 2026-01-11; 11.0 hours of computing" in made_by(slow)
     three = [run | {"source": f"s{at % 3}"} for at, run in enumerate(slow)]
     assert "; code s0 and s1 and s2; " in made_by(three)
     many = [run | {"source": f"s{at}"} for at, run in enumerate(slow)]

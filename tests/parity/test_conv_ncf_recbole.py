@@ -19,7 +19,15 @@ import numpy as np
 import pytest
 import recbole_peer
 import torch
-from agreement import PEER, assert_within_the_spread, measured, same_steps, split_of_users
+from agreement import (
+    PEER,
+    assert_same,
+    assert_within_the_spread,
+    measured,
+    note,
+    same_steps,
+    split_of_users,
+)
 
 from replication.baselines.conv_ncf import ConvNCF, ConvNCFConfig, build
 from replication.evaluation import held_out
@@ -39,6 +47,7 @@ CONFIG = ConvNCFConfig(
     warmup_epochs=0,
 )
 SEEDS, EPOCHS = range(3), 3
+NAMES, PART = ("ConvNCF", "ConvNCF"), "100 users"
 pytestmark = [pytest.mark.peer, pytest.mark.needs_data("ml-100k")]
 
 
@@ -105,7 +114,8 @@ def test_forward_pass_is_the_same(split: Split, dimension: int):
     ours = model.score_candidates(users, items)
     scale = float(ours.std())
     print(f"d={dimension}: largest difference {(ours - theirs).abs().max():.1e} of {scale:.1f}")
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
+    what = f"scores of the same weights, d = {dimension}, {PART}"
+    assert_same(ours, theirs, 1e-5, 1e-5 * scale, *NAMES, what)
 
 
 def test_takes_the_same_steps(split: Split):
@@ -123,7 +133,9 @@ def test_takes_the_same_steps(split: Split):
         after, theirs = same_steps(peer, model, split, CONFIG, held)
     moved, apart = (after - before).abs(), (after - theirs).abs()
     print(f"moved by {moved.mean():.3f}, apart by {apart.mean():.1e}, at most {apart.max():.1e}")
-    assert apart.max() < 1e-4 * moved.mean()
+    allowed = 1e-4 * moved.mean()
+    note(*NAMES, f"scores after the same 20 steps, {PART}", apart.max(), allowed)
+    assert apart.max() < allowed
 
 
 def test_ranks_as_well(split: Split):
@@ -142,4 +154,4 @@ def test_ranks_as_well(split: Split):
         model = fit(lambda start=start: start, split, CONFIG, seed, CPU, None, EPOCHS).model
         ours.append(measured(model.score_candidates(held.users, held.items), held))
     print("before the first epoch:", np.round(np.mean(begun, axis=0), 4))
-    assert_within_the_spread(ours, theirs)
+    assert_within_the_spread(ours, theirs, *NAMES, PART)

@@ -19,7 +19,14 @@ import numpy as np
 import pytest
 import recbole_peer
 import torch
-from agreement import PEER, assert_within_the_spread, measured, same_steps, split_of_users
+from agreement import (
+    PEER,
+    assert_same,
+    assert_within_the_spread,
+    measured,
+    same_steps,
+    split_of_users,
+)
 
 from replication.baselines.deep_icf import FISM, DeepICF, DeepICFConfig, FISMConfig, ItemBased
 from replication.data import Interactions
@@ -31,6 +38,7 @@ CPU = torch.device("cpu")
 CONFIG = FISMConfig(dimension=16, l2_embeddings=0.0)
 START = 1e-8  # of the accumulators of ``ItemBasedConfig.optimizer``
 SEEDS, EPOCHS = range(3), 10
+NAMES, PART = ("FISM, of DeepICF+a", "FISM"), "users with at most 64 items"
 pytestmark = [pytest.mark.peer, pytest.mark.needs_data("ml-100k")]
 
 
@@ -97,7 +105,8 @@ def test_fism_has_the_same_forward_pass(split: Split, alpha: float):
     ours = torch.sigmoid(model.score_candidates(held.users, held.items))
     print(f"alpha={alpha}: largest difference {(ours - candidates).abs().max():.1e}")
     assert ours.std() > 0.08
-    torch.testing.assert_close(ours, candidates, rtol=0, atol=2e-6)
+    what = f"probabilities of the same weights, alpha = {alpha:g}, {PART}"
+    assert_same(ours, candidates, 0, 2e-6, *NAMES, what)
     ours = torch.sigmoid(keeps.score_candidates(users, items))
     torch.testing.assert_close(ours, history, rtol=0, atol=2e-6)
     if alpha == 0:
@@ -123,7 +132,8 @@ def test_fism_takes_the_same_steps(split: Split):
     apart = (torch.sigmoid(after) - theirs).abs()
     print(f"moved by {moved.mean():.3f}, apart by {apart.mean():.1e}, at most {apart.max():.1e}")
     assert moved.mean() > 0.05
-    torch.testing.assert_close(torch.sigmoid(after), theirs, rtol=0, atol=1e-4)
+    what = f"probabilities after the same 20 steps, {PART}"
+    assert_same(torch.sigmoid(after), theirs, 0, 1e-4, *NAMES, what)
 
 
 def test_fism_ranks_as_well(split: Split):
@@ -147,7 +157,7 @@ def test_fism_ranks_as_well(split: Split):
             scores = peer.scores(held.users.numpy(), held.items.numpy())
         theirs.append(measured(torch.from_numpy(scores), held))
     print("without the target in its history:", np.round(np.mean(without, axis=0), 4))
-    assert_within_the_spread(ours, theirs)
+    assert_within_the_spread(ours, theirs, *NAMES, PART)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.8), (0.5, 0.5), (1.0, 1.0)])
@@ -186,4 +196,6 @@ def test_attention_of_deep_icf_is_that_of_nais(split: Split, alpha: float, beta:
         for block in model.blocks(held.users, held.items):
             ours[block.rows] += block.attended.pooled.sum(-1)
     print(f"largest difference {(ours - theirs).abs().max():.1e}, spread {ours.std():.2f}")
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(ours.std()))
+    what = f"pooled histories, alpha = {alpha:g}, beta = {beta:g}, {PART}"
+    tolerance = 1e-4 * float(ours.std())
+    assert_same(ours, theirs, 1e-4, tolerance, "DeepICF+a, its attention", "NAIS", what)

@@ -115,4 +115,4 @@ def test_ranks_as_well_as_recbole():
                 peer.ask("epoch")
             scores = peer.scores(held.users.numpy(), held.items.numpy())
         theirs.append(measured(torch.from_numpy(scores), held))
-    assert_within_the_spread(ours, theirs)
+    assert_within_the_spread(ours, theirs, "NCF", "NeuMF")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recbole_peer
 import torch
-from agreement import PEER
+from agreement import PEER, assert_same
 from torch import Tensor
 
 from replication.baselines.ease import EASE, EASEConfig
@@ -43,7 +43,7 @@ def test_ease_gives_the_same_scores(split: Split, held: HeldOut, l2: float):
     ours = EASE(split, EASEConfig(l2=l2), CPU).score_candidates(held.users, held.items)
     theirs = scores_of_peer(split, held, "EASE", reg_weight=l2)
     print(f"largest difference {(ours - theirs).abs().max():.1e}, largest score {ours.max():.2f}")
-    torch.testing.assert_close(ours, theirs.float(), rtol=0, atol=2e-5)
+    assert_same(ours, theirs.float(), 0, 2e-5, "EASE^R", "EASE", f"scores, penalty {l2:g}")
 
 
 def tied(split: Split, config: ItemKNNConfig) -> np.ndarray:
@@ -77,4 +77,5 @@ def test_item_knn_gives_the_same_scores(split: Split, held: HeldOut, shrink: flo
             f"difference {(ours - theirs).abs().max():.1e}, largest score {ours.max():.2f}"
         )
         assert len(ours) > 0.3 * held.items.numel()
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+        what = f"scores, {config.neighbours} neighbours, shrinkage {shrink:g}"
+        assert_same(ours, theirs, 1e-5, 1e-6, "ItemKNN", "ItemKNN", what)

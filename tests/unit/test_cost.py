@@ -8,7 +8,7 @@ import pytest
 
 from replication import paths
 from replication.page import Study
-from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf import experiments, explanations, lists, packing, planted
 from replication.papers.amp_cf.pages import cost
 
 HOUR = 3600.0
@@ -43,7 +43,7 @@ def one(page: Study, searched: list[dict[str, Any]], row: str, protocol: str = "
     (found,) = (
         c
         for c in cost.costs(page, searched)
-        if (c.cell.row, c.cell.dataset, c.cell.protocol) == (row, "ml-1m", protocol)
+        if (c.cell.row, c.cell.dataset, c.cell.protocol) == (row, "ml-1m", protocol) and c.main
     )
     return found
 
@@ -87,7 +87,7 @@ def test_missing_seeds_cost_what_the_others_did() -> None:
     # Nothing was run under the other protocol: five runs like these.
     other = one(study(*runs), [], "AMP-2", "loo-ncf")
     assert other.estimated and other.left == pytest.approx(10)
-    assert one(study(*runs), [], "AMP-3").left is None
+    assert one(study(*runs), [], "NCF").left is None
 
 
 def test_what_only_trials_tell(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,32 +109,53 @@ def test_what_only_trials_tell(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert table.loc[("NCF", "loo-random"), "seconds an epoch"] == "60"
     assert table.loc[("NCF", "loo-random"), "seconds a run"] == f"({120 * epochs})"
     assert table.loc[("NCF", "loo-ncf"), "trials"] == "–"  # not counted twice
-    assert table.loc[("ConvNCF", "loo-random"), "hours that remain"] == "pending"
+    silent = table.loc[("ConvNCF", "loo-random"), "hours that remain"]
+    assert silent == "not yet measured"
+
+
+def all_there(table: str, **changes: Any) -> list[dict[str, Any]]:
+    """A record for every cell and seed of a table."""
+    return [
+        record(c.row, 36.0, seed, dataset=c.dataset, protocol=c.protocol, select=c.select)
+        | {"variant": c.variant, "table": table}
+        | changes
+        for c in packing.grids()[table]
+        if not c.unavailable
+        for seed in range(c.seeds_required)
+    ]
 
 
 def test_the_headline_says_when_all_is_there() -> None:
-    """And when it is not: in two sentences, both computed."""
-    cells = [cell for cell in experiments.grid() if not cell.unavailable]
-    runs = [
-        record(c.row, 36.0, seed, dataset=c.dataset, protocol=c.protocol, select=c.select)
-        for c in cells
-        for seed in range(c.seeds_required)
-    ]
+    """And when it is not: in two sentences, both computed. A variant, an ablation's model or a
+    record of another table that is missing makes it incomplete too."""
+    cells = [c for c in packing.grids()[experiments.TABLE2] if not c.unavailable]
+    assert {"AMP-5", "MF-512"} <= {c.row for c in cells} and "alpha-0.9" in {
+        c.variant for c in cells
+    }
+    runs = all_there(experiments.TABLE2)
+    wanted = {
+        (c.row, c.dataset) for c in cells if experiments.row(packing.model_of(c)).draw is not None
+    }
     searched = [
-        trial(known.name, 36.0, n, dataset=dataset)
-        for known in experiments.ROWS.values()
-        if known.draw is not None
-        for dataset in experiments.RUN_HERE
+        trial(name, 36.0, n, dataset=dataset)
+        for name, dataset in sorted(wanted)
         for n in range(experiments.N_TRIALS)
     ]
-    whole = cost.headline(study(*runs), searched)
+    whole = cost.headline(study(*runs), searched, all_there)
     hours = (len(runs) + len(searched)) / 100
     assert f"The {len(runs)} runs behind Table 2 and {len(searched)} search trials" in whole
     assert f"took {hours:.2f} core-hours; all {len(cells)} cells are complete" in whole
-    short = cost.headline(study(*runs[1:]), searched)
-    assert f"1 of {len(cells)} cells lack runs" in short and "about 0.01 hours more." in short
-    short = cost.headline(study(*runs), searched[1:])
-    assert "is the cost of a full rerun" not in short
+    variant = next(n for n, r in enumerate(runs) if r["variant"])
+    for gone in (0, variant, len(runs) - 1):
+        short = cost.headline(study(*runs[:gone], *runs[gone + 1 :]), searched, all_there)
+        assert f"1 of {len(cells)} cells, variants and ablations included, lack 1 runs" in short
+        assert "about 0.01 hours more where a pace is known." in short
+    short = cost.headline(study(*runs), searched[1:], all_there)
+    assert "is the cost of a full rerun" not in short and "searches lack 1 trials" in short
+    short = cost.headline(
+        study(*runs), searched, lambda table: all_there(table)[table == lists.TABLE3 :]
+    )
+    assert "the other tables 1 records, which need about 0.01 hours more" in short
     for text in (whole, short):
         assert text.startswith("**Asked.** ") and text.count("**Found.**") == 1
 
@@ -146,7 +167,10 @@ def test_without_records_every_part_says_so() -> None:
     assert cost.figure(nothing, []).data == cost.PENDING
     assert (cost.by_dataset(nothing, [])["core-hours"] == "–").all()
     for dataset in cost.datasets(nothing):
-        assert set(cost.by_cell(nothing, [], dataset)["hours that remain"]) == {"pending"}
+        remain = cost.by_cell(nothing, [], dataset)["hours that remain"]
+        assert set(remain) == {"not yet measured"}
+    assert set(cost.by_departure(nothing, [])["hours that remain"]) == {"not yet measured"}
+    assert cost.untimed(lambda name: []) == cost.PENDING
     assert "yahoo-music" not in cost.datasets(nothing)  # can never cost anything here
     table = cost.by_table(lambda name: [])
     assert set(table["records"]) == {"0"} and set(table["core-hours"]) == {"–"}
@@ -163,12 +187,78 @@ def test_the_dearest_come_first() -> None:
     assert "of NCF (57%), AMP-2 (43%)." in cost.dearest(page, [trial("NCF", 30.0, 0)])
 
 
-def test_peaks_stand_where_they_belong() -> None:
-    peaks = [
-        record("EASE^R", 0.0, dataset="pinterest", metrics={"peak GiB": 1.234}),
-        record("AMP-4", 0.0, dataset="ml-1m", metrics={"peak GiB": 0.5}),
+def test_a_variant_costs_what_it_does_elsewhere() -> None:
+    """The ratio on the other data set; without it the pairs of an epoch; neither without a main."""
+    small, other = {"dataset": "ml-100k"}, {"dataset": "ml-latest-small"}
+    main = [record("AMP-2", 10.0, **small), record("AMP-2", 40.0, **other)]
+    dear = record("AMP-2", 70.0, **small, variant="negatives-100")
+    paces = cost.Paces([*main, dear], [], {})
+    assert paces.of_run("amp-2", "ml-latest-small", "negatives-100") == pytest.approx(280)
+    assert paces.of_run("amp-2", "ml-100k", "negatives-100") == 70.0
+    assert paces.of_run("amp-2", "ml-100k", "printed-negatives-20") == pytest.approx(10 * 21 / 5)
+    assert paces.of_run("amp-2", "ml-100k", "alpha-0.1") == 10.0
+    assert paces.of_run("amp-2", "ml-1m", "longer") is None
+    longer = cost.Paces([record("MF (r=1)", 12.0)], [], {}).of_run("mf", "ml-1m", "longer")
+    assert longer == pytest.approx(12 * 25 / experiments.MAX_EPOCHS["ml-1m"])
+
+
+def test_an_ablation_model_costs_what_its_family_does() -> None:
+    """As many times longer as it is wider than the nearest; a narrower one as long."""
+    on = {"dataset": "ml-100k"}
+    runs = [record("AMP-4", 10.0, **on), record("AMP-8", 30.0, **on), record("MF (r=1)", 4.0, **on)]
+    paces = cost.Paces(runs, [trial("AMP-4", 8.0, 0, **on)], {})
+    assert paces.of_run("amp-5", "ml-100k") == pytest.approx(12.5)
+    assert paces.of_run("amp-7", "ml-100k") == 30.0
+    assert paces.of_run("mf-512", "ml-100k") == pytest.approx(32)
+    assert paces.of_trial("amp-5", "ml-100k") == pytest.approx(10)
+    assert paces.of_run("ncf", "ml-100k") is None and paces.of_run("mf-512", "ml-1m") is None
+
+
+def test_a_trained_model_costs_more_on_more_pairs() -> None:
+    """From the data set of the nearest size; a closed form is not taken to be so."""
+    runs = [
+        record(name, seconds, dataset=dataset)
+        for name in ("NCF", "EASE^R")
+        for dataset, seconds in (("ml-100k", 10.0), ("amazon-video-games", 5.0))
     ]
-    table = cost.memory(peaks)
-    assert list(table.index) == ["AMP-4", "EASE^R"] and list(table) == ["ml-1m", "pinterest"]
-    assert table.loc["EASE^R"].tolist() == ["–", "1.23"]
-    assert cost.memory([]).empty  # which the page shows as a sentence
+    pairs = {"ml-100k": 1e5, "ml-1m": 1e6, "amazon-video-games": 1e4}
+    paces = cost.Paces(runs, [], pairs)
+    epochs = experiments.MAX_EPOCHS["ml-1m"] / experiments.row("ncf").start.max_epochs
+    assert paces.of_run("ncf", "ml-1m") == pytest.approx(10 * 10 * epochs)
+    assert paces.of_run("ease", "ml-1m") is None
+    assert paces.of_run("ncf", "pinterest") is None  # its size is not known
+
+
+def test_what_other_tables_lack() -> None:
+    """A record takes what its row takes there, else what the data set's do, else it is unknown."""
+    none = {k: v for k, v in record("AMP-2", 0.0, dataset="ml-100k").items() if k != "seconds"}
+    timed = [
+        record("MF (r=1)", 10.0, dataset="ml-1m"),
+        record("AMP-2", 20.0, dataset="ml-1m"),
+        none,
+    ]
+    timed = [r | {"table": lists.TABLE3} for r in timed]
+    lacking, hours, unknown = cost.measured_left(lists.TABLE3, lambda table: timed)
+    every = [c for c in lists.grid() if not c.unavailable]
+    on = [c for c in every if c.dataset == "ml-1m"]
+    assert lacking == sum(c.seeds_required for c in every) - 3
+    others = sum(c.seeds_required for c in on) - 10
+    assert hours * HOUR == pytest.approx(4 * 10 + 4 * 20 + others * 15)
+    assert unknown == lacking - others - 8
+    frame = cost.by_table(lambda table: timed if table == lists.TABLE3 else [])
+    assert frame.loc[lists.TABLE3, "hours that remain"].startswith("over ")
+    assert frame.loc[explanations.TABLE, "hours that remain"] == "not yet measured"
+    text = cost.untimed(lambda table: timed if table == lists.TABLE3 else [])
+    assert "10 to 20 seconds (2 hold a time)" in text and f"1 of `{lists.TABLE3}`" in text
+
+
+def test_what_remains_is_what_would_be_packed() -> None:
+    """One list of cells for both: with nothing stored, as many runs and records."""
+    jobs = packing.pending(packing.TABLES, None, None, lambda table: [])
+    found = cost.costs(study(), [], {})
+    assert sum(c.missing for c in found) == sum(job.kind == "run" for job in jobs)
+    for table in cost.OTHERS:
+        kind = packing.KIND_OF[table]
+        lacking, _, unknown = cost.measured_left(table, lambda table: [])
+        assert lacking == unknown == sum(job.kind == kind for job in jobs)
+    assert planted.TABLE in cost.OTHERS

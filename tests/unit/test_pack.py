@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,19 @@ import pytest
 from replication import cli, pack, paths
 from replication.data import write_parquet
 from replication.errors import ReplicationError
-from replication.papers.amp_cf import experiments, lists, packing
+from replication.page import Study
+from replication.papers.amp_cf import (
+    experiments,
+    explanations,
+    figure2,
+    lists,
+    packing,
+    planted,
+    tables,
+    users,
+)
+from replication.papers.amp_cf.pages import ablations as page_of_ablations
+from replication.papers.amp_cf.pages import protocols
 from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.common import Job
 from replication.records import Store
@@ -177,7 +190,11 @@ def test_what_is_stored_is_not_packed(empty):
     for seed in (0, 3):
         Store(TABLE).append(run_of("mf", seed))
     jobs = pack.pending(datasets=["ml-100k"], models=["mf", "ease"])
-    main = [job for job in jobs if (job.protocol, job.variant) == ("loo-random", "")]
+    main = [
+        job
+        for job in jobs
+        if (job.protocol, job.variant) == ("loo-random", "") and job.select == "validation"
+    ]
     assert [(job.kind, job.model, job.seed) for job in main] == [
         ("trials", "ease", 0),
         *(("run", "mf", seed) for seed in (1, 2, 4)),
@@ -185,7 +202,7 @@ def test_what_is_stored_is_not_packed(empty):
         *(("lists", "mf", seed) for seed in range(5)),
         ("lists", "ease", 0),
     ]
-    assert all(job.select == "validation" for job in jobs)  # also where nothing is selected
+    assert {job.select for job in jobs} == {"validation", "test"}  # also where nothing is selected
     assert {"", "first-row-ties"} <= {job.variant for job in jobs}  # of mf, under loo-last
 
 
@@ -193,15 +210,108 @@ def test_jobs_stand_in_the_order_of_the_study(empty):
     jobs = pack.pending(packing.TABLES)
     places = list(dict.fromkeys((job.dataset, job.protocol) for job in jobs))
     assert places[: len(packing.PLACES)] == list(packing.PLACES)
-    assert {d for d, _ in places} == set(experiments.RUN_HERE)  # nothing that cannot be had
+    here = {*experiments.RUN_HERE, *planted.DATASETS}
+    assert {d for d, _ in places} == here  # nothing that cannot be had
     rides = {name for name, spec in experiments.VARIANTS.items() if spec.rides_along}
     assert rides and not rides & {job.variant for job in jobs}
     for place in packing.PLACES:
         here = [job for job in jobs if (job.dataset, job.protocol) == place]
-        assert list(dict.fromkeys(job.kind for job in here)) == list(packing.KINDS)
+        kinds = list(dict.fromkeys(job.kind for job in here))
+        assert kinds == [kind for kind in packing.KINDS if kind in kinds]
+        assert {"trials", "run", "lists", "users", "statistics"} <= set(kinds)
         main = [job.model for job in here if job.kind == "run" and not job.variant]
         assert main.index("mostpop") < main.index("conv-ncf")  # what costs most comes last
         assert main.index("mf") < main.index("direc")  # which re-ranks it
+
+
+def wanted(cells):
+    """The runs of cells as the jobs name them."""
+    return {
+        (
+            packing.KIND_OF[cell.table],
+            packing.model_of(cell),
+            cell.dataset,
+            cell.protocol,
+            "validation" if cell.select == "none" else cell.select,
+            cell.variant,
+            seed,
+        )
+        for cell in cells
+        if not cell.unavailable
+        for seed in range(cell.seeds_required)
+    }
+
+
+def test_all_that_a_page_calls_pending_is_packed(empty):
+    """Goes red if a page shows a model, variant or table that ``pack`` does not know."""
+    assert set(tables.TABLES) == set(packing.TABLES)
+    jobs = pack.pending(packing.TABLES)
+    packed = {(j.kind, j.model, j.dataset, j.protocol, j.select, j.variant, j.seed) for j in jobs}
+    own = {f"amp-{r}" for r in (5, 6, 7)} | {f"mf-{d}" for d in (128, 192, 256, 512)}
+    assert own <= {job.model for job in jobs}
+    along = {name for name, spec in experiments.VARIANTS.items() if spec.rides_along}
+    shown = [
+        *(cell for table in tables.TABLES.values() for cell in table.grid("validation", "")),
+        *(cell for v in experiments.VARIANTS for cell in experiments.grid(variant=v)),
+        *page_of_ablations.grid().values(),
+        *(cell for v in explanations.VARIANTS for cell in explanations.grid(v)),
+    ]
+    assert not wanted(cell for cell in shown if cell.variant not in along) - packed
+    # What rides along comes with a main run, which is packed.
+    main = {
+        (kind, *place, select, seed)
+        for kind, *place, select, variant, seed in packed
+        if not variant
+    }
+    for kind, *place, select, variant, seed in wanted(c for c in shown if c.variant in along):
+        assert (kind, *place, select, seed) in main, variant
+    # The searches of every tuned model, those of the ablation studies too.
+    searched = {(job.model, job.dataset) for job in jobs if job.kind == "trials"}
+    for job in jobs:
+        if job.kind == "run" and experiments.row(job.model).draw is not None:
+            assert (job.model, job.dataset) in searched
+    # The page of protocols names in a sentence what it lacks.
+    study = Study(TABLE, "stored", "validation", [], {}, None, experiments.grid())
+    named = re.findall(r"(\S+(?: \(r=1\))?) on (ml-[a-z0-9-]+) \((\d) of", protocols.missing(study))
+    tested = [(experiments.row_name(j.model), j.dataset) for j in jobs
+              if j.kind == "run" and j.select == "test" and not j.variant]  # fmt: skip
+    assert len(named) == 8 and all(tested.count((row, d)) == int(n) for row, d, n in named)
+
+
+def test_every_kind_of_job_is_done(empty, monkeypatch):
+    """Each by the module that measures it; what is not a run of a model needs no trials."""
+    asked = []
+
+    def stored(name):
+        def execute(first, *rest):
+            asked.append((name, first[0]))
+            yield first[0], {"metrics": {}}, True
+
+        return execute
+
+    for module, name in (
+        (experiments, "run_and_store"),
+        (lists, "measure_and_store"),
+        (explanations, "measure_and_store"),
+        (users, "measure_and_store"),
+        (planted, "measure_and_store"),
+        (figure2, "run"),
+    ):
+        monkeypatch.setattr(module, name, stored(module.TABLE if hasattr(module, "TABLE") else ""))
+    monkeypatch.setattr(
+        experiments, "statistics", lambda dataset: run_of("mf", 0) | {"table": experiments.TABLE1}
+    )
+    first = {job.kind: job for job in reversed(pack.pending(packing.TABLES))}
+    assert set(first) == set(packing.KINDS)
+    for kind in packing.KINDS[1:]:
+        assert packing.do(first[kind], "cpu")[1]
+        assert pack.label(first[kind])
+    assert [name for name, _ in asked] == ["", "", explanations.TABLE, figure2.TABLE, users.TABLE,
+                                           planted.TABLE]  # fmt: skip
+    assert dict(asked)[planted.TABLE] == ("AMP-3", "planted-3", 0)
+    assert packing.needs(first["users"]) == packing.needs(first["planted"]) == set()
+    pack.check_data([first["planted"]])  # made up: it is always here
+    assert pack.pending(models=["amp-5"]) and pack.pending(datasets=["planted-1"])
 
 
 def test_the_second_paper_is_packed_by_its_own_rules(empty, monkeypatch):

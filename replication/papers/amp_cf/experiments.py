@@ -32,6 +32,9 @@ from replication.training import described, fit, resolve_device, restored, write
 
 PAPER = "amp_cf"
 TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
+# Measured on one machine by the scripts in benchmarks/ and, the last, by tests/parity (see
+# tests/parity/agreement.py); the page of costs shows them.
+MEMORY, SPEED, PARITY = f"{PAPER}/memory", f"{PAPER}/speed", f"{PAPER}/parity"
 
 # Name of each data set in the paper's Table 1 (Table 2 writes ML100K, ML1M); ml-100k is ours.
 DATASETS = {
@@ -57,6 +60,9 @@ PROTOCOLS = {
 }
 RUN_HERE = tuple(name for name in DATASETS if name != "yahoo-music")
 MODELS = {model: known.name for model, known in ROWS.items()}
+# Models of which none needs less memory than one that is left out: fewer personas, MF and MostPop.
+LARGEST = ("amp-8", "ncf", "conv-ncf", "deep-icf", "direc", "item-knn", "ease", "ials", "aisp-4")
+MEMORY_LIMIT = 3.0  # GiB that the study allows for every data set
 SELECTS = ("validation", "test")
 VALIDATION_NO_REFIT = "validation-no-refit"
 

@@ -13,6 +13,7 @@ L places in a list.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -451,7 +452,10 @@ def measure(
     Args:
         model: of the run.
         other: of the run with the next seed.
+
+    The record's ``seconds`` do not count the training of the two.
     """
+    started = time.perf_counter()
     split, data = job.split().refit(), data_for(job.dataset, job.protocol)
     users, n_users, r = split.train_users, split.n_users, model.config.personas
     rng = np.random.default_rng([job.seed, 1])
@@ -486,7 +490,8 @@ def measure(
     values = {name: value.astype(np.float16) for name, value in (values | lost).items()}
     metrics = {name: float(np.nanmean(v.astype(np.float64))) for name, v in values.items()}
     metrics |= pooled | checks
-    return address(job) | {"metrics": metrics, "device": device.type} | provenance(), values
+    extra = {"seconds": round(time.perf_counter() - started, 2), "device": device.type}
+    return address(job) | {"metrics": metrics} | extra | provenance(), values
 
 
 def grid(variant: str = "") -> list[Cell]:

@@ -6,6 +6,7 @@ lists of ten, with titles and genres, of the one user that ``median_user`` picks
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -60,6 +61,7 @@ def measure(job: Run, model: AMP, device: torch.device, user: int | None = None)
     Raises:
         ReplicationError: no such user.
     """
+    started = time.perf_counter()
     split, data = job.split().refit(), experiments.data_for(job.dataset, job.protocol)
     features, r = data.item_features, model.config.personas
     claims = explanations.assignments(model, split, device)
@@ -109,7 +111,8 @@ def measure(job: Run, model: AMP, device: torch.device, user: int | None = None)
         "overlap": float(overlap[user].mean()),
         "history": float(history[user]),
     }
-    extra: Record = {"figure": figure, "device": device.type}
+    seconds = round(time.perf_counter() - started, 2)
+    extra: Record = {"figure": figure, "seconds": seconds, "device": device.type}
     return address(job) | {"metrics": metrics} | extra | provenance()
 
 

@@ -9,7 +9,7 @@ names without a meaning, and an assignment that agrees with them would be an art
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -153,20 +153,34 @@ def run(
         for name in names or ():
             if name not in known:
                 raise ReplicationError(f"{TABLE} has no {name!r}; it has {', '.join(known)}")
+    cases = [
+        (cell.row, cell.dataset, seed)
+        for cell in grid()
+        if cell.dataset in (datasets or DATASETS) and cell.row in (models or MODELS)
+        for seed in range(seeds or cell.seeds_required)
+    ]
+    yield from measure_and_store(cases, device)
+
+
+def measure_and_store(
+    cases: Iterable[tuple[str, str, int]], device: str = "auto"
+) -> Iterator[tuple[str, Record, bool]]:
+    """Train and measure the cases (model, data set, seed) that are not stored yet.
+
+    Yields:
+        What it is, the record, and whether it was measured now (True) or was there (False).
+    """
     where, store = resolve_device(device), Store(TABLE)
-    for cell in grid():
-        if cell.dataset not in (datasets or DATASETS) or cell.row not in (models or MODELS):
+    for model, dataset, seed in cases:
+        label = f"{model} on {dataset}, seed {seed}"
+        key = record_key(address(model, dataset, seed))
+        stored = {record["key"]: record for record in store.load()}
+        if key in stored:
+            yield label, stored[key], False
             continue
-        for seed in range(seeds or cell.seeds_required):
-            label = f"{cell.row} on {cell.dataset}, seed {seed}"
-            key = record_key(address(cell.row, cell.dataset, seed))
-            stored = {record["key"]: record for record in store.load()}
-            if key in stored:
-                yield label, stored[key], False
-                continue
-            record, values = measure(cell.row, cell.dataset, seed, where)
-            store.append(record, values=values)
-            yield label, record, True
+        record, values = measure(model, dataset, seed, where)
+        store.append(record, values=values)
+        yield label, record, True
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

@@ -8,6 +8,7 @@ whether several personas serve minority tastes better (``pages/tastes.py``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -69,6 +70,7 @@ def measure(dataset: str, protocol: str) -> tuple[Record, dict[str, np.ndarray]]
     Metrics are their means, and ``genre/largest``, ``cluster/largest``: what the largest taste of
     all makes up of all histories together.
     """
+    started = time.perf_counter()
     data = experiments.data_for(dataset, protocol)
     split = experiments.split_for(dataset, protocol).refit()
     space = lists.space_for(dataset, protocol, SPACE_SEED)
@@ -100,7 +102,8 @@ def measure(dataset: str, protocol: str) -> tuple[Record, dict[str, np.ndarray]]
     # As they are stored: a metric is then the mean of the stored values to the last digit.
     values = {name: value.astype(np.float16) for name, value in values.items()}
     metrics = {name: float(np.nanmean(v.astype(np.float64))) for name, v in values.items()}
-    return address(dataset, protocol) | {"metrics": metrics | whole} | provenance(), values
+    extra = {"metrics": metrics | whole, "seconds": round(time.perf_counter() - started, 2)}
+    return address(dataset, protocol) | extra | provenance(), values
 
 
 def grid() -> list[Cell]:

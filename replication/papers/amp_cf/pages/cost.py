@@ -1,4 +1,7 @@
-"""What the study of AMP-CF costs: hours of trials and runs, from the times that records hold."""
+"""What the study of AMP-CF costs: hours of trials and runs, from the times that records hold.
+
+What remains is counted over the same cells as ``packing.grids``: all that a page calls pending.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ import pandas as pd
 from replication import figures
 from replication.compare import Cell, Record, cells
 from replication.page import Study, two_digits
-from replication.papers.amp_cf import experiments
-from replication.papers.amp_cf.rows import Row, row
+from replication.papers.amp_cf import experiments, packing
+from replication.papers.amp_cf.rows import row
 from replication.papers.amp_cf.tables import TABLES
 from replication.records import Store
 
 PENDING = "Pending: no runs are recorded yet."
 HOUR = 3600.0
-MEMORY = f"{experiments.PAPER}/memory"  # written by benchmarks/memory.py
+# Tables that are measured on data or on the models that Table 2 trained.
+OTHERS = tuple(table for table in packing.TABLES if table != experiments.TABLE2)
 _MODELS = {name: model for model, name in experiments.MODELS.items()}
 
 
@@ -28,13 +32,14 @@ class Cost:
     """What one cell has cost, and what it still needs.
 
     Attributes:
-        cell: of Table 2.
+        cell: of Table 2, of one of its variants or of an ablation study.
         runs: its records by seed.
         trials: the search trials of its model; those of the data set's other protocols are these.
         run_seconds: of one run, mean; None where nothing tells. Where no run is recorded it is an
-            estimate from trials or another protocol, and ``estimated`` is true.
+            estimate (see ``Paces``), and ``estimated`` is true.
         epoch_seconds: of one epoch, mean; None where nothing tells or there are no epochs.
         missing_trials: number of trials that are still to be run.
+        trial_seconds: of one trial, mean or estimate; None where nothing tells.
     """
 
     cell: Cell
@@ -44,6 +49,12 @@ class Cost:
     estimated: bool
     epoch_seconds: float | None
     missing_trials: int
+    trial_seconds: float | None
+
+    @property
+    def main(self) -> bool:
+        """A cell of the printed table or a row of ours in it, and no departure from it."""
+        return self.cell.row in _MODELS and not self.cell.variant and self.cell.select != "test"
 
     @property
     def missing(self) -> int:
@@ -59,12 +70,170 @@ class Cost:
 
     @property
     def trials_left(self) -> float | None:
-        """Hours that the missing trials need, at the pace of those that there are."""
+        """Hours that the missing trials need; None where nothing tells."""
         if not self.missing_trials:
             return 0.0
-        if not self.trials:
+        if self.trial_seconds is None:
             return None
-        return _mean(t["seconds"] for t in self.trials) * self.missing_trials / HOUR
+        return self.trial_seconds * self.missing_trials / HOUR
+
+
+class Paces:
+    """Seconds of runs and trials that are not recorded, from those that are.
+
+    The nearest of these that is on record:
+
+    1. the same model on the same data set, under any protocol;
+    2. its trials' seconds an epoch, as if the last epoch allowed were chosen and refitted;
+    3. a model of its family there (AMP-r by r, MF by d) of the nearest width r d: a wider model
+       takes as many times longer as it is wider, a narrower one as long;
+    4. if it is trained over epochs: itself on the data set of the nearest size, in proportion to
+       the training pairs and the epochs allowed.
+
+    A variant takes the main cell's seconds times the ratio of the two on other data sets, or where
+    none has both, the ratio of pairs an epoch (1 + negatives), epochs allowed and widths.
+
+    Args:
+        runs: records of Table 2, variants included.
+        searched: trials.
+        pairs: training pairs by data set; a data set without takes no part in 4.
+    """
+
+    def __init__(
+        self, runs: Iterable[Record], searched: Iterable[Record], pairs: Mapping[str, float]
+    ) -> None:
+        self.pairs = pairs
+        self.runs: dict[tuple[str, str, str], list[Record]] = {}  # row, data set, variant
+        self.trials: dict[tuple[str, str], list[Record]] = {}  # row, data set
+        for record in runs:
+            without_refit = (
+                experiments.VALIDATION_NO_REFIT,
+                *([] if record["variant"] else ["test"]),
+            )
+            if record["select"] not in without_refit and record.get("seconds"):
+                place = (record["row"], record["dataset"], record["variant"])
+                self.runs.setdefault(place, []).append(record)
+        for trial in searched:
+            self.trials.setdefault((trial["row"], trial["dataset"]), []).append(trial)
+
+    def of_run(self, model: str, dataset: str, variant: str = "") -> float | None:
+        """Seconds of a run, None where nothing tells."""
+        own = self._mean(model, dataset, variant)
+        if own is not None or not variant:
+            return own if own is not None else self._main(model, dataset)
+        main = self._main(model, dataset)
+        return None if main is None else main * self._factor(model, dataset, variant)
+
+    def of_epoch(self, model: str, dataset: str) -> float | None:
+        """Seconds of an epoch of the main cells' runs or of trials there; None without either."""
+        name = experiments.row_name(model)
+        near = self.runs.get((name, dataset, ""), [])
+        found = [r["seconds_per_epoch"] for r in near if "seconds_per_epoch" in r]
+        tried = self.trials.get((name, dataset), [])
+        found = found or [t["seconds"] / t["epochs_run"] for t in tried if t.get("epochs_run")]
+        return _mean(found) or None
+
+    def of_trial(self, model: str, dataset: str) -> float | None:
+        """Seconds of a search trial, by 1, 3 or 4."""
+
+        def mean(name: str, place: str) -> float | None:
+            found = self.trials.get((experiments.row_name(name), place), [])
+            return _mean(t["seconds"] for t in found) if found else None
+
+        own = mean(model, dataset)
+        return own if own is not None else self._scaled(model, dataset, mean, _trial_epochs)
+
+    def _mean(self, model: str, dataset: str, variant: str = "") -> float | None:
+        found = self.runs.get((experiments.row_name(model), dataset, variant), [])
+        return _mean(r["seconds"] for r in found) if found else None
+
+    def _main(self, model: str, dataset: str) -> float | None:
+        """Of a run of a main cell: 1 to 4."""
+        own = self._mean(model, dataset)
+        if own is not None:
+            return own
+        tried = self.trials.get((experiments.row_name(model), dataset), [])
+        if tried and not row(model).trained:
+            return _mean(t["seconds"] for t in tried)
+        epoch = self.of_epoch(model, dataset)
+        if epoch is not None:
+            return 2 * _epochs(model, dataset) * epoch
+        return self._scaled(model, dataset, self._mean, _epochs)
+
+    def _scaled(
+        self,
+        model: str,
+        dataset: str,
+        known: Callable[[str, str], float | None],
+        epochs: Callable[[str, str], int],
+    ) -> float | None:
+        """By 3, else by 4."""
+        kin = [other for other in _family(model) if known(other, dataset) is not None]
+        if kin:
+            nearest = min(kin, key=lambda other: abs(np.log(_width(model) / _width(other))))
+            seconds = known(nearest, dataset)
+            assert seconds is not None
+            return seconds * max(1.0, _width(model) / _width(nearest))
+        places = [d for d in self.pairs if d != dataset and known(model, d) is not None]
+        if not places or dataset not in self.pairs or not row(model).trained:
+            return None
+        size = self.pairs[dataset]
+        near = min(places, key=lambda d: abs(np.log(size / self.pairs[d])))
+        seconds = known(model, near)
+        assert seconds is not None
+        return seconds * size / self.pairs[near] * epochs(model, dataset) / epochs(model, near)
+
+    def _factor(self, model: str, dataset: str, variant: str) -> float:
+        """How many times the main cell's seconds a variant takes."""
+        ratios = []
+        for place in experiments.DATASETS:
+            changed, main = self._mean(model, place, variant), self._mean(model, place)
+            if changed and main:
+                ratios.append(changed / main)
+        if ratios or not row(model).trained:
+            return _mean(ratios) or 1.0
+        changes = dict(experiments.VARIANTS[variant].changes)
+        start = row(model).start
+        pairs = (1 + changes.get("n_negatives", start.n_negatives)) / (1 + start.n_negatives)
+        allowed = _epochs(model, dataset)
+        factors = getattr(start, "factors", 1)
+        wider = max(1.0, changes.get("factors", factors) / factors)
+        return pairs * wider * changes.get("max_epochs", allowed) / allowed
+
+
+def _epochs(model: str, dataset: str) -> int:
+    """The most epochs of a run."""
+    known = row(model)
+    limits = (known.start.max_epochs, known.max_epochs, experiments.MAX_EPOCHS.get(dataset))
+    return min(n for n in limits if n is not None)
+
+
+def _trial_epochs(model: str, dataset: str) -> int:
+    """The most epochs of a trial."""
+    known = row(model)
+    limits = (known.start.max_epochs, known.trial_epochs, experiments.TUNING_EPOCHS.get(dataset))
+    return min(n for n in limits if n is not None)
+
+
+def _family(model: str) -> list[str]:
+    """The other models of the study that differ from an AMP or MF by their width alone."""
+    stems = ("amp", "mf")
+    stem = model.split("-")[0]
+    every = [*experiments.MODELS, *packing.STUDIED]
+    return [m for m in every if m != model and stem in stems and m.split("-")[0] == stem]
+
+
+def _width(model: str) -> int:
+    """r d: numbers a user."""
+    start = row(model).start
+    return start.personas * start.dimension
+
+
+def training_pairs() -> dict[str, float]:
+    """Training pairs by data set, from the records of Table 1."""
+    return {
+        r["dataset"]: r["metrics"]["training examples"] for r in Store(experiments.TABLE1).load()
+    }
 
 
 def trials() -> list[Record]:
@@ -101,54 +270,71 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def costs(study: Study, searched: Sequence[Record]) -> list[Cost]:
-    """Every main cell of Table 2 that can be had, in the order of the grid."""
-    by_model: dict[tuple[str, str], list[Record]] = {}
-    for trial in searched:
-        by_model.setdefault((trial["row"], trial["dataset"]), []).append(trial)
-    filled = [
-        (cell, runs) for cell, runs in cells(study.grid, study.records) if not cell.unavailable
-    ]
-    elsewhere: dict[tuple[str, str], list[Record]] = {}  # runs under all protocols
-    for cell, runs in filled:
-        elsewhere.setdefault((cell.row, cell.dataset), []).extend(runs.values())
+def costs(
+    study: Study, searched: Sequence[Record], pairs: Mapping[str, float] | None = None
+) -> list[Cost]:
+    """Every cell of Table 2 that can be had: main cells in the order of the grid, then the others.
+
+    ``pairs``: as in ``Paces``; None: those that Table 1 has on record.
+    """
+    paces = Paces(study.records, searched, training_pairs() if pairs is None else pairs)
     found = []
-    for cell, runs in filled:
-        known, place = row(_MODELS[cell.row]), (cell.row, cell.dataset)
-        tried = by_model.get(place, [])
-        near = list(runs.values()) or elsewhere[place]
-        per_epoch = _mean(
-            r["seconds_per_epoch"] for r in near if "seconds_per_epoch" in r
-        ) or _mean(t["seconds"] / t["epochs_run"] for t in tried if t.get("epochs_run"))
-        seconds: float | None = _mean(r["seconds"] for r in near)
-        if not near:
-            seconds = _guess(known, cell.dataset, tried, per_epoch)
-        wanted = 0 if known.draw is None else experiments.N_TRIALS
+    for cell, runs in cells(packing.grids()[experiments.TABLE2], study.records):
+        if cell.unavailable:
+            continue
+        model, timed = packing.model_of(cell), [r for r in runs.values() if r.get("seconds")]
+        seconds = paces.of_run(model, cell.dataset, cell.variant)
+        if runs:
+            seconds = _mean(r["seconds"] for r in timed)
+        tried = paces.trials.get((cell.row, cell.dataset), [])
+        wanted = 0 if row(model).draw is None else experiments.N_TRIALS
         found.append(
             Cost(
-                cell, runs, tried, seconds, not runs, per_epoch or None, max(0, wanted - len(tried))
+                cell,
+                runs,
+                tried,
+                seconds,
+                not runs,
+                paces.of_epoch(model, cell.dataset),
+                max(0, wanted - len(tried)),
+                paces.of_trial(model, cell.dataset),
             )
         )
     return found
 
 
-def _guess(known: Row, dataset: str, tried: Sequence[Record], per_epoch: float) -> float | None:
-    """Seconds of a run of which only trials are recorded.
+Load = Callable[[str], Sequence[Record]]
 
-    For a model that is trained: as if the last epoch allowed were chosen, once to select it and
-    once for the refit.
+
+def _stored(table: str) -> Sequence[Record]:
+    return Store(table).load()
+
+
+def measured_left(table: str, load: Load = _stored) -> tuple[int, float, int]:
+    """What a table that is no Table 2 lacks: records, hours, and records of which nothing tells.
+
+    A record takes as long as those of the same row on the same data set that hold a time, else as
+    those of the data set. The training of a model that is no longer kept is not counted.
     """
-    if not tried:
-        return None
-    if not known.trained:
-        return _mean(t["seconds"] for t in tried)
-    return 2 * experiments.tuned_config(_MODELS[known.name], dataset).max_epochs * per_epoch
+    times: dict[tuple[str, ...], list[float]] = {}
+    for record in load(table):
+        if "seconds" in record:
+            for place in ((record["row"], record["dataset"]), (record["dataset"],)):
+                times.setdefault(place, []).append(record["seconds"])
+    lacking, hours, unknown = 0, 0.0, 0
+    for cell, runs in cells(packing.grids()[table], load(table)):
+        missing = 0 if cell.unavailable else cell.seeds_required - len(runs)
+        known = times.get((cell.row, cell.dataset)) or times.get((cell.dataset,))
+        lacking += missing
+        hours += missing * _mean(known or []) / HOUR
+        unknown += missing if known is None else 0
+    return lacking, hours, unknown
 
 
 # --- what the page shows -----------------------------------------------------------------------
 
 
-def headline(study: Study, searched: Sequence[Record]) -> str:
+def headline(study: Study, searched: Sequence[Record], load: Load = _stored) -> str:
     """What was asked and what was found, in two sentences."""
     asked = "What does each cell of the study cost, and what would all of it cost again?"
     every = [*study.records, *searched]
@@ -165,16 +351,40 @@ def headline(study: Study, searched: Sequence[Record]) -> str:
         f"trials on record took {took}; "
     )
     open_cells = [c for c in found if c.missing]
-    if not open_cells and not _open_searches(found):
+    open_runs = sum(c.missing for c in open_cells)
+    open_trials = sum(c.missing_trials for c in _open_searches(found).values())
+    others = {table: measured_left(table, load) for table in OTHERS}
+    records = sum(lacking for lacking, *_ in others.values())
+    if not (open_runs or open_trials or records):
         return (
-            text + f"all {len(found)} cells are complete, so that this is the cost of a full rerun."
+            text + f"all {len(found)} cells are complete, and so are the tables that are measured "
+            "on their models, so that this is the cost of a full rerun."
         )
-    left, unknown = remaining(found)
+    left, _ = remaining(found)
+    left += sum(hours for _, hours, _ in others.values())
     text += (
-        f"{len(open_cells)} of {len(found)} cells lack runs, and what a record or a trial tells "
+        f"{len(open_cells)} of {len(found)} cells, variants and ablations included, lack "
+        f"{open_runs} runs, searches lack {open_trials} trials and the other tables {records} "
+        f"records, which need about {_hours(left)} hours more where a pace is known"
     )
-    text += f"the pace of needs about {_hours(left)} hours more"
-    return text + (f", while nothing is measured yet for {unknown} cells." if unknown else ".")
+    silent = [*_silent(found), *(f"{n} records of `{t}`" for t, (_, _, n) in others.items() if n)]
+    return text + (f"; not yet measured is that of {', '.join(silent)}." if silent else ".")
+
+
+def _silent(found: Sequence[Cost]) -> list[str]:
+    """The models of whose missing runs or trials nothing tells the pace, with their number."""
+    names = dict.fromkeys(c.cell.row for c in found if _unknown(c))
+    searches = _open_searches(found).values()
+    return [
+        f"{name} ({sum(c.missing for c in found if c.cell.row == name and c.left is None)} runs, "
+        f"{sum(s.missing_trials for s in searches if s.cell.row == name and s.trials_left is None)}"
+        " trials)"
+        for name in names
+    ]
+
+
+def _unknown(cost: Cost) -> bool:
+    return cost.left is None or cost.trials_left is None
 
 
 def _open_searches(found: Sequence[Cost]) -> dict[tuple[str, str], Cost]:
@@ -189,8 +399,7 @@ def remaining(found: Sequence[Cost]) -> tuple[float, int]:
     """
     searches = [c.trials_left for c in _open_searches(found).values()]
     hours = sum(c.left or 0.0 for c in found) + sum(h or 0.0 for h in searches)
-    silent = [c for c in found if c.left is None or c.trials_left is None]
-    return hours, len(silent)
+    return hours, sum(map(_unknown, found))
 
 
 def by_dataset(study: Study, searched: Sequence[Record]) -> pd.DataFrame:
@@ -213,7 +422,7 @@ def by_dataset(study: Study, searched: Sequence[Record]) -> pd.DataFrame:
 def _sums(
     searched: Sequence[Record], records: Sequence[Record], found: Sequence[Cost]
 ) -> dict[str, str]:
-    main = [r for c in found for r in c.runs.values()]
+    main = [r for c in found if c.main for r in c.runs.values()]
     left, unknown = remaining(found)
     every = core_hours([*searched, *records])
     gpu = core_hours([*searched, *records], "cuda")
@@ -224,15 +433,20 @@ def _sums(
         "other runs": _cell(max(0.0, every - trials_ - runs)),
         "core-hours": _cell(every),
         "GPU-hours": _cell(gpu),
-        "complete": f"{sum(not c.missing for c in found)} of {len(found)}",
+        "main cells complete": _complete([c for c in found if c.main]),
+        "other cells complete": _complete([c for c in found if not c.main]),
         "remain": _cell(left),
         "unknown": str(unknown) if unknown else "–",
     }
 
 
+def _complete(found: Sequence[Cost]) -> str:
+    return f"{sum(not c.missing for c in found)} of {len(found)}"
+
+
 def by_cell(study: Study, searched: Sequence[Record], dataset: str) -> pd.DataFrame:
-    """One line a cell of a data set, as strings; those of a model stand together."""
-    found = [c for c in costs(study, searched) if c.cell.dataset == dataset]
+    """One line a main cell of a data set, as strings; those of a model stand together."""
+    found = [c for c in costs(study, searched) if c.main and c.cell.dataset == dataset]
     order = list(dict.fromkeys(c.cell.row for c in found))
     found.sort(key=lambda c: order.index(c.cell.row))
     index, lines = [], []
@@ -260,18 +474,51 @@ def by_cell(study: Study, searched: Sequence[Record], dataset: str) -> pd.DataFr
     return frame if frame["device"].str.contains("cuda").any() else frame.drop(columns="device")
 
 
+def by_departure(study: Study, searched: Sequence[Record]) -> pd.DataFrame:
+    """One line a variant, ablation model or other way to select, and model, as strings."""
+    groups: dict[tuple[str, str], list[Cost]] = {}
+    for cost in costs(study, searched):
+        if not cost.main:
+            by_test = "epoch chosen on test items" if cost.cell.select == "test" else "ablation"
+            groups.setdefault((cost.cell.variant or by_test, cost.cell.row), []).append(cost)
+    lines = []
+    for found in groups.values():
+        own_search = [] if found[0].cell.row in _MODELS else [c.trials_left for c in found]
+        parts = [*(c.left for c in found), *own_search]
+        lines.append(
+            {
+                "cells complete": _complete(found),
+                "runs": f"{sum(len(c.runs) for c in found)} of "
+                f"{sum(c.cell.seeds_required for c in found)}",
+                "trials": f"{sum(len(c.trials) for c in found)} of "
+                f"{sum(len(c.trials) + c.missing_trials for c in found)}"
+                if own_search
+                else "–",
+                "hours of runs": _sum_of(r for c in found for r in c.runs.values()),
+                "hours that remain": _total(parts),
+            }
+        )
+    index = pd.MultiIndex.from_tuples(groups, names=["departure", "model"])
+    return pd.DataFrame(lines, index=index, dtype=str)
+
+
 def _run(cost: Cost) -> str:
     if cost.run_seconds is None:
-        return "pending"
+        return "not yet measured"
     text = two_digits(cost.run_seconds)
     return f"({text})" if cost.estimated else text
 
 
 def _remains(cost: Cost, with_trials: bool) -> str:
-    parts = [cost.left, *([cost.trials_left] if with_trials else [])]
-    if None in parts:
-        return "pending"
-    return _cell(sum(part or 0.0 for part in parts))
+    return _total([cost.left, *([cost.trials_left] if with_trials else [])])
+
+
+def _total(hours: Sequence[float | None]) -> str:
+    """Their sum; what is known of it is a lower bound where one of them is not."""
+    known = sum(part or 0.0 for part in hours)
+    if None not in hours:
+        return _cell(known)
+    return f"over {known:.3f}" if known else "not yet measured"
 
 
 def datasets(study: Study) -> list[str]:
@@ -294,31 +541,45 @@ def dearest(study: Study, searched: Sequence[Record]) -> str:
     return f"The largest parts of all hours on record are those of {parts}."
 
 
-def by_table(load: Callable[[str], Sequence[Record]] | None = None) -> pd.DataFrame:
-    """Records, and the hours that they name, of every table, as strings."""
-    load = load or (lambda table: Store(table).load())
+def by_table(load: Load = _stored) -> pd.DataFrame:
+    """Records, the hours that they name and what is pending of every table, as strings."""
     lines = {}
     for table in (experiments.TUNING, *TABLES):
         records = load(table)
-        lines[table] = {
+        line = {
             "records": str(len(records)),
             "without a time": str(sum("seconds" not in r for r in records)),
             "core-hours": _cell(core_hours(records)),
             "GPU-hours": _cell(core_hours(records, "cuda")),
+            "pending": "see above",
+            "hours that remain": "see above",
         }
+        if table in OTHERS:
+            lacking, hours, unknown = measured_left(table, load)
+            line["pending"] = str(lacking) if lacking else "–"
+            line["hours that remain"] = _total([hours, *([None] if unknown else [])])
+        lines[table] = line
     frame = pd.DataFrame.from_dict(lines, orient="index", dtype=str)
     frame.index.name = "table"
     return frame
 
 
-def memory(records: Sequence[Record] | None = None) -> pd.DataFrame:
-    """Peak memory of a process, GiB as strings: one line a model, one column a data set."""
-    records = Store(MEMORY).load() if records is None else records
-    found = {(r["row"], r["dataset"]): f"{r['metrics']['peak GiB']:.2f}" for r in records}
-    rows = [name for name in _MODELS if any(row == name for row, _ in found)]
-    names = [name for name in experiments.DATASETS if any(data == name for _, data in found)]
-    lines = [[found.get((row, name), "–") for name in names] for row in rows]
-    return pd.DataFrame(lines, index=pd.Index(rows, name="model"), columns=names, dtype=str)
+def untimed(load: Load = _stored) -> str:
+    """What the records of the tables that are measured on trained models say of their time."""
+    parts, silent = [], []
+    for table in OTHERS:
+        records = load(table)
+        seconds = [r["seconds"] for r in records if "seconds" in r]
+        if seconds:
+            spread = f"{two_digits(min(seconds))} to {two_digits(max(seconds))} seconds"
+            parts.append(f"a record of `{table}` took {spread} ({len(seconds)} hold a time)")
+        without = len(records) - len(seconds)
+        if without:
+            silent.append(f"{without} of `{table}`")
+    text = f"Where it is stored, {'; '.join(parts)}." if parts else ""
+    if silent:
+        text += f" Older records hold no time: {', '.join(silent)}."
+    return text.strip() or PENDING
 
 
 def figure(study: Study, searched: Sequence[Record]) -> Any:
@@ -326,7 +587,7 @@ def figure(study: Study, searched: Sequence[Record]) -> Any:
     from IPython.display import Markdown
 
     panels: dict[str, dict[str, dict[str, figures.Interval]]] = {}
-    found = costs(study, searched)
+    found = [c for c in costs(study, searched) if c.main]
     for dataset in datasets(study):
         for name, records_of in (("trials", _trials_of), ("runs", _runs_of)):
             for model in dict.fromkeys(c.cell.row for c in found):

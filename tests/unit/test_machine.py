@@ -1,0 +1,157 @@
+"""Memory, speed and agreement: what the scripts store, when they fail, and what the page says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replication import paths
+from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf.pages import machine
+from replication.records import Store
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def evidence(tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiments, "data_for", lambda dataset, protocol: tiny)
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import evidence
+
+    return evidence
+
+
+def peak(row: str, gib: float, dataset: str = "ml-1m") -> dict[str, Any]:
+    return {"row": row, "dataset": dataset, "metrics": {"peak GiB": gib}}
+
+
+def test_peaks_stand_where_they_belong() -> None:
+    peaks = [peak("EASE^R", 1.234, "pinterest"), peak("AMP-4", 0.5)]
+    table = machine.memory(peaks)
+    assert {experiments.row_name(m) for m in experiments.LARGEST} <= set(table.index)
+    assert table.loc["EASE^R", "pinterest"] == "1.23" and table.loc["AMP-4", "ml-1m"] == "0.50"
+    assert table.loc["ConvNCF", "ml-1m"] == "pending" and table.loc["AMP-4", "pinterest"] == "–"
+    assert set(machine.memory([]).to_numpy().ravel()) == {"pending"}
+    cases = len(experiments.LARGEST) * len(experiments.RUN_HERE)
+    assert machine.memory_found([]) == f"Pending: none of {cases} peaks is measured yet."
+    text = machine.memory_found(peaks)
+    assert "1.23 GiB of EASE^R on `pinterest`, is within" in text
+    assert f"1 of {cases} models" in text and f"{cases - 1} are pending" in text
+    assert "is beyond the limit" in machine.memory_found([peak("EASE^R", 3.5)])
+
+
+def test_every_model_is_measured_or_smaller_than_one_that_is(evidence) -> None:
+    """A row that is added to the tables must be named, or be of a family that is."""
+    import memory
+
+    assert set(memory.CASES) == {
+        (model, d) for model in experiments.LARGEST for d in experiments.RUN_HERE
+    }
+    smaller = {"amp-2", "amp-3", "amp-4", "mf", "aisp-2", "aisp-3", "mostpop"}
+    assert set(experiments.MODELS) == smaller | set(experiments.LARGEST)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("model", ["ease", "amp-8"])
+def test_a_process_says_its_peak(evidence, monkeypatch, make_tiny, model, slow) -> None:
+    """Also where only some users rank the catalogue."""
+    import memory
+
+    from replication.protocols import make_split
+
+    split = make_split(make_tiny(n_users=300, n_items=120, per_user=20), "loo-random")
+    monkeypatch.setattr(experiments, "split_for", lambda dataset, protocol: split)
+    monkeypatch.setattr(memory, "USERS", 256)
+    monkeypatch.setattr(memory, "SLOW", (model,) if slow else ())
+    assert 0.05 < memory.use(model, "ml-100k") < 20
+
+
+def measured(evidence, **changes: Any) -> bool:
+    given = {
+        "what": "ranking all",
+        "row": "MF (r=1)",
+        "dataset": "ml-1m",
+        "ours": 0.05,
+        "peer": 0.5,
+        "peer_name": "a loop",
+        "threads": 2,
+        "bounded": "ours",
+        "limit": 0.1,
+    }
+    return evidence.speed(**(given | changes))
+
+
+def test_a_limit_can_be_broken(evidence) -> None:
+    """In seconds ours must be under it, as a ratio it must reach it."""
+    rates = {"unit": "examples a second", "bounded": "ratio", "limit": 2.0}
+    assert measured(evidence) and not measured(evidence, ours=0.1)
+    assert measured(evidence, ours=20.0, peer=10.0, **rates)
+    assert not measured(evidence, ours=19.0, peer=10.0, **rates)
+    assert measured(evidence, ours=9.0, limit=None)
+    ratios = [r["metrics"]["ratio"] for r in Store(experiments.SPEED).load()]
+    assert ratios == pytest.approx([10, 5, 2, 1.9, 0.5 / 9])
+
+
+def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
+    assert machine.speed([]).eq("pending").any(axis=1).all()
+    assert machine.speed_found([]).startswith("Pending 4 of 4: ")
+    measured(evidence)
+    found = Store(experiments.SPEED).load()
+    assert machine.speed_found(found).startswith("Kept 1 of 4: ranking of MF (r=1)")
+    measured(evidence, ours=0.2)
+    found = Store(experiments.SPEED).load()
+    assert [r["seed"] for r in found] == [0, 1]
+    found[1]["time"] = "2999-01-01T00:00:00Z"
+    table = machine.speed(found)
+    assert len(table) == 4
+    line = table.loc[("ranking all", "MF (r=1)")]
+    assert (line["ours"], line["kept"], line["limit"]) == ("0.2", "no", "under 0.1")
+    assert "Not kept 1 of 4: ranking of MF (r=1)" in machine.speed_found(found)
+    # A measurement elsewhere says nothing of what is asked of ML-1M.
+    assert "Pending 4 of 4" in machine.speed_found([found[0] | {"dataset": "ml-100k"}])
+
+
+def test_agreement_is_shown_whether_there_is_any_or_not(evidence) -> None:
+    assert (machine.parity([]) == "pending").all(axis=None)
+    assert machine.parity_found([]).startswith("Pending: ")
+    for row, difference in (("NCF", 0.01), ("ItemKNN", 0.5)):
+        numbers = {"difference": difference, "allowed": 0.02, "ours": 0.5, "theirs": 0.51}
+        config = {"what": "HR@10", "peer": "RecBole 1.2.1, NeuMF"}
+        evidence.keep(experiments.PARITY, row, "ml-100k", numbers, config)
+    found = Store(experiments.PARITY).load()
+    table = machine.parity(found)
+    assert table.loc[("NCF", "HR@10"), "agrees"] == "yes"
+    assert table.loc[("ItemKNN", "HR@10"), "agrees"] == "no"
+    assert table.loc[("EASE^R", "pending"), "peer"] == "pending"
+    text = machine.parity_found(found)
+    assert text.startswith("1 of 2 comparisons on record agree; pending are those of ConvNCF")
+
+
+def test_a_comparison_is_stored_only_where_that_is_asked(evidence, monkeypatch) -> None:
+    """And also where it fails, before it does."""
+    import torch
+
+    parity = Path(__file__).parents[1] / "parity"
+    monkeypatch.setattr(sys, "path", [str(parity), *sys.path])
+    import agreement
+
+    monkeypatch.setattr(agreement, "version_of_peer", lambda: "0")
+    one, names = torch.tensor([1.0, 2.0]), ("EASE^R", "EASE", "scores")
+    agreement.assert_same(one, one, 0, 1e-3, *names)
+    assert not Store(experiments.PARITY).load()
+    monkeypatch.setenv("REPLICATION_PARITY_RECORD", "1")
+    agreement.assert_same(one, one + 1e-4, 0, 1e-3, *names)
+    with pytest.raises(AssertionError):
+        agreement.assert_same(one, torch.tensor([1.0, 2.5]), 0, 1e-3, *names)
+    with pytest.raises(AssertionError):
+        agreement.assert_within_the_spread(
+            [(0.5, 0.3), (0.51, 0.31)], [(0.5, 0.9), (0.51, 0.91)], "NCF", "NeuMF"
+        )
+    found = [r["metrics"] for r in Store(experiments.PARITY).load()]
+    assert [m["difference"] <= m["allowed"] for m in found] == [True, False, True, False]
+    assert found[1]["difference"] == pytest.approx(0.5)
