@@ -156,11 +156,13 @@ def dots(study: Study) -> Figure | None:
     panels: dict[str, dict[str, figures.Interval]] = {}
     for select, name in ((claims.SELECT, "as the paper selects"), (claims.HONEST, "honest")):
         for row, runs in by_row(study, select).items():
-            values = list(errors(runs).values())
+            of_folds = errors(runs)
+            values = list(of_folds.values())
             if values:
                 low = high = None
                 if len(values) > 1:
-                    test = fold_test(values, n_splits=n_splits(claims.PROTOCOL))
+                    n = n_splits(claims.PROTOCOL)
+                    test = fold_test(values, n_splits=n, share=of_folds.share)
                     low, high = test.ci_low, test.ci_high
                 point = figures.Interval(float(np.mean(values)), low, high)
                 panels.setdefault(name, {})[row] = point
