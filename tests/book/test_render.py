@@ -12,6 +12,7 @@ from replication import notebooks, paths
 from replication.errors import ReplicationError
 from replication.notebooks import Source, main, render, sources
 from replication.papers.afm.experiments import SPEED as AFM_SPEED
+from replication.papers.amp_cf import experiments as amp_cf
 from replication.papers.attentive_ncf.experiments import SPEED
 from replication.papers.registry import PAPERS, TABLES, page_module
 
@@ -242,6 +243,10 @@ def test_an_unknown_page_is_one_sentence(book: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: unknown page 'tinny'; the pages are tiny\n"
 
 
+# What scripts measure of one machine.
+MACHINE = (amp_cf.MEMORY, amp_cf.SPEED, amp_cf.PARITY)
+
+
 def test_every_source_of_the_study_has_its_page() -> None:
     found = sources()
     tables = {"table1", "table2", "table3", "figure1", "figure2", "convergence", "live"}
@@ -261,7 +266,7 @@ def test_every_source_of_the_study_has_its_page() -> None:
         assert source.page == notebooks.BOOK / f"{name}.ipynb"
         assert source.page.is_file(), f"run `python -m replication.notebooks {name}`"
         for table in source.records:  # a table without any run yet is known by its id
-            known = table in {*TABLES, SPEED, AFM_SPEED}
+            known = table in {*TABLES, *MACHINE, SPEED, AFM_SPEED}
             known |= (paths.RESULTS / f"{table}.jsonl").is_file()
             assert known, f"{name} wants records of {table}"
 

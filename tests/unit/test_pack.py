@@ -275,7 +275,7 @@ def test_all_that_a_page_calls_pending_is_packed(empty):
     named = re.findall(r"(\S+(?: \(r=1\))?) on (ml-[a-z0-9-]+) \((\d) of", protocols.missing(study))
     tested = [(experiments.row_name(j.model), j.dataset) for j in jobs
               if j.kind == "run" and j.select == "test" and not j.variant]  # fmt: skip
-    assert len(named) == 8 and all(tested.count((row, d)) == int(n) for row, d, n in named)
+    assert len(named) == 10 and all(tested.count((row, d)) == int(n) for row, d, n in named)
 
 
 def test_every_kind_of_job_is_done(empty, monkeypatch):

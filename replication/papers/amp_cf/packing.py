@@ -9,6 +9,7 @@ from replication.compare import Cell, cells
 from replication.data import Interactions
 from replication.papers.amp_cf import (
     ablations,
+    draws,
     experiments,
     explanations,
     figure2,
@@ -31,10 +32,17 @@ KIND_OF = {
     users.TABLE: "users",
     planted.TABLE: "planted",
     experiments.TABLE1: "statistics",
+    draws.TABLE: "draws",
 }
 TABLES = tuple(KIND_OF)
 KINDS = (TRIALS, *KIND_OF.values())  # all search trials of a model come first
-MODEL_FREE = ("users", "planted", "statistics")  # their jobs name no model of ``rows.ROWS``
+# Their jobs name no model of ``rows.ROWS``.
+MODEL_FREE = ("users", "planted", "statistics", "draws")
+    "users",
+    "planted",
+    "statistics",
+    "draws",
+)  # their jobs name no model of ``rows.ROWS``
 # Tables whose records a job may read.
 READ = (experiments.TUNING, *TABLES)
 # Data sets and protocols in the order in which the study runs them; what is not named comes last.
@@ -56,7 +64,7 @@ STUDIED = tuple(
 )
 MODELS, DATASETS = (*STUDIED, *planted.MODELS), planted.DATASETS  # beside those of the grid
 # The epoch chosen on the test items is asked of these models, on the small data sets.
-ON_TEST = ("mf", "amp-2", "amp-3", "amp-4")
+ON_TEST = ("mf", "amp-2", "amp-3", "amp-4", "amp-8")
 
 
 def study_cells() -> list[Cell]:
@@ -110,13 +118,14 @@ def grids() -> dict[str, list[Cell]]:
         users.TABLE: users.grid(),
         planted.TABLE: planted.grid(),
         experiments.TABLE1: experiments.statistics_grid(),
+        draws.TABLE: draws.grid(),
     }
 
 
 def model_of(cell: Cell) -> str:
     """The model of a cell: ``AMP-5`` -> ``amp-5``; the row itself where it is no model of ours."""
     by_name = {name: model for model, name in experiments.MODELS.items()}
-    if cell.table in (users.TABLE, planted.TABLE, experiments.TABLE1):
+    if KIND_OF[cell.table] in MODEL_FREE:
         return cell.row
     return by_name.get(cell.row, cell.row.lower())
 
@@ -206,6 +215,9 @@ def do(job: Job, device: str) -> tuple[Record, bool]:
     if job.kind == "statistics":
         record = experiments.statistics(job.dataset)
         return record, Store(experiments.TABLE1).append(record)
+    if job.kind == "draws":
+        record = draws.measure(job.model, job.dataset, job.seed)
+        return record, Store(draws.TABLE).append(record)
     if job.kind == "users":
         ((_, record, new),) = users.measure_and_store([(job.dataset, job.protocol)])
     elif job.kind == "planted":
