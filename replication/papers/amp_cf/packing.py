@@ -38,11 +38,6 @@ TABLES = tuple(KIND_OF)
 KINDS = (TRIALS, *KIND_OF.values())  # all search trials of a model come first
 # Their jobs name no model of ``rows.ROWS``.
 MODEL_FREE = ("users", "planted", "statistics", "draws")
-    "users",
-    "planted",
-    "statistics",
-    "draws",
-)  # their jobs name no model of ``rows.ROWS``
 # Tables whose records a job may read.
 READ = (experiments.TUNING, *TABLES)
 # Data sets and protocols in the order in which the study runs them; what is not named comes last.
