@@ -78,7 +78,7 @@ def held_out(split: Split, which: str, device: torch.device) -> HeldOut:
 
 
 @torch.no_grad()
-def rank_candidates(model: Ranker, held: HeldOut, block: int = 1024) -> np.ndarray:
+def rank_candidates(model: Ranker, held: HeldOut, block: int = 512) -> np.ndarray:
     """[U] uint16, rank of each held-out item among its sampled candidates."""
     ranks = np.full(held.n_users, NO_RANK, dtype=np.uint16)
     first = torch.zeros(block, dtype=torch.long, device=held.users.device)
