@@ -149,7 +149,7 @@ def intervals(
             axis.set_yticks(range(len(labels)), labels)
             axis.set_ylim(len(labels) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
-            axis.xaxis.set_major_locator(MaxNLocator(5))  # more run into each other
+            axis.xaxis.set_major_locator(MaxNLocator(3))  # more run into each other
             axis.set_title(title)
             axis.set_xlabel(xlabel)
         handles = [
