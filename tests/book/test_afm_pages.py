@@ -284,7 +284,7 @@ def test_the_oracle_says_which_published_numbers_come_out() -> None:
     assert "3 of 4 published numbers come out" in text
     assert "off are SVD-Surprise's RMSE by +0.0007." in text
     assert text.count("pending") == 2  # of SVD++ not all folds are there
-    assert "| SVD-Surprise | RMSE | 0.8737 | 0.873 | +0.0007 | 5 |" in text
+    assert "| SVD-Surprise | RMSE | 0.87370 | 0.873 | +0.00070 | 5 |" in text
 
 
 def test_an_epoch_stands_beside_the_peer_s_iteration() -> None:

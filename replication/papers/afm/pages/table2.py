@@ -227,8 +227,8 @@ def oracle(study: Study) -> str:
                 continue
             gaps[round(ours, DIGITS) == theirs].append((f"{name}'s {metric}", ours - theirs))
             lines.append(
-                f"| {name} | {metric} | {number(ours)} | {theirs} | "
-                f"{number(ours - theirs, signed=True)} | {len(found)} |"
+                f"| {name} | {metric} | {ours:.5f} | {theirs} | {ours - theirs:+.5f} | "
+                f"{len(found)} |"
             )
     known = gaps[True] + gaps[False]
     if not known:
