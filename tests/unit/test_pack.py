@@ -17,6 +17,7 @@ from replication.data import write_parquet
 from replication.errors import ReplicationError
 from replication.page import Study
 from replication.papers.amp_cf import (
+    draws,
     experiments,
     explanations,
     figure2,
@@ -301,6 +302,12 @@ def test_every_kind_of_job_is_done(empty, monkeypatch):
     monkeypatch.setattr(
         experiments, "statistics", lambda dataset: run_of("mf", 0) | {"table": experiments.TABLE1}
     )
+    drawn = []
+    monkeypatch.setattr(
+        draws,
+        "measure",
+        lambda *place: drawn.append(place) or run_of("mf", 0) | {"table": draws.TABLE},
+    )
     first = {job.kind: job for job in reversed(pack.pending(packing.TABLES))}
     assert set(first) == set(packing.KINDS)
     for kind in packing.KINDS[1:]:
@@ -308,6 +315,8 @@ def test_every_kind_of_job_is_done(empty, monkeypatch):
         assert pack.label(first[kind])
     assert [name for name, _ in asked] == ["", "", explanations.TABLE, figure2.TABLE, users.TABLE,
                                            planted.TABLE]  # fmt: skip
+    job = first["draws"]
+    assert drawn == [(job.model, job.dataset, job.seed)] and job.model in draws.READINGS
     assert dict(asked)[planted.TABLE] == ("AMP-3", "planted-3", 0)
     assert packing.needs(first["users"]) == packing.needs(first["planted"]) == set()
     pack.check_data([first["planted"]])  # made up: it is always here
