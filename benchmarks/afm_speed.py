@@ -39,7 +39,7 @@ from replication.papers.afm.experiments import (
 )
 from replication.papers.afm.rows import row
 from replication.rating_training import DeviceRatings
-from replication.records import Store, provenance
+from replication.records import Store, provenance, record_address
 
 CPU = torch.device("cpu")
 ITERATIONS = (2, 6)  # of the two runs of myfm
@@ -96,20 +96,20 @@ def record_of(
 ) -> dict[str, Any]:
     """The record of one side."""
     data = data_for(arguments.dataset)
-    return {
-        "table": SPEED,
-        "row": name,
-        "dataset": arguments.dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": PROTOCOL,
-        "variant": "",
-        "select": "none",
-        "config": {"rounds": arguments.rounds, "threads": arguments.threads},
-        "seed": 0,
-        "metrics": metrics,
-        "device": "cpu",
-    } | provenance()
+    return (
+        record_address(
+            SPEED,
+            name,
+            data,
+            PROTOCOL,
+            {"rounds": arguments.rounds, "threads": arguments.threads},
+        )
+        | {
+            "metrics": metrics,
+            "device": "cpu",
+        }
+        | provenance()
+    )
 
 
 def main() -> None:

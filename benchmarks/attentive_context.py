@@ -31,7 +31,7 @@ from replication.papers.attentive_ncf.experiments import (
 from replication.papers.attentive_ncf.model import Attentive, AttentiveNCF
 from replication.papers.attentive_ncf.rows import row
 from replication.rating_training import DeviceRatings
-from replication.records import Store, provenance
+from replication.records import Store, provenance, record_address
 from replication.training import described
 
 LOOP_PAIRS = 256  # what the loop is timed on
@@ -89,23 +89,18 @@ def main() -> None:
     data, store = data_for("cil"), Store(SPEED)
     for name in COMBINATIONS:
         config = row(name).start
-        address = {
-            "table": SPEED,
-            "row": row_name(name),
-            "dataset": "cil",
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": "kfold-10",
-            "variant": "",
-            "select": "none",
-            "config": described(config) | {"steps": arguments.steps, "batch": arguments.batch},
-            "seed": 0,
-        }
+        head = record_address(
+            SPEED,
+            row_name(name),
+            data,
+            "kfold-10",
+            described(config) | {"steps": arguments.steps, "batch": arguments.batch},
+        )
         known = {record["row"]: record["metrics"] for record in store.load()}
         metrics = known.get(row_name(name))
         if metrics is None:
             metrics = measure(name, train, split, arguments)
-            store.append(address | {"metrics": metrics, "device": "cpu"} | provenance())
+            store.append(head | {"metrics": metrics, "device": "cpu"} | provenance())
         line = f"{row_name(name):<28} E={config.dimension:<4} "
         line += f"{metrics['seconds an epoch']:7.1f} s an epoch"
         if "loop ratio" in metrics:

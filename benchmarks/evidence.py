@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replication.papers.amp_cf import experiments
-from replication.records import Record, Store, provenance, source_hash
+from replication.records import Record, Store, provenance, record_address, source_hash
 
 
 def keep(
@@ -31,20 +31,16 @@ def keep(
     """
     made, data = provenance(), experiments.data_for(dataset, protocol)
     here = {"machine": made["machine"], "source": source_hash()}
-    address = {
-        "table": table,
-        "row": row,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": protocol,
-        "variant": "",
-        "select": "none",
-        "config": {**config, **here},
-    }
+    head = record_address(
+        table,
+        row,
+        data,
+        protocol,
+        {**config, **here},
+    )
     store = Store(table)
-    before = sum(all(r.get(k) == v for k, v in address.items()) for r in store.load())
-    record = address | {"seed": before, "metrics": dict(metrics), "device": "cpu"} | made
+    before = sum(all(r.get(k) == v for k, v in head.items() if k != "seed") for r in store.load())
+    record = head | {"seed": before, "metrics": dict(metrics), "device": "cpu"} | made
     store.append(record)
     return record
 

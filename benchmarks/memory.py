@@ -39,7 +39,7 @@ from replication.metrics.lists import top_lists
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.lists import LENGTH
 from replication.papers.amp_cf.rows import row
-from replication.records import Record, Store, provenance
+from replication.records import Record, Store, provenance, record_address
 from replication.training import Sampler, described
 
 CPU = torch.device("cpu")
@@ -98,18 +98,13 @@ def config_of(model: str) -> Any:
 def address(model: str, dataset: str) -> Record:
     """What the record says of itself before anything was measured."""
     data = experiments.data_for(dataset, "loo-random")
-    return {
-        "table": TABLE,
-        "row": experiments.row_name(model),
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": "loo-random",
-        "variant": "",
-        "select": "none",
-        "config": described(config_of(model)) | {"list_length": LENGTH},
-        "seed": 0,
-    }
+    return record_address(
+        TABLE,
+        experiments.row_name(model),
+        data,
+        "loo-random",
+        described(config_of(model)) | {"list_length": LENGTH},
+    )
 
 
 def main() -> None:

@@ -15,6 +15,13 @@ from replication.page import Runs, difference_text, errors, over_folds
 MIN_FOLDS = 3
 
 
+def outcome_of(difference: float, pvalue: float) -> str:
+    """What a difference of two errors is established as: "better", "worse" or "neither"."""
+    if pvalue >= ALPHA:
+        return "neither"
+    return "worse" if difference > 0 else "better"
+
+
 @dataclass(frozen=True)
 class Gap:
     """One model's error minus another's over their common folds.
@@ -43,9 +50,7 @@ class Gap:
         """ "better", "worse" or "neither"; "too few folds" without a test."""
         if self.test is None or self.pvalue is None:
             return "too few folds"
-        if self.pvalue >= ALPHA:
-            return "neither"
-        return "worse" if self.difference > 0 else "better"
+        return outcome_of(self.difference, self.pvalue)
 
 
 def gap(name: str, first: Runs, second: Runs, protocol: str, metric: str = "RMSE") -> Gap | None:

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,9 @@ import torch
 
 from replication import paths
 from replication.errors import ReplicationError
+
+if TYPE_CHECKING:
+    from replication.data.interactions import Interactions
 
 Record = dict[str, Any]
 
@@ -46,6 +49,43 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RANKS = ("key", "ranks", "ranks_full")
 VALUES = ("key", "metric", "values")
 VERSIONED = ("numpy", "scipy", "pandas", "torch")
+
+
+def record_address(
+    table: str,
+    row: str,
+    data: Interactions,
+    protocol: str,
+    config: Record,
+    *,
+    variant: str = "",
+    select: str = "none",
+    seed: int = 0,
+) -> Record:
+    """The head of a record: what its key is made of, and where the data came from.
+
+    Args:
+        table: where it is stored.
+        row: the model's printed name, or what was measured.
+        data: what it is measured on.
+        protocol: how the data are split.
+        config: everything else that the numbers depend on.
+        variant: a named departure from the main cell.
+        select: how the epoch is chosen; "none" where there is nothing to choose.
+        seed: of the run, or the number of its fold.
+    """
+    return {
+        "table": table,
+        "row": row,
+        "dataset": data.name,
+        "data_hash": data.content_hash,
+        "data_source": data.source,
+        "protocol": protocol,
+        "variant": variant,
+        "select": select,
+        "config": config,
+        "seed": seed,
+    }
 
 
 def record_key(record: Record) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions
 from replication.errors import ReplicationError
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import described
 
 Run = Callable[
@@ -67,6 +70,14 @@ def refuse(table: str, why: str, **given: Any) -> None:
     for name, value in given.items():
         if value:
             raise ReplicationError(f"{table} {why} and takes no --{name}")
+
+
+def refuse_unknown(table: str, names: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Raise ReplicationError if a data set or model is asked for that a table has not."""
+    known = tuple(known)
+    for name in names or ():
+        if name not in known:
+            raise ReplicationError(f"{table} has no {name!r}; it has {', '.join(known)}")
 
 
 def describe_data(
@@ -171,6 +182,33 @@ def drawn_config(known: Any, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
+def say_if_unsearched(known: Any, dataset: str, table: str, n_trials: int) -> None:
+    """One line on stderr, once, if a model is about to run before its search is complete.
+
+    Args:
+        known: the model's row; one without a ``draw`` has nothing to search.
+        dataset: what it runs on.
+        table, n_trials: where its trials are stored, and how many there should be.
+    """
+    if known.draw is None:
+        return
+    # Two trials may draw the same settings, which are tried once.
+    wanted = len({str(described(drawn_config(known, trial))) for trial in range(n_trials)})
+    of = (known.name, dataset)
+    have = sum((r["row"], r["dataset"]) == of for r in Store(table).load())
+    if have < wanted:
+        runs_with = "the best of these" if have else "its starting point"
+        _say_once(
+            f"note: {known.name} on {dataset} has {have} of {wanted} search trials and runs with "
+            f"{runs_with}; `python -m replication tune` completes them"
+        )
+
+
+@cache
+def _say_once(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
 def run_trials(
     table: str,
     row: str,
@@ -197,24 +235,20 @@ def run_trials(
     """
     store = Store(table)
     for trial, config in enumerate(configs):
-        address = {
-            "table": table,
-            "row": row,
-            "dataset": data.name,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": protocol,
-            "variant": "",
-            "select": "validation",
-            "config": describe(config),
-            "seed": 0,
-        }
+        head = record_address(
+            table,
+            row,
+            data,
+            protocol,
+            describe(config),
+            select="validation",
+        )
         stored = {record["key"]: record for record in store.load()}
-        key = record_key(address)
+        key = record_key(head)
         if key in stored:
             yield trial, stored[key], False
             continue
-        record = address | {"trial": trial, "device": device.type} | tried(trial, config)
+        record = head | {"trial": trial, "device": device.type} | tried(trial, config)
         record |= provenance()
         store.append(record)
         yield trial, record, True

@@ -260,6 +260,7 @@ def kept_or_trained(
 
 def run_folds(
     jobs: Iterable[Any],
+    search: Callable[[Any], None],
     run: Callable[[Any, torch.device, bool], Any],
     keep: Callable[[Any, Any], None],
     device: torch.device,
@@ -270,6 +271,7 @@ def run_folds(
 
     Args:
         jobs: runs that know their table and their address.
+        search: says whether the search for its settings is complete.
         run: does one; what it gives has the ``record``.
         keep: writes beside the data what other tables need of a run.
         device: where.
@@ -285,6 +287,8 @@ def run_folds(
         return store or Store(job.table)
 
     def perform(job: Any) -> Record:
+        if store is None:
+            search(job)
         finished = run(job, device, progress)
         if store is None:
             keep(job, finished)

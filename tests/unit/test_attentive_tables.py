@@ -15,7 +15,7 @@ from replication.compare import load_published
 from replication.data import cil
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
-from replication.papers import fold_runs
+from replication.papers import common, fold_runs
 from replication.papers.attentive_ncf import experiments, rows
 from replication.papers.registry import TABLES
 from replication.records import Store
@@ -282,3 +282,20 @@ def test_the_papers_data():
     data = load("cil")
     assert (data.n_users, data.n_items, len(data)) == (10_000, 1_000, 1_176_952)
     assert tuple(np.bincount(data.ratings.astype(int))[1:]) == cil.HISTOGRAM
+
+
+def test_a_run_before_its_search_is_complete_says_so(study, capsys):
+    common._say_once.cache_clear()
+    call("run", experiments.TABLE1, "--model", "bias", "--seeds", 1)
+    said = capsys.readouterr().err
+    assert "bias (closed form) on cil has 0 of 10 search trials and runs with its starting" in said
+    trials = experiments.tune("bias", "cil", "cpu")
+    for _ in range(4):
+        next(trials)
+    call("run", experiments.TABLE1, "--model", "bias", "--seeds", 2)
+    assert "has 4 of 10 search trials and runs with the best of these" in capsys.readouterr().err
+    list(trials)
+    call("run", experiments.TABLE1, "--model", "bias", "--seeds", 3)
+    assert "note" not in capsys.readouterr().err
+    call("run", experiments.TABLE1, "--model", "constant", "--seeds", 1)  # nothing to search
+    assert "note" not in capsys.readouterr().err

@@ -73,6 +73,7 @@ def study(empty, monkeypatch, make_tiny):
     """A study of one tiny data set under the name of a real one."""
     tiny = replace(make_tiny(**SIZES), name="ml-100k")
     monkeypatch.setitem(data.DATASETS, "ml-100k", lambda raw: tiny)
+    monkeypatch.setattr(amp_cf, "N_TRIALS", 1)  # its search is complete
     tune_small()
     return empty
 
@@ -339,6 +340,7 @@ def test_folders_that_cannot_be_written_are_one_sentence(study, refused):
     (study / "results2").write_text("a file where the folder should be")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(amp_cf, "tuned_config", lambda model, dataset: replace(SMALL, max_epochs=1))
+        patch.setattr(amp_cf, "N_TRIALS", 0)  # there is no search to be found there
         patch.setattr(paths, "RESULTS", study / "results2" / "results")
         text = refused(*JOB)
     assert "could not be written to" in text and text.endswith("make it writable and run it again")
@@ -355,7 +357,9 @@ from dataclasses import replace
 from conftest import make_interactions
 import torch
 from replication import data, training
+from replication.papers.amp_cf import experiments
 
+experiments.N_TRIALS = 1  # its search is complete
 where, sizes, sys.argv[1:] = sys.argv[1], eval(sys.argv[2]), sys.argv[3:]
 tiny = replace(make_interactions(**sizes), name="ml-100k")
 data.DATASETS["ml-100k"] = lambda raw: tiny

@@ -38,6 +38,7 @@ def study(tmp_path, monkeypatch, make_tiny):
     """A study of its own in an empty folder: two tiny data sets, and models that were tuned."""
     for name in ("results", "raw", "prepared", "checkpoints", "models"):
         monkeypatch.setattr(paths, name.upper(), tmp_path / name)
+    monkeypatch.setattr(amp_cf, "N_TRIALS", 1)  # their searches are complete
     for seed, name in enumerate(("ml-100k", "ml-latest-small")):
         tiny = replace(make_tiny(n_users=40, n_items=150, per_user=10, seed=seed), name=name)
         monkeypatch.setitem(data.DATASETS, name, lambda raw, tiny=tiny: tiny)

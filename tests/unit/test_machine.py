@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture
 def evidence(tmp_path, monkeypatch, tiny):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.setattr(experiments, "data_for", lambda dataset, protocol: tiny)
+    monkeypatch.setattr(experiments, "data_for", lambda dataset, _: replace(tiny, name=dataset))
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
     import evidence
 

@@ -33,7 +33,7 @@ import torch
 
 from replication.compare import Cell
 from replication.data import Interactions
-from replication.errors import DataUnavailable, ReplicationError
+from replication.errors import DataUnavailable
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import attach, shuffled
 from replication.papers.afm import experiments
@@ -41,9 +41,10 @@ from replication.papers.afm import explanations as measures
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.model import AFM, AFMConfig
 from replication.papers.afm.rows import row
+from replication.papers.common import refuse_unknown
 from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import fit_ratings
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/attention"
@@ -307,18 +308,15 @@ class World:
     def address(self) -> Record:
         """What the record says of itself before anything was trained."""
         data = data_for(PLANTED)
-        return {
-            "table": TABLE,
-            "row": experiments.row_name(PLANTED_MODEL),
-            "dataset": PLANTED,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": PLANTED,
-            "variant": self.variant,
-            "select": "none",
-            "config": described(PLANTED_CONFIG) | {"attention": CHOICES},
-            "seed": self.number,
-        }
+        return record_address(
+            TABLE,
+            experiments.row_name(PLANTED_MODEL),
+            data,
+            PLANTED,
+            described(PLANTED_CONFIG) | {"attention": CHOICES},
+            variant=self.variant,
+            seed=self.number,
+        )
 
     def planted(self) -> measures.Planted:
         """The world; in the variant its items' genres are dealt anew."""
@@ -418,10 +416,8 @@ def plan(
     for name in datasets or ():
         if name in experiments.UNAVAILABLE:
             raise DataUnavailable(experiments.UNAVAILABLE[name])
-    for names, known in ((datasets, DATASETS), (models, MODELS)):
-        for name in names or ():
-            if name not in known:
-                raise ReplicationError(f"{TABLE} has no {name!r}; it has {', '.join(known)}")
+    refuse_unknown(TABLE, datasets, DATASETS)
+    refuse_unknown(TABLE, models, MODELS)
     jobs: list[Run | World] = []
     for cell in (*grid(), *grid(SHUFFLED)):
         model = PLANTED_MODEL if cell.dataset == PLANTED else MODEL

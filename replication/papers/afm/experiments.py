@@ -30,7 +30,7 @@ from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.metrics.rating import summary
 from replication.papers.afm.rows import BEST, READINGS, ROWS, row
-from replication.papers.common import drawn_config, run_trials
+from replication.papers.common import drawn_config, run_trials, say_if_unsearched
 from replication.papers.fold_runs import (
     failure,
     fitted,
@@ -46,7 +46,7 @@ from replication.rating_training import (
     predict_all,
     rating_range,
 )
-from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.records import Record, Store, provenance, record_address, record_key, source_hash
 from replication.training import described, resolve_device, restored, write_state
 
 PAPER = "afm"
@@ -392,18 +392,16 @@ class Run:
     def address(self) -> Record:
         """What the record says of itself before anything was run."""
         data, known = data_for(self.dataset), row(self.model)
-        return {
-            "table": self.table,
-            "row": known.name,
-            "dataset": self.dataset,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": PROTOCOL,
-            "variant": self.variant,
-            "select": "validation" if known.trained else "none",
-            "config": self.describe(tuned_config(self.model, self.dataset)),
-            "seed": self.number,
-        }
+        return record_address(
+            self.table,
+            known.name,
+            data,
+            PROTOCOL,
+            self.describe(tuned_config(self.model, self.dataset)),
+            variant=self.variant,
+            select="validation" if known.trained else "none",
+            seed=self.number,
+        )
 
     def features(self) -> tuple[str, ...]:
         """Which item features the model sees."""
@@ -594,7 +592,11 @@ def run_and_store(
     Yields:
         The job, its record, and whether it was run now (True) or was there (False).
     """
-    return run_folds(jobs, run, keep, resolve_device(device), store, progress)
+
+    def search(job: Run) -> None:
+        say_if_unsearched(row(searched(job.model, job.dataset)), job.dataset, TUNING, N_TRIALS)
+
+    return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 
 
 def keep(job: Run, finished: Finished) -> None:
@@ -678,16 +680,16 @@ def statistics(dataset: str) -> Record:
     assert split.features is not None
     for feature, line in coverage(split.features).iterrows():
         metrics |= {f"{feature}: {name}": float(value) for name, value in line.items()}
-    return {
-        "table": TABLE1,
-        "row": DATASETS[dataset],
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": "none",
-        "variant": "",
-        "select": "none",
-        "config": features_used(dataset, FEATURES[dataset]),
-        "seed": 0,
-        "metrics": metrics,
-    } | provenance()
+    return (
+        record_address(
+            TABLE1,
+            DATASETS[dataset],
+            data,
+            "none",
+            features_used(dataset, FEATURES[dataset]),
+        )
+        | {
+            "metrics": metrics,
+        }
+        | provenance()
+    )

@@ -20,11 +20,10 @@ import torch
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions, filter_rare, load, pinterest
-from replication.errors import ReplicationError
 from replication.papers.amp_cf import experiments
-from replication.papers.common import refuse
+from replication.papers.common import refuse, refuse_unknown
 from replication.protocols import make_split
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_address, record_key
 
 TABLE = f"{experiments.PAPER}/draws"
 PROTOCOL = "loo-random"
@@ -140,18 +139,14 @@ def address(row: str, dataset: str, seed: int) -> Record:
     Its data are those of the study, from whose files the reading draws.
     """
     data = experiments.data_for(dataset, PROTOCOL)
-    return {
-        "table": TABLE,
-        "row": row,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": PROTOCOL,
-        "variant": "",
-        "select": "none",
-        "config": READINGS[row].config,
-        "seed": seed,
-    }
+    return record_address(
+        TABLE,
+        row,
+        data,
+        PROTOCOL,
+        READINGS[row].config,
+        seed=seed,
+    )
 
 
 def measure(row: str, dataset: str, seed: int) -> Record:
@@ -181,9 +176,7 @@ def run(
         ReplicationError: a data set that the table has not, or a model.
     """
     refuse(TABLE, "has statistics of data sets", model=models)
-    for name in datasets or ():
-        if name not in DATASETS:
-            raise ReplicationError(f"{TABLE} has no {name!r}; it has {', '.join(DATASETS)}")
+    refuse_unknown(TABLE, datasets, DATASETS)
     store = Store(TABLE)
     stored = {record["key"]: record for record in store.load()}
     for cell in grid():

@@ -24,10 +24,10 @@ from replication.evaluation import HeldOut, held_out, rank_candidates, rank_cata
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
-from replication.papers.common import drawn_config, run_missing, run_trials
+from replication.papers.common import drawn_config, run_missing, run_trials, say_if_unsearched
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
-from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.records import Record, Store, provenance, record_address, record_key, source_hash
 from replication.training import described, fit, resolve_device, restored, write_state
 
 PAPER = "amp_cf"
@@ -319,18 +319,16 @@ class Run:
         """What the record says of itself before anything was run."""
         config = variant_config(self.model, self.dataset, self.variant)
         data = data_for(self.dataset, self.protocol)
-        return {
-            "table": TABLE2,
-            "row": row_name(self.model),
-            "dataset": self.dataset,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": self.protocol,
-            "variant": self.variant,
-            "select": "none" if row(self.model).deterministic else self.select,
-            "config": described(config) | self.base_config(),
-            "seed": self.seed,
-        }
+        return record_address(
+            TABLE2,
+            row_name(self.model),
+            data,
+            self.protocol,
+            described(config) | self.base_config(),
+            variant=self.variant,
+            select="none" if row(self.model).deterministic else self.select,
+            seed=self.seed,
+        )
 
     @property
     def base(self) -> Run | None:
@@ -633,6 +631,8 @@ def run_and_store(
     into = store or Store(TABLE2)
 
     def perform(job: Run) -> Record:
+        if store is None and not (job.variant and VARIANTS[job.variant].from_start):
+            say_if_unsearched(row(job.model), job.dataset, TUNING, N_TRIALS)
         results = run(job, where, progress)
         for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
             into.append(record, ranks, full)
@@ -736,16 +736,16 @@ def statistics(dataset: str) -> Record:
         np.maximum.at(last, data.users, data.timestamps)
         at_last = np.bincount(data.users[data.timestamps == last[data.users]])
         metrics[TIED] = int((at_last > 1).sum())
-    return {
-        "table": TABLE1,
-        "row": DATASETS[dataset],
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": "loo-random",
-        "variant": "",
-        "select": "none",
-        "config": {"min_count": 2, "passes": 3, "ddof": 1},
-        "seed": 0,
-        "metrics": metrics,
-    } | provenance()
+    return (
+        record_address(
+            TABLE1,
+            DATASETS[dataset],
+            data,
+            "loo-random",
+            {"min_count": 2, "passes": 3, "ddof": 1},
+        )
+        | {
+            "metrics": metrics,
+        }
+        | provenance()
+    )

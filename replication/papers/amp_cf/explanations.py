@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from replication.baselines.aisp import AISPConfig, user_means
 from replication.compare import Cell, hit_and_ndcg
-from replication.errors import ReplicationError
 from replication.evaluation import held_out, rank_candidates, rank_catalogue
 from replication.metrics import explanation as measures
 from replication.metrics import lists as list_metrics
@@ -33,6 +32,7 @@ from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.experiments import Run, data_for
 from replication.papers.amp_cf.model import AMP, Scores
 from replication.papers.amp_cf.rows import row
+from replication.papers.common import refuse_unknown
 from replication.protocols import Split
 from replication.records import Record, Store, provenance, record_key
 from replication.training import Sampler, resolve_device
@@ -551,10 +551,8 @@ def run(
     Raises:
         ReplicationError: a data set or model that the table has not.
     """
-    for names, known in ((datasets, DATASETS), (models, MODELS)):
-        for name in names or ():
-            if name not in known:
-                raise ReplicationError(f"{TABLE} has no {name!r}; it has {', '.join(known)}")
+    refuse_unknown(TABLE, datasets, DATASETS)
+    refuse_unknown(TABLE, models, MODELS)
     for job, record, new in measure_and_store(plan(datasets, models, seeds), device):
         yield job.label, record, new
 

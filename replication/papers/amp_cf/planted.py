@@ -21,8 +21,9 @@ from replication.errors import ReplicationError
 from replication.metrics import explanation as measures
 from replication.papers.amp_cf import experiments, explanations
 from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.papers.common import refuse_unknown
 from replication.protocols import make_split
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import described, fit, resolve_device
 
 TABLE = f"{experiments.PAPER}/planted"
@@ -79,18 +80,14 @@ def planted(dataset: str) -> tuple[Interactions, np.ndarray]:
 def address(model: str, dataset: str, seed: int) -> Record:
     """What the record says of itself before anything was trained."""
     data, _ = planted(dataset)
-    return {
-        "table": TABLE,
-        "row": model,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": explanations.PROTOCOL,
-        "variant": "",
-        "select": "none",
-        "config": described(MODELS[model]),
-        "seed": seed,
-    }
+    return record_address(
+        TABLE,
+        model,
+        data,
+        explanations.PROTOCOL,
+        described(MODELS[model]),
+        seed=seed,
+    )
 
 
 def measure(
@@ -149,10 +146,8 @@ def run(
     Raises:
         ReplicationError: a data set or model that the table has not.
     """
-    for names, known in ((datasets, DATASETS), (models, tuple(MODELS))):
-        for name in names or ():
-            if name not in known:
-                raise ReplicationError(f"{TABLE} has no {name!r}; it has {', '.join(known)}")
+    refuse_unknown(TABLE, datasets, DATASETS)
+    refuse_unknown(TABLE, models, MODELS)
     cases = [
         (cell.row, cell.dataset, seed)
         for cell in grid()

@@ -20,8 +20,9 @@ from replication.errors import ReplicationError
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, lists, tastes
+from replication.papers.common import refuse_unknown
 from replication.protocols import ABSENT
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance, record_address, record_key
 
 TABLE = f"{experiments.PAPER}/users"
 ROW = "Users"
@@ -40,18 +41,13 @@ SPACE_SEED = 0  # of PCA and K-means, as in Table 3
 def address(dataset: str, protocol: str) -> Record:
     """What the record of a data set's users says of itself before anything was measured."""
     data = experiments.data_for(dataset, protocol)
-    return {
-        "table": TABLE,
-        "row": ROW,
-        "dataset": dataset,
-        "data_hash": data.content_hash,
-        "data_source": data.source,
-        "protocol": protocol,
-        "variant": "",
-        "select": "none",
-        "config": {"space_seed": SPACE_SEED, "minority": tastes.MINORITY},
-        "seed": 0,
-    }
+    return record_address(
+        TABLE,
+        ROW,
+        data,
+        protocol,
+        {"space_seed": SPACE_SEED, "minority": tastes.MINORITY},
+    )
 
 
 def measure(dataset: str, protocol: str) -> tuple[Record, dict[str, np.ndarray]]:
@@ -144,10 +140,7 @@ def run(
     """
     if models or seeds:
         raise ReplicationError(f"{TABLE} describes users: it takes no --model and no --seeds")
-    for dataset in datasets or ():
-        if dataset not in experiments.DATASETS:
-            known = ", ".join(experiments.DATASETS)
-            raise ReplicationError(f"{TABLE} has no {dataset!r}; it has {known}")
+    refuse_unknown(TABLE, datasets, experiments.DATASETS)
     chosen = datasets or experiments.RUN_HERE
     yield from measure_and_store([(d, p) for d in chosen for p in experiments.PROTOCOLS[d]])
 

@@ -39,7 +39,7 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
-from replication.papers.common import drawn_config, run_trials
+from replication.papers.common import drawn_config, run_trials, say_if_unsearched
 from replication.papers.fold_runs import (
     fitted,
     rank_of_trial,
@@ -56,7 +56,7 @@ from replication.rating_training import (
     rating_range,
     unpack,
 )
-from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.records import Record, Store, provenance, record_address, record_key, source_hash
 from replication.training import described, resolve_device, restored, write_state
 
 PAPER = "attentive_ncf"
@@ -329,18 +329,16 @@ class Run:
         """What the record says of itself before anything was run."""
         config = variant_config(self.model, self.dataset, self.variant)
         data = data_for(self.dataset)
-        return {
-            "table": self.table,
-            "row": row_name(self.model),
-            "dataset": self.dataset,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": self.protocol,
-            "variant": self.variant,
-            "select": self.select if row(self.model).trained else "none",
-            "config": described(config),
-            "seed": self.number,
-        }
+        return record_address(
+            self.table,
+            row_name(self.model),
+            data,
+            self.protocol,
+            described(config),
+            variant=self.variant,
+            select=self.select if row(self.model).trained else "none",
+            seed=self.number,
+        )
 
     def split(self) -> RatingSplit:
         """The split that this run trains and is tested on."""
@@ -514,7 +512,11 @@ def run_and_store(
     Yields:
         The job, its record, and whether it was run now (True) or was there (False).
     """
-    return run_folds(jobs, run, keep, resolve_device(device), store, progress)
+
+    def search(job: Run) -> None:
+        say_if_unsearched(row(job.model), job.dataset, TUNING, N_TRIALS)
+
+    return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 
 
 def keep(job: Run, finished: Finished) -> None:

@@ -31,6 +31,7 @@ from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import Run, data_for
 from replication.papers.attentive_ncf.model import ALL, Attend, AttentiveNCF, Context
 from replication.papers.attentive_ncf.rows import row
+from replication.papers.common import refuse_unknown
 from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import DeviceRatings
 from replication.records import Record, Store, provenance, record_key
@@ -387,13 +388,6 @@ def grid() -> list[Cell]:
     ]
 
 
-def check(names: Sequence[str] | None, known: Sequence[str], table: str) -> None:
-    """Refuse a data set or model that a table has not."""
-    for name in names or ():
-        if name not in known:
-            raise ReplicationError(f"{table} has no {name!r}; it has {', '.join(known)}")
-
-
 def run(
     datasets: Sequence[str] | None, models: Sequence[str] | None, seeds: int | None, device: str
 ) -> Iterator[tuple[str, Record, bool]]:
@@ -402,8 +396,8 @@ def run(
     Raises:
         ReplicationError: a data set or model that the table has not.
     """
-    check(datasets, DATASETS, TABLE)
-    check(models, MODELS, TABLE)
+    refuse_unknown(TABLE, datasets, DATASETS)
+    refuse_unknown(TABLE, models, MODELS)
     where, store = resolve_device(device), Store(TABLE)
     jobs = [
         run_of(dataset, model, seed)

@@ -32,7 +32,6 @@ from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit, hold_out
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import VARIANTS, data_for, tuned_config
-from replication.papers.attentive_ncf.explanations import check
 from replication.papers.attentive_ncf.model import (
     AttentiveNCF,
     AttentiveNCFConfig,
@@ -42,8 +41,9 @@ from replication.papers.attentive_ncf.model import (
     encoded,
 )
 from replication.papers.attentive_ncf.rows import row
+from replication.papers.common import refuse_unknown
 from replication.rating_training import BLOCK, fit_ratings
-from replication.records import Record, Store, provenance, record_key, source_hash
+from replication.records import Record, Store, provenance, record_address, record_key, source_hash
 from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/newcomers"
@@ -433,18 +433,15 @@ class Job:
             choices["users"] = "kept"
         if spec.way == "fine-tune":
             choices |= {"steps": spec.steps, "rate": RATE}
-        return {
-            "table": TABLE,
-            "row": spec.name,
-            "dataset": self.dataset,
-            "data_hash": data.content_hash,
-            "data_source": data.source,
-            "protocol": PROTOCOL,
-            "variant": "",
-            "select": SELECT if spec.trained else "none",
-            "config": described(config) | {"newcomers": choices},
-            "seed": self.seed,
-        }
+        return record_address(
+            TABLE,
+            spec.name,
+            data,
+            PROTOCOL,
+            described(config) | {"newcomers": choices},
+            select=SELECT if spec.trained else "none",
+            seed=self.seed,
+        )
 
 
 def predictions(
@@ -553,8 +550,8 @@ def run(
     Raises:
         ReplicationError: a data set or method that the table has not.
     """
-    check(datasets, DATASETS, TABLE)
-    check(models, tuple(METHODS), TABLE)
+    refuse_unknown(TABLE, datasets, DATASETS)
+    refuse_unknown(TABLE, models, METHODS)
     where, store = resolve_device(device), Store(TABLE)
     jobs = [
         Job(dataset, method, seed)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from replication import figures
-from replication.claims import ALPHA, Comparison, Evidence, NoEvidence, variant_row
+from replication.claims import Comparison, Evidence, NoEvidence, variant_row
 from replication.compare import PairedTest, Record, interval, number
+from replication.fold_gaps import outcome_of
 from replication.page import PENDING, Study, errors
 from replication.papers.attentive_ncf.claims import METRIC, OWN, SELECT, pair
 from replication.papers.attentive_ncf.experiments import VARIANTS
@@ -47,9 +48,7 @@ class Effect:
         """ "worse" or "better" where that is established, "neither", or "no spread"."""
         if self.test is None or self.pvalue is None:
             return "no spread"
-        if self.pvalue >= ALPHA:
-            return "neither"
-        return "worse" if self.test.difference > 0 else "better"
+        return outcome_of(self.test.difference, self.pvalue)
 
 
 def _questions() -> list[tuple[str, str, Comparison]]:
