@@ -986,23 +986,6 @@ def judge_all(
     ]
 
 
-def verdict_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """One line a claim, as strings: claim, where, verdict, difference, 95 % interval, why."""
-    lines = [
-        {
-            "claim": v.claim.text,
-            "where": v.claim.where,
-            "verdict": v.verdict,
-            "difference": number(v.statistic, signed=True),
-            "95 % interval": "–" if v.interval is None else interval(*v.interval, signed=True),
-            "why": v.sentence,
-        }
-        for v in verdicts
-    ]
-    heads = ["claim", "where", "verdict", "difference", "95 % interval", "why"]
-    return pd.DataFrame(lines, columns=heads, dtype=str)
-
-
 def tally(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     """How often each verdict was given, by family of claims. Index: family; columns: VERDICTS."""
     counts: dict[str, dict[str, int]] = {}

@@ -423,12 +423,6 @@ class AttentiveNCF(nn.Module):
         return context.items[0], attention[0]
 
 
-def embedding_parameters(n_users: int, n_items: int, config: AttentiveNCFConfig) -> int:
-    """Numbers in the two tables: what Section II-A1 counts as 128,000 against 704,000."""
-    rows = 2 * n_items if config.embedding == "attentive" else n_users + n_items
-    return rows * config.dimension
-
-
 # --- autoencoders ----------------------------------------------------------------------------
 
 
