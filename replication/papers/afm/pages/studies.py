@@ -40,6 +40,7 @@ FEATURE_STEPS: Mapping[int, str] = {
 }
 SHARE_STEPS: Mapping[int, str] = {share: f"train-{share}" for share in SHARES} | {100: ""}
 ONE_FEATURE = FEATURE_STEPS[1]
+NO_LINE = "Pending: runs of two steps are needed for a line."
 PRINTED_STUDIED = tuple(ROWS[model].name for model in ("nfm", "libfm"))
 PRINTED_GAINS = ("ml-1m", "douban-movie")  # one feature, and five: the paper has other films there
 Steps = Mapping[str, Mapping[int, Mapping[int, float]]]  # row -> step -> fold -> error
@@ -159,8 +160,8 @@ def _mean(by_fold: Mapping[int, float] | None) -> str:
 
 
 def drawn(found: Steps, xlabel: str) -> Figure | None:
-    """Error by step, one line a model; each fold is a dot. None before the first run."""
-    if not found:
+    """Error by step, one line a model; each fold is a dot. None before two steps have runs."""
+    if len({step for steps in found.values() for step in steps}) < 2:
         return None
     panel = {
         row: {
