@@ -174,6 +174,11 @@ class Verdict:
         if self.verdict not in VERDICTS:
             raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}")
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether anything was measured; what is untestable for want of runs has no statistic."""
+        return self.verdict != "untestable" or self.statistic is not None
+
 
 class Estimate(NamedTuple):
     """A measured value with its 95 % interval; ``resolution`` says in words how fine it is."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+PIXELS_PER_INCH = 100  # of the page: a text of 10 points is 14 pixels high there
+WIDTH, MOST_COLUMNS = 6.4, 2  # inches of one column of panels; more than two would be too small
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
 MARKERS = ("o", "s", "^", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -375,14 +377,15 @@ def boxes(
 def png(figure: Figure) -> Any:
     """The figure as an image that a notebook shows.
 
-    The PNG names no software and no time, and its size is given in points of the page, so that
-    the text in it is as large as the text around it.
+    The PNG names no software and no time. Its width on the page is given, so that the text of all
+    figures has about the size of the text around them; a wide one is shrunk to the column.
     """
     from IPython.display import Image
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return Image(data=buffer.getvalue(), format="png")
+    width = round(figure.get_figwidth() * PIXELS_PER_INCH)
+    return Image(data=buffer.getvalue(), format="png", width=width)
 
 
 def over_seeds(values: Sequence[Sequence[float]]) -> Curve | None:
@@ -410,9 +413,10 @@ def _grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = max(1, min(columns, count))
+    columns = max(1, min(columns, count, MOST_COLUMNS))
     rows = max(1, math.ceil(count / columns))
-    figure = Figure(figsize=(3.9 * columns + 0.3, height * rows + 0.55), layout="constrained")
+    width = WIDTH if columns == 1 else 3.9 * columns + 0.3
+    figure = Figure(figsize=(width, height * rows + 0.55), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
     return figure, axes

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from replication.claims import VERDICTS, Judgement
+from replication.claims import VERDICTS, Judgement, Verdict
 from replication.compare import interval, number
 from replication.papers.registry import PAPERS, page_module
 from replication.tables import to_html
@@ -131,6 +131,7 @@ class Verdicts:
         """How many verdicts change when the same runs are measured in the second way."""
         tested, moved = both(self.found), changed(self.found)
         way = self.book.second
+        waiting = len(_one_way(self.found)) - len(tested)
         if not tested:
             return f"Pending: nothing can be judged {way} yet."
         lost = [j for j in moved if j.again is not None and j.again.verdict == "untestable"]
@@ -147,6 +148,7 @@ class Verdicts:
             f"own checks included, {len(moved)} get another verdict {way}: {len(lost)} can no "
             f"longer be told, {len(won)} can be told only then, and {otherwise} are decided "
             f"otherwise{f' ({ways})' if ways else ''}."
+            + (f" {waiting} more have runs in one way only." if waiting else "")
         )
 
     # --- details ---
@@ -241,16 +243,27 @@ def folded(title: str, frame: pd.DataFrame) -> str:
     return f"<details><summary>{html.escape(title)}</summary>{to_html(frame)}</details>"
 
 
+def of_tested(counts: Mapping[str, str], family: str) -> str:
+    """ "2 of 3": how many claims of a family are replicated, of those that can be decided."""
+    tested = counts[f"{family}_tested"]
+    return f"{counts[f'{family}_replicated']} of {tested}" if tested != "0" else "0 (all pending)"
+
+
 # --- counting --------------------------------------------------------------------------------
 
 
-def both(own: Iterable[Judgement]) -> list[Judgement]:
-    """The claims that were tested in one way to measure or the other."""
+def _one_way(own: Iterable[Judgement]) -> list[tuple[Judgement, Verdict]]:
+    """The claims that were tested in one way to measure or the other, and the second verdict."""
     return [
-        j
+        (j, j.again)
         for j in own
         if j.again is not None and {j.main.verdict, j.again.verdict} != {"untestable"}
     ]
+
+
+def both(own: Iterable[Judgement]) -> list[Judgement]:
+    """Those of them of which there are runs in both ways: "too little data" is found by runs."""
+    return [j for j, again in _one_way(own) if j.main.has_runs and again.has_runs]
 
 
 def changed(own: Iterable[Judgement]) -> list[Judgement]:

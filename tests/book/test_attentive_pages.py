@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from replication import page, paths, verdicts
+from replication.claims import Judgement, Verdict
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
@@ -24,6 +25,7 @@ from replication.papers.attentive_ncf.pages import (
     table2,
     variants,
 )
+from replication.papers.attentive_ncf.pages import verdicts as verdict_page
 from replication.records import Store
 
 TEN = range(10)
@@ -449,3 +451,28 @@ def test_every_combination_and_predictor_can_be_drawn() -> None:
     for predictor in PREDICTORS:
         texts = {t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts}
         assert ("64→5" in texts) is (predictor == "MLP2")
+
+
+def test_what_has_runs_in_one_way_only_has_not_changed() -> None:
+    """Goes red if a claim whose honest epochs are still to be run counts as another verdict."""
+    claim = claims.CLAIMS[0]
+
+    def verdict(kind: str, statistic: float | None) -> Verdict:
+        ends = None if statistic is None else (statistic, statistic)
+        return Verdict(claim, kind, statistic, ends, "")
+
+    yes, no, vague, none = (
+        verdict("replicated", 0.1),
+        verdict("not replicated", -0.1),
+        verdict("untestable", 0.0),
+        verdict("untestable", None),
+    )
+    made = [
+        Judgement(first, second, none)
+        for first, second in ((yes, yes), (yes, no), (yes, vague), (yes, none), (none, none))
+    ]
+    text = verdicts.Verdicts(verdict_page.BOOK, made).second()
+    assert text.startswith("Of 3 claims") and ", 2 get another verdict at an honest epoch" in text
+    assert "1 can no longer be told, 0 can be told only then, and 1 are decided otherwise" in text
+    assert text.endswith("1 more have runs in one way only.")
+    assert verdicts.Verdicts(verdict_page.BOOK, made[3:]).second().startswith("Pending")

@@ -9,7 +9,7 @@ from replication.page import stored_table
 from replication.papers.afm import experiments
 from replication.papers.afm.claims import ATTENTION, CLAIMS, evidence, single_users
 from replication.records import Store
-from replication.verdicts import Book
+from replication.verdicts import Book, of_tested
 
 CLAIMED = {
     "number": "a printed error of Table 2 is reached",
@@ -48,9 +48,8 @@ def _stored() -> list[Judgement]:
 
 def _more(n: Mapping[str, str]) -> str:
     return (
-        f"AFM beats a baseline of the paper in {n['better_replicated']} of {n['better_tested']} "
-        f"comparisons that can be decided, and a simple model on the same folds in "
-        f"{n['simple_replicated']} of {n['simple_tested']}. "
+        f"AFM beats a baseline of the paper in {of_tested(n, 'better')} comparisons that can be "
+        f"decided, and a simple model on the same folds in {of_tested(n, 'simple')}. "
     )
 
 
