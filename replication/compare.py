@@ -748,6 +748,12 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{rounded:+.4f}" if signed else f"{rounded:.4f}"
 
 
+def least_to_most(values: Iterable[float], signed: bool = True) -> str:
+    """ "+0.1000 to +0.2000", or the one number where both look alike."""
+    found = list(values)
+    return " to ".join(dict.fromkeys(number(end, signed) for end in (min(found), max(found))))
+
+
 def interval(low: float | None, high: float | None, signed: bool = False) -> str:
     """ "[0.1000, 0.2000]", or a dash."""
     if low is None or high is None:

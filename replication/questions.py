@@ -23,6 +23,7 @@ from replication.compare import (
     bootstrap_interval,
     holm,
     interval,
+    least_to_most,
     number,
     paired_test,
 )
@@ -105,9 +106,7 @@ def count(some: Sequence[Answer], question: Question) -> str:
 
 def span(some: Sequence[Answer], question: Question) -> str:
     """The differences of one question over its cells: the only one, or the least and the most."""
-    values = [a.test.difference for a in some if a.question == question]
-    ends = dict.fromkeys(number(value, signed=True) for value in (min(values), max(values)))
-    return " to ".join(ends)
+    return least_to_most(a.test.difference for a in some if a.question == question)
 
 
 def table(some: Sequence[Answer], pending: str, only: Sequence[str] = ()) -> pd.DataFrame:

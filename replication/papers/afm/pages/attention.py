@@ -21,6 +21,7 @@ from replication.compare import (
     cells,
     holm,
     interval,
+    least_to_most,
     number,
     paired_test,
     published_values,
@@ -158,17 +159,12 @@ def _follows(study: Study) -> list[str]:
     raw = sum(f.raw_direction == 1 for f in found)
     values = [f.correlation for f in found]
     given = [f.given.mean for f in found if f.given]
-    rest = (
-        f", and given it from {number(min(given), signed=True)} to "
-        f"{number(max(given), signed=True)}"
-        if given
-        else ""
-    )
+    rest = f", and given it {least_to_most(given)}" if given else ""
     return [
         "attention on a feature is the greater the fewer of its values a user rates, beyond what "
         f"the number of ratings tells, in {above} of {len(found)} cases (and the reverse in "
-        f"{below}; in {raw} before that number is taken out; rank correlations from "
-        f"{number(min(values), signed=True)} to {number(max(values), signed=True)}{rest})"
+        f"{below}; in {raw} before that number is taken out; rank correlations "
+        f"{least_to_most(values)}{rest})"
     ]
 
 

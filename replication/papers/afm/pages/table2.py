@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from replication import fold_gaps, page
-from replication.compare import cells, interval, number, published_values
+from replication.compare import cells, interval, least_to_most, number, published_values
 from replication.fold_gaps import Gap, adjusted, gap_line
 from replication.page import PENDING, Runs, Study, errors, stored_table
 from replication.papers.afm import experiments
@@ -127,7 +127,7 @@ def _printed(study: Study) -> str:
     return (
         f"Of {len(rows)} measured errors on `{MAIN}` {above} are above the printed number, {below} "
         f"below and {len(rows) - above - below} not to be told apart from it (differences "
-        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)})"
+        f"{least_to_most(gaps)})"
     )
 
 

@@ -15,6 +15,7 @@ from replication.compare import (
     Record,
     cells,
     interval,
+    least_to_most,
     number,
     per_user_values,
     ranks_of,
@@ -65,11 +66,11 @@ def headline(study: Study) -> str:
     return (
         f"**Asked.** {asked} **Found.** {len(rows)} measured AMP values have a printed "
         f"counterpart: {_beside_print(rows)} (differences "
-        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)}). Against one "
+        f"{least_to_most(gaps)}). Against one "
         f"vector a user, MF (r=1) with the same tuning, {gains} of {len(tests)} comparisons show "
         f"an established gain, {len(established) - gains} an established loss and "
         f"{len(tests) - len(established)} no established difference (differences "
-        f"{number(min(differences), signed=True)} to {number(max(differences), signed=True)}, "
+        f"{least_to_most(differences)}, "
         f"median {number(float(np.median(differences)), signed=True)}).{_one_vector()}"
         f"{_against_simple(proof)}"
     )
@@ -122,8 +123,7 @@ def _against_simple(proof: Evidence) -> str:
     return (
         f" Against {', '.join(claims.SIMPLE)}, tuned with the same care, the best AMP has an "
         f"established gain in {len(won)} of {len(adjusted)} comparisons and an established loss in "
-        f"{len(lost)} (differences {number(min(differences), signed=True)} to "
-        f"{number(max(differences), signed=True)})."
+        f"{len(lost)} (differences {least_to_most(differences)})."
     )
 
 

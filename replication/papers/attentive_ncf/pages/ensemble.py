@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from replication.compare import Record, cells, interval, number
+from replication.compare import Record, cells, interval, least_to_most, number
 from replication.page import PENDING, Study, difference_text, errors, mean_sd, over_folds
 from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC, PROTOCOL
 from replication.papers.attentive_ncf.experiments import LESS_BEST
@@ -34,9 +34,8 @@ def headline(study: Study) -> str:
     lowest = min(means, key=means.__getitem__)
     return (
         f"**Asked.** {asked} **Found.** {len(better)} of {len(gaps)} means have a lower RMSE than "
-        f"their best member (differences {number(min(gaps.values()), True)} to "
-        f"{number(max(gaps.values()), True)}); the lowest RMSE is that of the {lowest}. The paper "
-        "prints none."
+        f"their best member (differences {least_to_most(gaps.values())}); the lowest RMSE is "
+        f"that of the {lowest}. The paper prints none."
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from replication.compare import Record, number
+from replication.compare import Record, least_to_most, number
 from replication.page import PENDING, Study, dots, errors
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
@@ -128,7 +128,7 @@ def dealing_sentence(study: Study) -> str:
         return "pending"
     return (
         f"plain random folds in the place of folds within users move the RMSE by "
-        f"{number(min(gaps), True)} to {number(max(gaps), True)} (measured for {len(gaps)} of "
+        f"{least_to_most(gaps)} (measured for {len(gaps)} of "
         f"{len(frame)} algorithms)"
     )
 

@@ -15,6 +15,7 @@ from replication.compare import (
     Cell,
     cells,
     fold_test,
+    least_to_most,
     n_splits,
     number,
 )
@@ -84,7 +85,7 @@ def headline(study: Study) -> str:
     return (
         f"**Asked.** {asked} **Found.** Of {len(rows)} measured RMSEs {above} are above the "
         f"printed number, {below} below and {len(rows) - above - below} not to be told apart from "
-        f"it (differences {number(min(gaps), signed=True)} to {number(max(gaps), signed=True)}); "
+        f"it (differences {least_to_most(gaps)}); "
         f"{_steps(study)}the lowest is {number(best['mean'])}, of {best['row']}, where the paper "
         f"prints {WINNER} as the best with {number(_printed(study, WINNER))}."
     )
@@ -262,8 +263,8 @@ def optimism(study: Study) -> str:
     gaps = [test.difference for test in tests.values()]
     sure = sum(test.ci_low > 0 for test in tests.values())
     return (
-        f"an epoch that is chosen on an inner validation gives an RMSE that is "
-        f"{number(min(gaps), signed=True)} to {number(max(gaps), signed=True)} from that of the "
+        f"an epoch that is chosen on an inner validation gives an RMSE that differs by "
+        f"{least_to_most(gaps)} from that of the "
         f"paper's selection, higher beyond doubt for {sure} of {len(tests)} combinations"
     )
 
@@ -314,9 +315,9 @@ def context_spread(study: Study) -> str:
         return "pending"
     return (
         f"another draw of the test contexts moves the RMSE of fold 0 by an sd of at most "
-        f"{max(sds):.5f}, where folds differ by an sd of {min(folds):.4f} to {max(folds):.4f}; "
+        f"{max(sds):.5f}, where folds differ by an sd of {least_to_most(folds, signed=False)}; "
         f"with all of a user's other movies as context it changes by "
-        f"{number(min(rest), signed=True)} to {number(max(rest), signed=True)}"
+        f"{least_to_most(rest)}"
     )
 
 
