@@ -589,7 +589,7 @@ def test_the_attention_page_says_what_was_planted() -> None:
     # Genre of three data sets, of all ratings: of those of 5 it is their number; no other feature.
     assert (
         "in 3 of 16 cases (and the reverse in 0; in 6 before that number is taken out; rank "
-        "correlations from +0.0000 to +0.4000, and given it from +0.0000 to +0.4000)"
+        "correlations +0.0000 to +0.4000, and given it +0.0000 to +0.4000)"
     ) in text
     follows = attention.follow_table(attention.followed(found))
     column = "given the number of ratings [95 %]"

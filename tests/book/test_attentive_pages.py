@@ -240,7 +240,7 @@ def test_the_honest_epoch_is_a_hundredth_worse_where_that_was_planted(results: N
     assert folds == {row: 10 if row in best else 3 for row in claims.COMBINATIONS}
     assert frame["honest minus paper's [95 %]"].str.startswith("+0.0100 [").all()
     text = table2.optimism(found)
-    assert "+0.0100 to +0.0100" in text and "for 9 of 9 combinations" in text
+    assert "differs by +0.0100 from" in text and "for 9 of 9 combinations" in text
     fewer = planted(range(1))
     assert set(table2.selections(fewer)["honest minus paper's [95 %]"]) == {"pending"}
 
@@ -319,7 +319,7 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert "scikit-surprise 1.1.5" in table1.versions(found)
     assert "number: NMF-Surprise (-0.0472)." in table1.versions(found)
     assert table1.dealing(found).loc["NMF-Surprise", "plain minus within"] == "+0.0030"
-    assert "by +0.0030 to +0.0030" in table1.dealing_sentence(found)
+    assert "by +0.0030 (measured" in table1.dealing_sentence(found)
     assert table1.figure(found) is not None
 
 
