@@ -80,7 +80,8 @@ class Verdicts:
         lines["all claims of the paper"] = _line(self.of(book.claimed))
         for family, text in book.checks.items():
             lines[f"check: {text}"] = _line(self.of([family]))
-        return pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
+        frame = pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
+        return frame if (frame["changed"] != "–").any() else frame.drop(columns="changed")
 
     def words(self) -> dict[str, str]:
         """Counts for sentences elsewhere in the book.

@@ -97,7 +97,7 @@ def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     assert "3 of 4 personas claim 30, 20 and 5 of the 55 items" in text
     assert "2 are responsible for the ten" in text and "AMI of 0.2500" in text
     assert text.endswith(
-        "has 0.9000 to 0.9000 of its attention, over all items shown (1/4 is uniform)."
+        "has 0.9000 of its attention, over all items shown (1/4 is uniform)."
     )
     drawn = figure2.draw(RECORD)
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]

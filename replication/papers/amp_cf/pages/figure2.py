@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from replication import figures
-from replication.compare import Record, number
+from replication.compare import Record, least_to_most, number
 from replication.errors import ReplicationError
 from replication.page import MODES, Study
 from replication.papers.amp_cf import experiments, explanations, figure2
@@ -79,12 +79,11 @@ def _told_apart(record: Record) -> str:
     """Whether the shown items are told apart by attention, as a sentence."""
     shown = record["figure"]
     largest = [item["attention"] for item in (*shown["history"], *shown["final"])]
-    low, high = min(largest), max(largest)
     text = (
-        f" The persona responsible for an item has {number(low)} to {number(high)} of its "
+        f" The persona responsible for an item has {least_to_most(largest, signed=False)} of its "
         "attention, over all items shown"
     )
-    if high < 1 / len(shown["personas"]) + UNIFORM:
+    if max(largest) < 1 / len(shown["personas"]) + UNIFORM:
         return (
             f"{text}: it is uniform, no item is told from another, and the number and colour of an "
             "item are decided by differences of no size."
