@@ -112,7 +112,7 @@ def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:
     for item in (*shown["figure"]["history"], *shown["figure"]["final"]):
         item["attention"] = 0.2504
     text = figure2.headline(shown, study(measured.TABLE, measured.grid()))
-    assert "0.2504 to 0.2504" in text and "it is uniform, no item is told from another" in text
+    assert "has 0.2504 of" in text and "it is uniform, no item is told from another" in text
 
 
 def test_the_shown_user_is_the_one_in_the_middle() -> None:
