@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from replication import paths
+from replication import figures, paths
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.figures import Interval, bars, heat, lines
@@ -96,9 +96,7 @@ def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     text = figure2.headline(RECORD, empty)
     assert "3 of 4 personas claim 30, 20 and 5 of the 55 items" in text
     assert "2 are responsible for the ten" in text and "AMI of 0.2500" in text
-    assert text.endswith(
-        "has 0.9000 of its attention, over all items shown (1/4 is uniform)."
-    )
+    assert text.endswith("has 0.9000 of its attention, over all items shown (1/4 is uniform).")
     drawn = figure2.draw(RECORD)
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
     assert len(marks) == 20 + 10 + 4 * 10 + 4
@@ -211,3 +209,13 @@ def test_heat_is_the_deeper_the_greater_the_value_on_one_scale() -> None:
     assert light[0] > light[1] > light[2]
     assert [label.get_text() for label in below.get_xticklabels()] == ["a", "b"]
     assert above.get_title(loc="left") == "above" and scale.get_ylabel() == "share"
+
+
+def test_a_figure_says_how_wide_it_is_on_the_page() -> None:
+    """Goes red if the text of a figure is as large as its number of panels makes it."""
+    panel = {"MF": {1: Interval(0.5), 2: Interval(0.6)}}
+    for panels, inches in ((1, figures.WIDTH), (2, 8.1), (5, 8.1)):
+        drawn = lines({str(n): panel for n in range(panels)}, "factors", "NDCG@10", panels)
+        assert drawn.get_figwidth() == pytest.approx(inches)
+        _, said = figures.png(drawn)._repr_png_()
+        assert said["width"] == round(inches * figures.PIXELS_PER_INCH)

@@ -589,3 +589,9 @@ def test_a_fixed_test_set_needs_the_same_ratings_of_some_users() -> None:
             fixed_test(*broken, squared=True)
     same = fixed_test([1.0, 2.0], [1.0, 2.0], [0, 1], squared=True)
     assert (same.difference, same.pvalue) == (0.0, 1.0)
+
+
+def test_the_least_and_the_most_are_one_number_where_they_look_alike() -> None:
+    assert compare.least_to_most([0.2, -0.1, 0.1]) == "-0.1000 to +0.2000"
+    assert compare.least_to_most(x for x in (0.00011, 0.00012)) == "+0.0001"
+    assert compare.least_to_most([0.5], signed=False) == "0.5000"
