@@ -198,8 +198,8 @@ def test_a_page_in_quick_mode_runs_its_own_paper(
 def test_the_headline_of_table_2_counts_what_is_there(results: None) -> None:
     text = table2.headline(planted())
     assert "Of 9 measured RMSEs" in text
-    assert "autoencoder in the place of simple is established as better for 3 of 3" in text
-    assert "attentive in the place of autoencoder is established as better for 3 of 3" in text
+    assert "autoencoder in the place of simple is an established gain for 3 of 3" in text
+    assert "attentive in the place of autoencoder is an established gain for 3 of 3" in text
     assert "the paper prints attentive + MLP2 as the best with 0.9740" in text
 
 
