@@ -95,21 +95,9 @@ def record_of(
     name: str, arguments: argparse.Namespace, metrics: dict[str, float]
 ) -> dict[str, Any]:
     """The record of one side."""
-    data = data_for(arguments.dataset)
-    return (
-        record_address(
-            SPEED,
-            name,
-            data,
-            PROTOCOL,
-            {"rounds": arguments.rounds, "threads": arguments.threads},
-        )
-        | {
-            "metrics": metrics,
-            "device": "cpu",
-        }
-        | provenance()
-    )
+    config = {"rounds": arguments.rounds, "threads": arguments.threads}
+    address = record_address(SPEED, name, data_for(arguments.dataset), PROTOCOL, config)
+    return address | {"metrics": metrics, "device": "cpu"} | provenance()
 
 
 def main() -> None:

@@ -182,20 +182,18 @@ def drawn_config(known: Any, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
-def say_if_unsearched(known: Any, dataset: str, table: str, n_trials: int) -> None:
+def say_if_unsearched(known: Any, dataset: str, have: int, n_trials: int) -> None:
     """One line on stderr, once, if a model is about to run before its search is complete.
 
     Args:
         known: the model's row; one without a ``draw`` has nothing to search.
         dataset: what it runs on.
-        table, n_trials: where its trials are stored, and how many there should be.
+        have, n_trials: how many of its trials are stored and count, and how many there should be.
     """
     if known.draw is None:
         return
     # Two trials may draw the same settings, which are tried once.
     wanted = len({str(described(drawn_config(known, trial))) for trial in range(n_trials)})
-    of = (known.name, dataset)
-    have = sum((r["row"], r["dataset"]) == of for r in Store(table).load())
     if have < wanted:
         runs_with = "the best of these" if have else "its starting point"
         _say_once(

@@ -594,7 +594,8 @@ def run_and_store(
     """
 
     def search(job: Run) -> None:
-        say_if_unsearched(row(searched(job.model, job.dataset)), job.dataset, TUNING, N_TRIALS)
+        model = searched(job.model, job.dataset)
+        say_if_unsearched(row(model), job.dataset, len(_trials(model, job.dataset)), N_TRIALS)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 

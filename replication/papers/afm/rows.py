@@ -72,11 +72,7 @@ def draw_afm(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def draw_inner(rng: np.random.Generator) -> dict[str, Any]:
-    """The above with half the rates: without a network the derivative is larger.
-
-    In first trials on the inner split of ml-1m 4 was better than 1 and than 10; on ml-latest-small
-    steps diverge from about 2.
-    """
+    """The above with half the rates: no sigmoid dampens the derivative; the half is a choice."""
     drawn = draw_afm(rng)
     return drawn | {"learning_rate": round(drawn["learning_rate"] / 2, 4)}
 

@@ -100,12 +100,7 @@ def _limited(config: Any, of_model: int | None, of_data: int | None) -> Any:
 
 def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the best validation NDCG@10; the starting point where none was run."""
-    known = row(model)
-    trials = [
-        record
-        for record in Store(TUNING).load()
-        if record["row"] == known.name and record["dataset"] == dataset
-    ]
+    known, trials = row(model), _trials(model, dataset)
     config = known.start
     if known.draw is not None and trials:
         best = max(trials, key=lambda record: (record["metrics"]["NDCG@10"], -record["trial"]))
@@ -118,6 +113,12 @@ def tuned_config(model: str, dataset: str) -> Any:
     if known.trained:
         config = _limited(config, known.max_epochs, MAX_EPOCHS.get(dataset))
     return config
+
+
+def _trials(model: str, dataset: str) -> list[Record]:
+    """The stored search trials of a model on a data set."""
+    of = (row_name(model), dataset)
+    return [record for record in Store(TUNING).load() if (record["row"], record["dataset"]) == of]
 
 
 @dataclass(frozen=True)
@@ -632,7 +633,8 @@ def run_and_store(
 
     def perform(job: Run) -> Record:
         if store is None and not (job.variant and VARIANTS[job.variant].from_start):
-            say_if_unsearched(row(job.model), job.dataset, TUNING, N_TRIALS)
+            have = len(_trials(job.model, job.dataset))
+            say_if_unsearched(row(job.model), job.dataset, have, N_TRIALS)
         results = run(job, where, progress)
         for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
             into.append(record, ranks, full)

@@ -105,7 +105,7 @@ def tuned_config(model: str, dataset: str) -> Any:
     known = row(model)
     if known.draw is None:
         return known.start
-    trials = stored_trials(TUNING, known.name, dataset, partial(trial_config, model))
+    trials = _trials(model, dataset)
     if not trials:
         return known.start
     best = min(trials, key=rank_of_trial)
@@ -116,6 +116,11 @@ def tuned_config(model: str, dataset: str) -> Any:
         limit = epochs + EPOCHS_BEYOND if turned else 2 * epochs + 2
         config = replace(config, max_epochs=min(config.max_epochs, limit))
     return config
+
+
+def _trials(model: str, dataset: str) -> list[Record]:
+    """The stored search trials of a model that are of the configurations drawn today."""
+    return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
 
 
 @dataclass(frozen=True)
@@ -514,7 +519,8 @@ def run_and_store(
     """
 
     def search(job: Run) -> None:
-        say_if_unsearched(row(job.model), job.dataset, TUNING, N_TRIALS)
+        have = len(_trials(job.model, job.dataset))
+        say_if_unsearched(row(job.model), job.dataset, have, N_TRIALS)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 

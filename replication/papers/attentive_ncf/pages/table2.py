@@ -346,10 +346,15 @@ def tuned(study: Study) -> pd.DataFrame:
             "weight decay": f"{c['weight_decay']:g}",
             "epochs at most": str(c["max_epochs"]),
             "epoch as the paper selects": str(run["epochs"]),
-            "by inner validation": f"{min(inner)}–{max(inner)}" if inner else "pending",
+            "by inner validation": _range(inner) if inner else "pending",
             "parameters": f"{run['parameters']:,}",
         }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("–").rename_axis("model")
+
+
+def _range(epochs: list[int]) -> str:
+    """ "3–5", or the one number where all agree."""
+    return "–".join(dict.fromkeys(str(end) for end in (min(epochs), max(epochs))))
 
 
 def limit(study: Study) -> str:
