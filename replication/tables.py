@@ -19,7 +19,7 @@ EMPTY = "Pending: no runs are recorded yet."
 # A number with what belongs to it: "0.7 ± 0.01", "[0.1, 0.2]". Spaces inside do not break.
 _TOGETHER = re.compile(r"\[[^][]*\d[^][]*\]|[\d.,]+ ± [\d.,]+")
 _MINUS = re.compile(r"(?<![\w.,)\]])-(?=\d)")
-_NUMERIC = re.compile(r"[\d\s.,+\-−–±\[\]%()eE]*")
+_NUMERIC = re.compile(r"[\d\s.,+\-−–±<\[\]%()eE]*")
 _STATUS = {"pending", "unavailable", "–"}  # stand where a number would
 _NAME = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)+\b")  # "ml-latest-small", "loo-random"
 _SHORT, _LONG = 18, 40  # characters: shorter texts never break, longer ones get room
@@ -50,9 +50,10 @@ def to_html(frame: pd.DataFrame) -> str:
     """The whole frame as one HTML table in a box that scrolls sideways.
 
     The index becomes row headings, unless it only counts the rows; equal labels that follow each
-    other are merged. With an index of two levels the inner one ("measured", "published", ...) is
-    the class of its row, so that the style sheet can tell our numbers from printed ones. A frame
-    without rows becomes a sentence.
+    other are merged. With an index of several levels the innermost one ("measured", "published",
+    ...) is the class of its row, so that the style sheet can tell our numbers from printed ones,
+    and never merged. With three levels the outermost is a line of its own above its rows, which
+    saves the width of a column. A frame without rows becomes a sentence.
     """
     if frame.empty:
         return f"<p>{EMPTY}</p>"
@@ -65,12 +66,16 @@ def to_html(frame: pd.DataFrame) -> str:
     numeric = [
         _is_numeric([str(value) for value in frame.iloc[:, place]]) for place in range(len(columns))
     ]
+    titled = levels > 2
     label = html.escape(f"table of {', '.join(filter(None, [*names, *columns]))}", quote=True)
     out = [
         f'<div class="rep-scroll" role="region" tabindex="0" aria-label="{label}">',
         '<table class="rep-table">',
         "<thead><tr>",
-        *(f'<th scope="col">{_text(name)}</th>' if name else "<td></td>" for name in names),
+        *(
+            f'<th scope="col">{_text(name)}</th>' if name else "<td></td>"
+            for name in names[titled:]
+        ),
         *(
             f'<th scope="col"{_head(name, right)}>{_text(name)}</th>'
             for name, right in zip(columns, numeric, strict=True)
@@ -81,24 +86,30 @@ def to_html(frame: pd.DataFrame) -> str:
     values = frame.astype(object).values.tolist()
     place = 0
     for outer, group in groupby(keys, key=lambda key: key[0]):
-        members = list(group)
+        members = [key[titled:] for key in group]
         # One body a group: a group stays together and gets a line below it.
         out.append("<tbody>")
-        for number, key in enumerate(members):
-            kind = re.sub(r"\W+", "-", str(key[-1])) if levels > 1 else ""
-            out.append(f"<tr{_class(f'rep-{kind}' if kind else '')}>")
-            if number == 0 and not plain:
-                span = f' rowspan="{len(members)}"' if len(members) > 1 else ""
-                out.append(f'<th scope="row"{span}{_size(outer)}>{_text(outer)}</th>')
-            out += [
-                f'<th scope="row"{_size(part, "rep-kind")}>{_text(part)}</th>' for part in key[1:]
-            ]
-            out += [
-                f"<td{_size(value, 'num' if right else '')}>{_text(value)}</td>"
-                for value, right in zip(values[place], numeric, strict=True)
-            ]
-            out.append("</tr>")
-            place += 1
+        if titled:
+            width = levels - 1 + len(columns)
+            out.append(f'<tr><th scope="rowgroup" colspan="{width}">{_text(outer)}</th></tr>')
+        for heading, same in groupby(members, key=lambda key: key[0]):
+            rows = list(same)
+            for number, key in enumerate(rows):
+                kind = re.sub(r"\W+", "-", str(key[-1])) if levels > 1 else ""
+                out.append(f"<tr{_class(f'rep-{kind}' if kind else '')}>")
+                if number == 0 and not plain:
+                    span = f' rowspan="{len(rows)}"' if len(rows) > 1 else ""
+                    out.append(f'<th scope="row"{span}{_size(heading)}>{_text(heading)}</th>')
+                out += [
+                    f'<th scope="row"{_size(part, "rep-kind")}>{_text(part)}</th>'
+                    for part in key[1:]
+                ]
+                out += [
+                    f"<td{_size(value, 'num' if right else '')}>{_text(value)}</td>"
+                    for value, right in zip(values[place], numeric, strict=True)
+                ]
+                out.append("</tr>")
+                place += 1
         out.append("</tbody>")
     out.append("</table></div>")
     return "".join(out)

@@ -47,6 +47,26 @@ def test_two_levels_are_merged_and_the_inner_one_is_the_class_of_its_row() -> No
     ]  # fmt: skip
 
 
+def test_of_three_levels_the_outermost_is_a_line_above_and_the_next_is_merged() -> None:
+    keys = [(d, level, m) for d in ("small", "large") for level in ("a", "b") for m in ("HR", "N")]
+    index = pd.MultiIndex.from_tuples(keys, names=["data set", "level", "metric"])
+    text = to_html(pd.DataFrame({"mean": [str(place) for place in range(8)]}, index=index))
+    assert (text.count('colspan="3"'), text.count('rowspan="2"')) == (2, 4)
+    assert cells(text, "th")[:3] == ["level", "metric", "mean"]
+    of_rows = [cells(row, "th") for row in re.findall("<tr.*?</tr>", text)[1:]]
+    assert of_rows == [
+        ["small"], ["a", "HR"], ["N"], ["b", "HR"], ["N"],
+        ["large"], ["a", "HR"], ["N"], ["b", "HR"], ["N"],
+    ]  # fmt: skip
+
+
+def test_equal_labels_of_one_level_are_merged() -> None:
+    frame = pd.DataFrame({"n": ["1", "2", "3"]}, index=pd.Index(["a", "a", "b"], name="model"))
+    assert [cells(row, "th") for row in re.findall("<tr.*?</tr>", to_html(frame))[1:]] == [
+        ["a"], [], ["b"]
+    ]  # fmt: skip
+
+
 def test_a_counting_index_is_not_shown() -> None:
     assert cells(to_html(pd.DataFrame({"a": ["x", "y"]})), "th") == ["a"]
 

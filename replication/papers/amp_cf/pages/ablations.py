@@ -242,7 +242,7 @@ def settings(found: Results, models: tuple[str, ...]) -> str:
 
 
 def table(found: Results, name: str) -> pd.DataFrame:
-    """A study's lines as strings, one block a data set."""
+    """A study's lines as strings: one block a data set, one row a metric."""
     by_place = {(e.line, e.dataset, e.metric): e for e in effects(found, name)}
     index, lines = [], []
     for dataset in SMALL:
@@ -250,20 +250,27 @@ def table(found: Results, name: str) -> pd.DataFrame:
             if dataset not in line.datasets:
                 continue
             runs = found.runs[line.model, line.level, dataset]
-            shown = {}
-            for metric in reversed(METRICS):  # by NDCG@10 epochs are chosen: it comes first
-                shown[metric] = _measured(found, line, dataset, metric, runs)
-                effect = by_place.get((line, dataset, metric))
-                shown[f"{metric}, difference"] = _difference(line, effect)
-                shown[f"{metric}, p"] = _pvalue(line, effect)
             wanted = LEVELS[line.level].seeds if line.level else row(line.model).seeds
-            shown["seconds an epoch"] = _mean(runs, "seconds_per_epoch", "{:.2f}")
-            shown["parameters"] = _mean(runs, "parameters", "{:,.0f}")
-            shown["seeds"] = str(len(runs)) if len(runs) == wanted else f"{len(runs)} of {wanted}"
-            index.append((dataset, line.label))
-            lines.append(shown)
-    names = ["data set", STUDIES[name].inner_title]
-    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names), dtype=str)
+            cost = {
+                "s/epoch": _mean(runs, "seconds_per_epoch", "{:.2f}"),
+                "parameters": _mean(runs, "parameters", "{:,.0f}"),
+                "seeds": str(len(runs)) if len(runs) == wanted else f"{len(runs)} of {wanted}",
+            }
+            for metric in reversed(METRICS):  # by NDCG@10 epochs are chosen: it comes first
+                effect = by_place.get((line, dataset, metric))
+                shown = {
+                    "mean [95 %]": _measured(found, line, dataset, metric, runs),
+                    "difference [95 %]": _difference(line, effect),
+                    "p": _pvalue(line, effect),
+                }
+                index.append((dataset, line.label, metric))
+                lines.append(shown | cost)
+                cost = dict.fromkeys(cost, "")
+    names = ["data set", STUDIES[name].inner_title, "metric"]
+    frame = pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names), dtype=str)
+    counts = frame["parameters"][~frame["parameters"].isin(["", "–"])]
+    same = (counts.groupby("data set").nunique() < 2).all()  # then they are no part of the study
+    return frame.drop(columns="parameters") if same else frame
 
 
 def overview(found: Results) -> pd.DataFrame:
@@ -283,12 +290,10 @@ def overview(found: Results) -> pd.DataFrame:
 def _measured(
     found: Results, line: Line, dataset: str, metric: str, runs: Mapping[int, Record]
 ) -> str:
-    """The mean over seeds; for NDCG@10 with its interval, where there are seeds enough."""
+    """The mean over seeds, with its interval where there are seeds enough."""
     if not runs:
         return "pending"
     mean = number(float(np.mean([run["metrics"][metric] for run in runs.values()])))
-    if metric != "NDCG@10":
-        return mean
     try:
         values = found.evidence.values(
             variant_row(row_name(line.model), line.level), dataset, PROTOCOL, metric
