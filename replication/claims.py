@@ -52,6 +52,7 @@ from replication.errors import ReplicationError
 VERDICTS = ("replicated", "direction only", "not replicated", "untestable")
 ALPHA = 0.05  # of the adjusted p-values
 LEVEL = 0.95  # of all intervals
+ITSELF = "a printed number is not compared with itself"
 FULL = "/full"  # ending of a metric under full ranking
 LOWER_IS_BETTER = frozenset(
     {"JS", "Hellinger", "overlap of lists", "minority gap", "RMSE", "MAE", "squared error"}
@@ -561,7 +562,7 @@ class InPrint(Evidence):
         return choose(values, key=lambda row: values[row])
 
     def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
-        raise NoEvidence("a printed number is not compared with itself")
+        raise NoEvidence(ITSELF)
 
     def runs(self, row: str, dataset: str, protocol: str) -> Mapping[int, Record]:
         raise NoEvidence("the paper prints no runs")

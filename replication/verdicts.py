@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from replication.claims import VERDICTS, Judgement, Verdict
+from replication.claims import ITSELF, VERDICTS, Judgement, Verdict
 from replication.compare import interval, number
 from replication.papers.registry import PAPERS, page_module
 from replication.tables import to_html
@@ -178,7 +178,7 @@ class Verdicts:
                 "difference [95 %]": _number(j) or "–",
                 "why": j.main.sentence if family in self.book.told else j.main.reason,
                 self.book.second: j.again.verdict if j.again else "–",
-                "in the paper's numbers": IN_PRINT[j.in_print.verdict],
+                "in the paper's numbers": _printed(j),
             }
             for j in own
         ]
@@ -299,6 +299,12 @@ def _line(own: Sequence[Judgement]) -> dict[str, str]:
         "changed": f"{len(moved)}/{len(again)}" if again else "–",
         "refuted": f"{len(refuted(own))}/{stated}" if stated else "–",
     }
+
+
+def _printed(judgement: Judgement) -> str:
+    """What the paper's numbers say; a dash of a printed number, which is its own evidence."""
+    own = judgement.in_print
+    return "–" if own.reason == ITSELF else IN_PRINT[own.verdict]
 
 
 def _number(judgement: Judgement) -> str:

@@ -305,6 +305,9 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     assert table["under full ranking"].tolist() == ["not replicated"] * 4
     assert found.waiting("personas")["claims"].astype(int).sum() == 76
     assert "4 judged, one by one" in found.details("personas")
+    # A printed number is its own evidence: the column has nothing to say of it, and goes.
+    numbers, column = found.table("number"), "in the paper's numbers"
+    assert len(numbers) and column not in numbers and column in table
     words = found.words()
     # The comparisons by the model that is compared with are those of the paper's families.
     against = found.by_opponent()
