@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 import torch
 
 from replication import page, paths
+from replication import verdicts as judged
 from replication.compare import fold_test, load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers import registry
 from replication.papers.afm import attention as study_of_attention
-from replication.papers.afm import experiments, tables
+from replication.papers.afm import claims, experiments, tables
 from replication.papers.afm.model import AFM, AFMConfig
 from replication.papers.afm.pages import (
     alternatives,
@@ -26,11 +28,13 @@ from replication.papers.afm.pages import (
     data,
     studies,
     table2,
+    verdicts,
 )
 from replication.papers.afm.rows import ROWS
 from replication.records import Store
 
 FIVE = range(5)
+SOURCES = Path(__file__).parents[2] / "book" / "sources" / "afm"
 PARAMETERS: dict[str, Any] = {
     "mode": "stored", "dataset": None, "model": None, "seeds": None, "device": "auto",
 }  # fmt: skip
@@ -777,6 +781,32 @@ def test_every_sentence_copes_with_gaps(folds: int) -> None:
     assert (data.curves(two) is None) is nothing
     assert (alternatives.figure(open_, two) is None) is nothing
     assert studies.drawn(studies.shares(two), "x") is None  # of one share there is no line
+
+
+# --- verdicts --------------------------------------------------------------------------------
+
+
+def test_every_family_of_claims_is_in_the_book_and_on_the_page() -> None:
+    families = set(verdicts.CLAIMED) | set(verdicts.CHECKS)
+    assert {claim.family for claim in claims.CLAIMS} == families
+    source = (SOURCES / "verdicts.md").read_text(encoding="utf-8")
+    assert {family for family in families if f'"{family}"' not in source} == set()
+    found = judged.of("afm")
+    assert found.of(["reading"]) and "0 (all pending)" in found.headline()
+    assert f"check: {verdicts.CHECKS['reading']}" in found.overview().index
+
+
+def test_what_verdicts_mean_and_the_margins_come_from_the_code() -> None:
+    source = (SOURCES / "verdicts.md").read_text(encoding="utf-8")
+    assert not re.search(r"\b0\.\d", source)
+    shown = set(re.findall(r'MEANS\["(\w+)"\]', source))
+    assert set(verdicts.MEANS) - shown == {"better", "slight"}  # in a loop over families
+    assert "MEANS[family]" in source
+    text = " ".join(verdicts.MEANS.values())
+    margins = [name for name in vars(claims) if name.endswith("_MARGIN")]
+    for name in margins:
+        value = getattr(claims, name)
+        assert f"{value:g}" in text or f"{value:.1%}" in text, name
 
 
 # --- Figures 2 and 3 -------------------------------------------------------------------------
