@@ -541,9 +541,14 @@ def failed(records: Sequence[Record]) -> str:
 
 
 def made_by(records: Sequence[Record]) -> str:
-    """One sentence under a table: machines, devices, versions, code, time and cost of its runs."""
+    """One sentence under a table: machines, devices, versions, code, time and cost of its runs.
+
+    A record that counts in two places, as that of a model without features does for two sets of
+    features, was run once.
+    """
     if not records:
         return "No runs are recorded yet."
+    records = list({record["key"]: record for record in records}.values())
 
     def several(values: Sequence[str]) -> str:
         return " and ".join(dict.fromkeys(sorted(values)))

@@ -455,7 +455,11 @@ def test_who_made_the_runs(planted: Study) -> None:
     assert text.startswith("11 runs on Linux x86_64, 2 cores (cpu); python 3.11.0, torch 2.13.0; ")
     assert "11 minutes of computing in all" in text
     assert made_by(runs[:1]).startswith("1 run on ")
-    without = [{k: v for k, v in run.items() if k != "seconds"} for run in runs]
+    assert made_by([*runs, *({**run, "dataset": "elsewhere"} for run in runs)]) == text
+    without = [
+        {k: v for k, v in run.items() if k != "seconds"} | {"key": f"other {at}"}
+        for at, run in enumerate(runs)
+    ]
     assert "computing" not in made_by(without)
     assert "minutes of computing in the 11 that hold a time." in made_by([*runs, *without])
     slow = [run | {"seconds": 3600.0, "time": f"2026-01-{day:02d}"} for day, run in
