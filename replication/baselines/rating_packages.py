@@ -35,6 +35,12 @@ ALGORITHMS = {
     "NMF": "NMF",
     "NormalPredictor": "NormalPredictor",
 }
+# The package's defaults of what papers tune, for the pages; a test holds them to the package.
+DEFAULTS: dict[str, dict[str, float]] = {
+    "BaselineOnly": {"n_epochs": 10, "reg_u": 15, "reg_i": 10},  # alternating least squares
+    "SVD": {"n_factors": 100, "n_epochs": 20, "lr_all": 0.005, "reg_all": 0.02},
+    "SVDpp": {"n_factors": 20, "n_epochs": 20, "lr_all": 0.007, "reg_all": 0.02},
+}
 SEEDED = ("CoClustering", "SVDpp", "SVD", "NMF")  # take a random_state
 
 

@@ -286,6 +286,32 @@ def test_the_defaults_of_surprise_are_those_of_2017(algorithm):
     assert all(value is None or isinstance(value, bool) for value in new.values()), new
 
 
+@pytest.mark.parametrize("algorithm", ["SVD", "SVDpp"])
+def test_the_defaults_that_the_pages_name_are_the_package_s(algorithm):
+    surprise = pytest.importorskip("surprise")
+    found = inspect.signature(getattr(surprise, algorithm)).parameters
+    named = packages.DEFAULTS[algorithm]
+    assert {name: found[name].default for name in named} == named
+
+
+def test_the_named_defaults_of_the_biases_give_the_package_s_numbers(split):
+    """They stand in no signature; each other number gives other biases."""
+    surprise = pytest.importorskip("surprise")
+    train = split.train
+    frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
+    reader = surprise.Reader(rating_scale=(1, 5))
+    trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
+
+    def biases(options):
+        model = surprise.BaselineOnly(bsl_options=options, verbose=False).fit(trainset)
+        return np.concatenate([model.bu, model.bi])
+
+    named, own = packages.DEFAULTS["BaselineOnly"], biases({})
+    assert np.array_equal(biases(dict(named)), own)
+    for name, value in named.items():
+        assert not np.array_equal(biases({**named, name: value - 1}), own), name
+
+
 def test_nmf_of_surprise_updates_as_it_did_in_2017(split):
     """The multiplicative updates as version 1.0.4 has them, user by user, then item by item."""
     surprise = pytest.importorskip("surprise")
