@@ -61,13 +61,16 @@ def draw_sgd(rng: np.random.Generator) -> dict[str, Any]:
     return {"learning_rate": learning_rate, "weight_decay": decay if decays else 0.0}
 
 
+SCALES = [0.1, 0.3, 1.0]  # of AFM's tables at the start: standard deviations
+
+
 def draw_afm(rng: np.random.Generator) -> dict[str, Any]:
     """The above with rates ten times as large, and the size of the tables at the start.
 
     A sigmoid of [u, v] around 0 adds what u and v say: from a small start it finds their product
     late, and the derivative that reaches the rows through the network is small.
     """
-    drawn = draw_sgd(rng) | {"scale": float(rng.choice([0.1, 0.3, 1.0]))}
+    drawn = draw_sgd(rng) | {"scale": float(rng.choice(SCALES))}
     return drawn | {"learning_rate": round(10 * drawn["learning_rate"], 3)}
 
 
@@ -95,8 +98,16 @@ def draw_adam(rng: np.random.Generator) -> dict[str, Any]:
     return {"learning_rate": learning_rate, "weight_decay": decay if decays else 0.0}
 
 
+def draw_afm_adam(rng: np.random.Generator) -> dict[str, Any]:
+    """The above, and the sizes that AFM's tables have at the start by SGD too.
+
+    Else the search by Adam would lack a choice, and the difference would not be the optimiser's.
+    """
+    return draw_adam(rng) | {"scale": float(rng.choice(SCALES))}
+
+
 def draw_mf(rng: np.random.Generator) -> dict[str, Any]:
-    """The above, and the number of dimensions."""
+    """Adam's rate and decay, and the number of dimensions."""
     return draw_adam(rng) | {"dimension": int(rng.choice([8, 16, 32, 64, 128]))}
 
 
@@ -174,7 +185,7 @@ ROWS: dict[str, Row] = {
     "afm-inner-biases": _afm(
         "inner product, with biases", draw_inner, interaction="inner", biases=True
     ),
-    "afm-adam": _afm("Adam", draw_adam, method="adam", learning_rate=1e-3),
+    "afm-adam": _afm("Adam", draw_afm_adam, method="adam", learning_rate=1e-3),
     "afm-free": _afm_features("attention of each user's own", integration="free"),
     "afm-mean": _afm_features("plain averaging", integration="mean"),
     "afm-concat": _afm_features("concatenation", integration="concat"),
