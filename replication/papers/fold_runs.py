@@ -234,6 +234,21 @@ def rank_of_trial(trial: Record) -> tuple[float, int]:
     return trial["metrics"]["RMSE"], trial["trial"]
 
 
+def cut_off(trial: Record, allowed: int, patience: int) -> bool:
+    """Whether a search trial ended at its last epoch before its patience had run out.
+
+    Such a trial might have found a better epoch later. One that diverged might not, and one of a
+    model without epochs has none.
+
+    Args:
+        trial: its record.
+        allowed: how many epochs it might last.
+        patience: after how many epochs without a better validation error it would have ended.
+    """
+    lasted = trial.get("epochs_run", 0)
+    return lasted >= allowed and lasted - trial["epochs"] < patience
+
+
 def kept_or_trained(
     job: Addressed, build: Callable[[], Any], train: Callable[[], Any], device: torch.device
 ) -> Any:

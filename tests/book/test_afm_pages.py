@@ -32,6 +32,7 @@ from replication.papers.afm.pages import (
 )
 from replication.papers.afm.rows import ROWS
 from replication.records import Store
+from replication.training import described
 
 FIVE = range(5)
 SOURCES = Path(__file__).parents[2] / "book" / "sources" / "afm"
@@ -303,6 +304,62 @@ def test_an_epoch_stands_beside_the_peer_s_iteration() -> None:
     line = frame.loc[("MovieLens", "AFM")]
     assert line["processor seconds"] == "3.30" and line["of an iteration of myfm"] == "2.20"
     assert line["by round"] == "1.00 to 2.40" and line["threads"] == "1"
+
+
+def trial(row: str, number: int, epochs: int, run_: int, dataset: str = "ml-1m") -> dict[str, Any]:
+    """A search trial as the search of today leaves it."""
+    model = next(name for name, known in ROWS.items() if known.name == row)
+    config = described(experiments.trial_config(model, number)) | {"max_epochs": 30, "patience": 5}
+    given = {"table": experiments.TUNING, "config": config, "trial": number, "dataset": dataset}
+    return run(row, 0, 0.9, **given) | {"epochs": epochs, "epochs_run": run_}
+
+
+def test_a_search_that_was_cut_off_is_named_beside_the_headline() -> None:
+    best, ran = (30, 26, 25, 20), (30, 30, 30, 25)  # the third's patience ran out at the limit
+    for number, (epochs, lasted) in enumerate(zip(best, ran, strict=True)):
+        Store(experiments.TUNING).append(trial("AFM", number, epochs, lasted))
+    Store(experiments.TUNING).append(trial("NFM", 0, 30, 30))
+    Store(experiments.TUNING).append(trial("NFM", 1, 4, 9))
+    Store(experiments.TUNING).append(trial("MF with biases", 0, 30, 30))
+    blind = [run("MF with biases", fold, 0.85) for fold in FIVE]
+    ready = [run("SVD-Surprise", fold, 0.9, select="none", epochs=0) for fold in FIVE]
+    for record in ready:
+        del record["curve"]
+    records = experiments.derived([*planted(), *blind, *ready])
+    found = study(experiments.TABLE2, records)
+    text = table2.headline(found)
+    assert "on `ml-1m` 2 of AFM's 4 search trials and 1 of the 2 of the paper's baselines were" in (
+        text
+    )
+    assert "cut off" not in table2.headline(study(experiments.TABLE2, blind))
+    frame = table2.tuned(found, "ml-1m")
+    assert frame.loc["AFM", "cut off"] == "2 of 4" and frame.loc["LibFM", "cut off"] == "–"
+    # A model that is ready once it is built has no epochs here, and one epoch is no range.
+    assert frame.loc["SVD-Surprise", "epochs"] == "–" and frame.loc["AFM", "epochs"] == "3"
+    # What no feature can change was searched where it was run.
+    again = table2.tuned(found, "ml-1m-omdb")
+    assert again.loc["MF with biases", "cut off"] == "1 of 1"
+    assert table2.same_runs(found, "ml-1m") == ""
+    text = table2.same_runs(found, "ml-1m-omdb")
+    assert text.endswith("folds: MF with biases, SVD-Surprise.") and "as on `ml-1m`" in text
+    assert page.made_by(found.runs()).startswith("35 runs on ")
+
+
+def test_the_trials_of_the_best_reading_are_those_of_the_reading_that_ran() -> None:
+    name = "AFM, inner product (Eq. 4)"
+    Store(experiments.TUNING).append(trial(name, 0, 30, 30))
+    config = {"interaction": "inner", "biases": False, "bounded": False, "max_epochs": 50}
+    record = run("AFM, best reading", 0, 0.9, config=config)
+    (found,) = table2.searched("AFM, best reading", record)
+    assert found["row"] == name
+
+
+def test_rows_with_fixed_settings_are_named_with_them() -> None:
+    text = table2.fixed()
+    assert text.startswith("4 rows have fixed settings")
+    assert "*SVD++-Surprise* (factors 20, epochs 20, rate 0.007, penalty 0.02)" in text
+    assert "(64 factors, 150 iterations of which the first 20 are dropped" in text
+    assert not any(f"*{known.name}*" in text for known in ROWS.values() if known.draw is not None)
 
 
 def test_two_folds_have_a_difference_and_no_test() -> None:

@@ -14,6 +14,7 @@ from replication.errors import DataUnavailable, ReplicationError
 from replication.metrics.rating import summary
 from replication.papers.afm import experiments, packing, rows
 from replication.papers.afm.experiments import Run
+from replication.papers.fold_runs import cut_off
 from replication.rating_training import rating_range
 from replication.records import Store, record_key
 from replication.training import described
@@ -290,6 +291,39 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
     ]
     assert trials[0]["config"]["features"] == list(experiments.FEATURES["ml-1m-omdb"])
     assert "trials" not in {j.kind for j in packing.pending(packing.TABLES, None, [rows.BEST])}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "lasted", "expected"),
+    [(30, 30, True), (26, 30, True), (25, 30, False), (20, 25, False), (28, 29, False)],
+)
+def test_a_trial_is_cut_off_where_its_patience_had_not_run_out(epochs, lasted, expected):
+    assert cut_off({"epochs": epochs, "epochs_run": lasted}, 30, 5) is expected
+
+
+def test_what_never_ran_to_the_last_epoch_is_not_cut_off():
+    assert not cut_off({"metrics": {"RMSE": 3.0}, "epochs": 0}, 30, 5)  # it diverged
+    assert not cut_off({"metrics": {"RMSE": 0.9}}, 30, 5)  # it has no epochs
+
+
+def test_a_stored_trial_says_whether_it_was_cut_off(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 1)
+    monkeypatch.setitem(experiments.TRIAL_EPOCHS, "ml-1m", 2)
+    ((_, record, _),) = experiments.tune("afm", "ml-1m", "cpu", False)
+    assert record["config"]["max_epochs"] == 2 and record["epochs_run"] == 2
+    assert cut_off(record, record["config"]["max_epochs"], record["config"]["patience"])
+
+
+def test_adam_is_searched_with_the_same_sizes_at_the_start(study):
+    """Else its row would not be that of the optimiser alone."""
+    drawn = {
+        model: [experiments.trial_config(model, trial) for trial in range(1, 40)]
+        for model in ("afm", "afm-adam")
+    }
+    sizes = {model: {config.scale for config in configs} for model, configs in drawn.items()}
+    assert sizes["afm"] == sizes["afm-adam"] and len(sizes["afm"]) == 3
+    assert {config.method for config in drawn["afm-adam"]} == {"adam"}
+    assert "scale" not in rows.draw_mf(np.random.default_rng(0))
 
 
 def test_what_waits_for_searches_is_run_last(study):

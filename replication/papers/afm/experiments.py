@@ -106,10 +106,10 @@ def tuned_config(model: str, dataset: str) -> Any:
         ReplicationError: of ``BEST``, as ``reading``.
     """
     model = searched(model, dataset)
-    known, trials = row(model), _trials(model, dataset)
-    if known.draw is None or not trials:
+    known, found = row(model), trials(model, dataset)
+    if known.draw is None or not found:
         return known.start
-    return trial_config(model, min(trials, key=rank_of_trial)["trial"])
+    return trial_config(model, min(found, key=rank_of_trial)["trial"])
 
 
 def searched(model: str, dataset: str) -> str:
@@ -127,17 +127,17 @@ def reading(dataset: str) -> str:
         ReplicationError: a search is not complete.
     """
     chosen_on = SAME_RATINGS[0] if dataset == SAME_RATINGS[1] else dataset
-    trials = {model: _trials(model, chosen_on) for model in READINGS}
-    lacking = [row_name(model) for model, found in trials.items() if len(found) < N_TRIALS]
+    known = {model: trials(model, chosen_on) for model in READINGS}
+    lacking = [row_name(model) for model, found in known.items() if len(found) < N_TRIALS]
     if lacking:
         raise ReplicationError(
             f"which reading of AFM is best on {chosen_on} is not known before every one has been "
             f"searched; missing are trials of {'; '.join(lacking)}"
         )
-    return min(READINGS, key=lambda model: min(map(rank_of_trial, trials[model])))
+    return min(READINGS, key=lambda model: min(map(rank_of_trial, known[model])))
 
 
-def _trials(model: str, dataset: str) -> list[Record]:
+def trials(model: str, dataset: str) -> list[Record]:
     """The stored search trials of a model that are of the configurations drawn today."""
     return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
 
@@ -595,7 +595,7 @@ def run_and_store(
 
     def search(job: Run) -> None:
         model = searched(job.model, job.dataset)
-        say_if_unsearched(row(model), job.dataset, len(_trials(model, job.dataset)), N_TRIALS)
+        say_if_unsearched(row(model), job.dataset, len(trials(model, job.dataset)), N_TRIALS)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 

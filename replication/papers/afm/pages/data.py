@@ -12,7 +12,7 @@ from replication.compare import number
 from replication.page import PENDING, Study, agrees, with_digits
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, LARGEST_ID, RUN_HERE, STATISTICS
-from replication.papers.afm.pages.table2 import MAIN, METRIC, runs_of
+from replication.papers.afm.pages.table2 import MAIN, METRIC, page_range, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,12 +165,6 @@ def epochs(study: Study, dataset: str) -> pd.DataFrame:
             "folds": str(len(known)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
-
-
-def page_range(values: list[int]) -> str:
-    """ "3–5", or "3" where they agree."""
-    low, high = min(values), max(values)
-    return f"{low}–{high}" if low < high else str(low)
 
 
 def convergence(study: Study) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from replication import fold_gaps, page
+from replication.baselines.rating_packages import DEFAULTS, MyFMConfig, SurpriseConfig
 from replication.compare import cells, interval, least_to_most, number, published_values
 from replication.fold_gaps import Gap, adjusted, gap_line
 from replication.page import PENDING, Runs, Study, errors, stored_table
 from replication.papers.afm import experiments
-from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE
-from replication.papers.afm.rows import BEST, ROWS
+from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
+from replication.papers.afm.rows import BEST, READINGS, ROWS
+from replication.papers.fold_runs import cut_off
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ TUNED = (
     "dimension", "rank", "scale", "dropout", "lambda_v", "lambda_n", "l2", "l2_users", "l2_items"
 )  # fmt: skip
 READ = ("interaction", "biases", "bounded")
+SETTINGS = {
+    "n_factors": "factors", "n_epochs": "epochs", "lr_all": "rate", "reg_all": "penalty",
+    "reg_u": "penalty of users", "reg_i": "penalty of films",
+}  # fmt: skip
 DIGITS = 3  # of the oracle's numbers
 # The printed margin stands beside that of ours with as many features.
 STANDS_FOR = {MAIN: MAIN, FIVE: "douban-movie", "ml-latest-small": None}
@@ -112,7 +119,8 @@ def headline(study: Study) -> str:
     if not texts:
         return f"**Asked.** {asked} **Found.** {PENDING}"
     text = "; ".join(texts)
-    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+    found_text = f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+    return f"{found_text} {truncation(study)}".rstrip()
 
 
 def _printed(study: Study) -> str:
@@ -248,16 +256,105 @@ def oracle(study: Study) -> str:
 # --- what was tuned, what it costs -----------------------------------------------------------
 
 
+def page_range(values: list[int]) -> str:
+    """ "3–5", or "3" where they agree."""
+    low, high = min(values), max(values)
+    return f"{low}–{high}" if low < high else str(low)
+
+
+def searched(row: str, run: Mapping[str, Any]) -> list[Record]:
+    """The search trials behind a row's run, of models that are trained over epochs."""
+    model = next(name for name, known in ROWS.items() if known.name == row)
+    if model == BEST:
+        # The reading is the run's own: a search that is still to be completed may prefer another.
+        of_run = [run["config"].get(name) for name in READ]
+        model = next(m for m in READINGS if [getattr(ROWS[m].start, n) for n in READ] == of_run)
+    known = ROWS[model]
+    if not known.trained or known.draw is None:
+        return []
+    other, own = not known.uses_features, run["dataset"]
+    return experiments.trials(model, SAME_RATINGS[0] if other and own in SAME_RATINGS else own)
+
+
+def cut(trials: Sequence[Record]) -> int:
+    """How many search trials were cut off by the number of epochs."""
+    return sum(cut_off(t, t["config"]["max_epochs"], t["config"]["patience"]) for t in trials)
+
+
+def truncation(study: Study) -> str:
+    """How much of the searches behind AFM's headline was cut off; "" before AFM has run."""
+    texts = []
+    for dataset in RUN_HERE:
+        behind = {
+            row: searched(row, next(iter(runs.values())))
+            for row, runs in runs_of(study, dataset).items()
+            if row in (AFM, *PRINTED) and runs
+        }
+        own = behind.pop(AFM, [])
+        theirs = [trial for trials in behind.values() for trial in trials]
+        if own:
+            texts.append(
+                f"on `{dataset}` {cut(own)} of AFM's {len(own)} search trials and {cut(theirs)} of "
+                f"the {len(theirs)} of the paper's baselines were cut off"
+            )
+    if not texts:
+        return ""
+    return (
+        f"Longer searches might move these numbers: {'; '.join(texts)}, that is, ended at the "
+        f"last epoch allowed before {experiments.PATIENCE} epochs had brought no better validation "
+        "error."
+    )
+
+
+def fixed() -> str:
+    """The rows that have nothing searched, and their settings."""
+    texts = []
+    for model, known in ROWS.items():
+        config = known.start
+        if known.draw is not None or model == BEST:
+            continue
+        if isinstance(config, MyFMConfig):
+            told = (
+                f"{config.rank} factors, {config.iterations} iterations of which the first "
+                f"{config.burn_in} are dropped; it draws its penalties with the rest"
+            )
+        else:
+            assert isinstance(config, SurpriseConfig)
+            own = DEFAULTS[config.algorithm]
+            told = ", ".join(f"{text} {own[name]:g}" for name, text in SETTINGS.items()
+                             if name in own)  # fmt: skip
+        texts.append(f"*{known.name}* ({told})")
+    return (
+        f"{len(texts)} rows have fixed settings and were not tuned: {'; '.join(texts)}. Those of "
+        "Surprise are the package's defaults, so that with a search they might be better."
+    )
+
+
+def same_runs(study: Study, dataset: str) -> str:
+    """Which rows of a data set are runs of another with the same ratings; "" for none."""
+    ratings, again = SAME_RATINGS
+    blind = {known.name for known in ROWS.values() if not known.uses_features}
+    rows = [row for row, runs in runs_of(study, dataset).items() if runs and row in blind]
+    if dataset != again or not rows:
+        return ""
+    return (
+        f"Rows that use no feature are the same runs as on `{ratings}`, which has the same ratings "
+        f"and folds: {', '.join(rows)}."
+    )
+
+
 def tuned(study: Study, dataset: str) -> pd.DataFrame:
-    """The configuration that each row's search chose, and its size."""
+    """The configuration that each row's search chose, its size, and what the search lacked."""
     lines = {}
     for row, runs in runs_of(study, dataset).items():
         if not runs:
             continue
         run = next(iter(runs.values()))
         config: Record = run["config"]
+        trials = searched(row, run)
+        epochs = [r["epochs"] for r in runs.values() if "curve" in r]
         lines[row] = {
-            "learning rate": f"{config['learning_rate']:g}" if "learning_rate" in config else "–",
+            "rate": f"{config['learning_rate']:g}" if "learning_rate" in config else "–",
             "penalty": f"{config['weight_decay']:g}" if "weight_decay" in config else "–",
             "other": ", ".join(
                 f"{name} {config[name]}"
@@ -265,8 +362,8 @@ def tuned(study: Study, dataset: str) -> pd.DataFrame:
                 if name in config
             )
             or "–",
-            "epochs": f"{min(r['epochs'] for r in runs.values())}–"
-            f"{max(r['epochs'] for r in runs.values())}",
+            "epochs": page_range(epochs) if epochs else "–",
+            "cut off": f"{cut(trials)} of {len(trials)}" if trials else "–",
             "parameters": f"{run['parameters']:,}" if "parameters" in run else "–",
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
