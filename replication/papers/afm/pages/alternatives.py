@@ -12,6 +12,7 @@ from replication.compare import number
 from replication.fold_gaps import MIN_FOLDS, Gap, adjusted, gap_line
 from replication.page import (
     PENDING,
+    Runs,
     Study,
     difference_text,
     errors,
@@ -40,11 +41,17 @@ from replication.records import Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# What changes two choices at once stands beside what changes the other one alone: AFM would say
+# what both do together.
+TWINS: Mapping[str, str] = {
+    model: model.removesuffix("-biases")
+    for model in ("afm-product-biases", "afm-inner-biases", "afm-bounded-biases")
+}
 # In the order of the page: what is varied, and the models that vary it.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "interaction": ("afm-product", "afm-inner"),
-    "biases": ("afm-biases", "afm-product-biases", "afm-inner-biases"),
-    "output": ("afm-bounded", "afm-bounded-biases"),
+    "biases": ("afm-biases", *TWINS),
+    "output": ("afm-bounded",),
     "optimiser": ("afm-adam",),
     "integration": ("afm-free", "afm-mean", "afm-concat"),
     "values": ("afm-sum", "afm-slots", "afm-first", "afm-actors"),
@@ -61,17 +68,21 @@ def main_cells() -> Study:
 
 
 def gaps(study: Study, main: Study) -> dict[str, dict[str, Gap]]:
-    """Data set -> model -> the alternative minus AFM, where both have a common fold.
+    """Data set -> model -> the alternative minus AFM, or its twin, where both have a common fold.
 
     p-values are adjusted over all of a data set. With fewer than three folds nothing is tested.
     """
     found: dict[str, dict[str, Gap]] = {}
     for dataset in ALTERNATIVE_FOLDS:
         runs, own = runs_of(study, dataset), runs_of(main, dataset).get(AFM, {})
+
+        def beside(model: str, runs: Mapping[str, Runs] = runs, own: Runs = own) -> Runs:
+            return runs.get(ROWS[TWINS[model]].name, {}) if model in TWINS else own
+
         there = {
             model: one
             for model, known in ROWS.items()
-            if (one := gap(known.name, runs.get(known.name, {}), own)) is not None
+            if (one := gap(known.name, runs.get(known.name, {}), beside(model))) is not None
         }
         found[dataset] = dict(zip(there, adjusted(list(there.values())), strict=True))
     return found
@@ -113,8 +124,12 @@ def short(name: str) -> str:
 
 
 def table(study: Study, main: Study, group: str) -> pd.DataFrame:
-    """The alternatives of one group beside AFM, one line a data set and alternative."""
+    """The alternatives of one group beside AFM, one line a data set and alternative.
+
+    Those of ``TWINS`` stand beside these: that table is of what biases do, and of nothing else.
+    """
     found = gaps(study, main)
+    before, after = ("without", "with") if group == "biases" else ("AFM", "alternative")
     lines, index = [], []
     for dataset in ALTERNATIVE_FOLDS:
         for model in GROUPS[group]:
@@ -123,12 +138,12 @@ def table(study: Study, main: Study, group: str) -> pd.DataFrame:
             one = found[dataset].get(model)
             index.append((DATASETS[dataset], short(ROWS[model].name)))
             lines.append(
-                {"AFM": number(one.before), "alternative": number(one.after)} | gap_line(one)
+                {before: number(one.before), after: number(one.after)} | gap_line(one)
                 if one
-                else {"AFM": "pending"}
+                else {before: "pending"}
             )
     places = pd.MultiIndex.from_tuples(index, names=["data set", "alternative"])
-    columns = ["AFM", "alternative", "difference [95 %]", "relative", "p", "outcome", "folds"]
+    columns = [before, after, "difference [95 %]", "relative", "p", "outcome", "folds"]
     return pd.DataFrame(lines, index=places, columns=columns, dtype=str).fillna("–")
 
 
@@ -211,7 +226,7 @@ def configurations(study: Study, main: Study) -> pd.DataFrame:
 
 
 def figure(study: Study, main: Study) -> Figure | None:
-    """Differences to AFM with intervals where there are any; None before the first."""
+    """Differences to AFM or a twin, with intervals where there are any; None before the first."""
     panels = {
         DATASETS[dataset]: {
             METRIC: {
@@ -230,4 +245,4 @@ def figure(study: Study, main: Study) -> Figure | None:
         return None
     names = [short(ROWS[model].name) for models in GROUPS.values() for model in models]
     labels = [n for n in names if any(n in panel[METRIC] for panel in panels.values())]
-    return figures.intervals(panels, {}, labels, "alternative minus AFM, RMSE (stars)", 1)
+    return figures.intervals(panels, {}, labels, "change of RMSE (stars)", 1)
