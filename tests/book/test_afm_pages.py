@@ -524,6 +524,29 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     assert len(dots) == 3 * 6 * 2  # every fold of every step and model
 
 
+def test_mf_is_a_flat_line_over_the_features() -> None:
+    records = [
+        run(row, fold, error - 0.01 * n, dataset="ml-1m-omdb", variant=variant)
+        for n, variant in studies.FEATURE_STEPS.items()
+        for fold in range(2)
+        for row, error in (("AFM", 0.90), ("NFM", 0.91))
+    ]
+    own = [run("MF with biases", fold, 0.87 + 0.001 * fold) for fold in FIVE]
+    found = study(experiments.TABLE2, experiments.derived([*records, *own]))
+    steps = studies.features(found)
+    assert set(steps["MF with biases"]) == set(range(1, 7))
+    assert all(by == {0: 0.87, 1: 0.871} for by in steps["MF with biases"].values())
+    frame = studies.step_table(steps, studies.FEATURE_STEPS, " features")
+    assert set(frame["MF with biases"]) == {"0.8705"} and set(frame["folds"]) == {"2"}
+    assert "against MF with biases" in studies.headline(found)
+    drawn = studies.drawn(steps, "number of features")
+    assert drawn is not None
+    flat = [x for line in drawn.axes[0].get_lines() if len(set(x := line.get_ydata())) == 1]
+    assert any(len(line) == 6 for line in flat)
+    # Without a run of the others there is nothing to stand beside.
+    assert studies.features(study(experiments.TABLE2, experiments.derived(own))) == {}
+
+
 def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     records = planted()
     for fold in range(3):

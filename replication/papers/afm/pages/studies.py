@@ -40,6 +40,7 @@ FEATURE_STEPS: Mapping[int, str] = {
 }
 SHARE_STEPS: Mapping[int, str] = {share: f"train-{share}" for share in SHARES} | {100: ""}
 ONE_FEATURE = FEATURE_STEPS[1]
+BLIND = ROWS["mf"].name  # the study's model without features
 NO_LINE = "Pending: runs of two steps are needed for a line."
 PRINTED_STUDIED = tuple(ROWS[model].name for model in ("nfm", "libfm"))
 PRINTED_GAINS = ("ml-1m", "douban-movie")  # one feature, and five: the paper has other films there
@@ -62,8 +63,13 @@ def by_step(study: Study, dataset: str, steps: Mapping[int, str]) -> Steps:
 
 
 def features(study: Study) -> Steps:
-    """Errors by the number of features."""
-    return by_step(study, FIVE, FEATURE_STEPS)
+    """Errors by the number of features; of MF, which uses none, those of its main cell at each."""
+    found = dict(by_step(study, FIVE, FEATURE_STEPS))
+    folds = {fold for own in found.values() for errors_ in own.values() for fold in errors_}
+    main = errors(runs_of(study, FIVE).get(BLIND, {}))
+    own = {fold: error for fold, error in main.items() if fold in folds}
+    steps = {step for by in found.values() for step in by}
+    return found | {BLIND: dict.fromkeys(sorted(steps), own)} if own else found
 
 
 def shares(study: Study) -> Steps:
