@@ -728,6 +728,18 @@ def test_the_attention_page_says_what_was_planted() -> None:
     )
 
 
+def test_the_time_of_measuring_is_told_apart_from_that_of_training() -> None:
+    found = attention_study(1)
+    folds = sum(record["dataset"] != "planted" for record in found.records)
+    assert attention.measuring(found) == (
+        f"Of this time {folds} minutes went into measuring {folds} runs of AFM on folds; their "
+        "training is counted with Table 2."
+    )
+    assert attention.measuring(study(study_of_attention.TABLE, [])) == ""
+    untimed = [{k: v for k, v in r.items() if k != "seconds"} for r in found.records]
+    assert attention.measuring(study(study_of_attention.TABLE, untimed)) == ""
+
+
 def test_ours_stands_above_the_published_attention() -> None:
     frame = attention.printed(attention_study(2))
     cares = "attention on genre of the user who cares"

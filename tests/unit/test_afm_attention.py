@@ -115,6 +115,7 @@ def test_records_hold_what_a_page_draws(study):
     record = store.load()[0]
     values = store.ranks([record["key"]])[record["key"]]
     metrics = record["metrics"]
+    assert record["seconds"] > 0
     assert {"attention/others", "attention/genres", "attention/director"} <= values.keys()
     slots = [metrics[f"attention/{name}/mean"] for name in ("others", "genres", "director")]
     assert sum(slots) == pytest.approx(1, abs=1e-5)

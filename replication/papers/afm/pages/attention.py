@@ -28,7 +28,7 @@ from replication.compare import (
 )
 from replication.errors import ReplicationError
 from replication.figures import Interval
-from replication.page import MODES, Study
+from replication.page import MODES, Study, two_digits
 from replication.papers.afm import attention as measured
 from replication.papers.afm import experiments
 from replication.papers.afm import explanations as measures
@@ -193,6 +193,21 @@ def _fallen(study: Study) -> list[str]:
 def percent(share: float) -> str:
     """A share as the page prints it."""
     return f"{100 * share:.1f}%"
+
+
+def measuring(study: Study) -> str:
+    """What it took to measure AFM on the folds, without its training; "" before it."""
+    seconds = [
+        record["seconds"]
+        for record in study.records
+        if record["dataset"] != measured.PLANTED and "seconds" in record
+    ]
+    if not seconds:
+        return ""
+    return (
+        f"Of this time {two_digits(sum(seconds) / 60)} minutes went into measuring {len(seconds)} "
+        "runs of AFM on folds; their training is counted with Table 2."
+    )
 
 
 def printed(study: Study) -> pd.DataFrame:
