@@ -62,13 +62,12 @@ DATASETS = {
     "ml-1m-omdb": "MovieLens, five features",
     "ml-latest-small": "MovieLens latest-small",
 }
-# Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings.
+# Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings. Of the
+# paper's Douban data there are no runs: what can be loaded under that name is another crawl.
 FEATURES = {
     "ml-1m": ("genres",),
     "ml-1m-omdb": ("director", "writer", "actor", "genres", "certificate"),
     "ml-latest-small": ("genres", "tags"),
-    "douban-music": ("genres",),
-    "douban-movie": ("director", "writer", "actor", "genres", "country"),
 }
 UNAVAILABLE = {
     "douban-music": "the paper's crawl of Douban Music was never published",
