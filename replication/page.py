@@ -523,9 +523,17 @@ def recorded(paper: str) -> list[Record]:
     return [record for table in PAPERS[paper].TABLES for record in Store(table).load()]
 
 
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    """Each run once: that of a model without features may count for two sets of features."""
+    found: dict[str, Record] = {}
+    for record in records:
+        found.setdefault(record["key"], record)
+    return list(found.values())
+
+
 def failed(records: Sequence[Record]) -> str:
     """Which runs have no numbers, and why, in one sentence; "" where all have."""
-    lost = [record for record in records if "failed" in record]
+    lost = _distinct([record for record in records if "failed" in record])
     if not lost:
         return ""
     one = len(lost) == 1
@@ -541,14 +549,10 @@ def failed(records: Sequence[Record]) -> str:
 
 
 def made_by(records: Sequence[Record]) -> str:
-    """One sentence under a table: machines, devices, versions, code, time and cost of its runs.
-
-    A record that counts in two places, as that of a model without features does for two sets of
-    features, was run once.
-    """
+    """One sentence under a table: machines, devices, versions, code, time and cost of its runs."""
     if not records:
         return "No runs are recorded yet."
-    records = list({record["key"]: record for record in records}.values())
+    records = _distinct(records)
 
     def several(values: Sequence[str]) -> str:
         return " and ".join(dict.fromkeys(sorted(values)))

@@ -213,6 +213,7 @@ def test_a_run_that_diverges_is_stored_and_the_others_go_on(study, monkeypatch):
     assert not places["LibFM"] and 0 in places[fine["row"]]
     text = page.failed(stored)
     assert "LibFM on `ml-1m`, number 0: the loss" in text and page.failed([fine]) == ""
+    assert page.failed([*stored, *(r | {"dataset": "ml-1m-omdb"} for r in stored)]) == text
 
 
 def test_other_features_have_another_address(study, monkeypatch):
