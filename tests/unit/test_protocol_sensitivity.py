@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +262,15 @@ def test_the_best_epoch_of_each_metric_is_more_than_the_chosen_one() -> None:
     lacks = page.missing(of, variant="released")
     assert lacks.startswith("Pending, the released code's habits: AMP-2 on ml-latest-small (5 of 5")
     assert "AMP-3 on ml-latest-small (2 of 5 seeds)" in lacks and "MF (r=1) on ml-100k" in lacks
+
+
+def test_where_nothing_is_pending_the_page_says_so() -> None:
+    """An empty text would be shown as the name of an object."""
+    every = {"AMP-2": 0.5, "AMP-3": 0.5, "AMP-4": 0.5, "AMP-8": 0.5, "MF (r=1)": 0.5}
+    of = study(*((every, CODE | {"dataset": d}) for d in ("ml-latest-small", "ml-100k")))
+    more = [run | {"seed": run["seed"] + 2} for run in of.records]
+    of = replace(of, records=[*of.records, *(run for run in more if run["seed"] > 2)])
+    assert page.missing(of, variant="released") == "Nothing is pending."
 
 
 def test_redrawing_widens_what_seeds_show() -> None:

@@ -645,7 +645,8 @@ def missing(study: Study, select: str = "test", variant: str = "") -> str:
         if cell.row in rows and (cell.dataset, cell.protocol) in places and lacks > 0:
             left.append(f"{cell.row} on {cell.dataset} ({lacks} of {cell.seeds_required} seeds)")
     what = RELEASED if variant == "released" else "the epoch chosen on test items"
-    return f"Pending, {what}: {', '.join(left)}." if left else ""
+    # Never empty: of an empty text the book shows the name of the object that holds it.
+    return f"Pending, {what}: {', '.join(left)}." if left else "Nothing is pending."
 
 
 # --- sentences and figures -------------------------------------------------------------------
