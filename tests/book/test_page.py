@@ -18,6 +18,7 @@ from replication.papers import registry
 from replication.papers.amp_cf import explanations
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 from replication.papers.amp_cf.pages import explanations as explaining
+from replication.tables import COMPLETE
 from replication.verdicts import Verdicts
 
 PARAMETERS: dict[str, Any] = {
@@ -231,6 +232,8 @@ def test_a_readable_table_says_what_is_missing(planted: Study) -> None:
     assert "licence" in page.gaps(planted.rows(), "yahoo-music", "loo-random").lower() or (
         "application" in page.gaps(planted.rows(), "yahoo-music", "loo-random")
     )
+    complete = [row | {"status": "complete"} for row in planted.rows()]
+    assert page.gaps(complete, "ml-100k", "loo-random") == COMPLETE
 
 
 def test_every_sentence_copes_with_no_records_at_all() -> None:

@@ -211,7 +211,7 @@ def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def gaps(study: Study) -> str:
-    """Which cells have no record, or not all seeds, in one sentence; empty if there are none."""
+    """Which cells have no record, or not all seeds, in one sentence."""
     return questions.gaps(_cells(study))
 
 

@@ -33,6 +33,7 @@ from replication.page import Study, effect_table
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.experiments import VARIANTS
 from replication.papers.amp_cf.rows import ROWS
+from replication.tables import COMPLETE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -645,8 +646,7 @@ def missing(study: Study, select: str = "test", variant: str = "") -> str:
         if cell.row in rows and (cell.dataset, cell.protocol) in places and lacks > 0:
             left.append(f"{cell.row} on {cell.dataset} ({lacks} of {cell.seeds_required} seeds)")
     what = RELEASED if variant == "released" else "the epoch chosen on test items"
-    # Never empty: of an empty text the book shows the name of the object that holds it.
-    return f"Pending, {what}: {', '.join(left)}." if left else "Nothing is pending."
+    return f"Pending, {what}: {', '.join(left)}." if left else COMPLETE
 
 
 # --- sentences and figures -------------------------------------------------------------------
