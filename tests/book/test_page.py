@@ -16,9 +16,11 @@ from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table, two_digits
 from replication.papers import registry
 from replication.papers.amp_cf import explanations
+from replication.papers.amp_cf import planted as planting
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 from replication.papers.amp_cf.pages import explanations as explaining
 from replication.tables import COMPLETE
+from replication.training import described
 from replication.verdicts import Verdicts
 
 PARAMETERS: dict[str, Any] = {
@@ -417,6 +419,29 @@ def _told(row: str, cosine: float, claimed: float) -> tuple[list[dict[str, Any]]
         for r in records
     }
     return records, values
+
+
+def test_the_page_says_which_data_have_no_explanation_tests_and_what_they_would_cost() -> None:
+    timed = [{"seconds": 12.0}, {"seconds": 340.0}, {}]
+    told = Study(explanations.TABLE, "stored", "validation", timed, {}, None, explanations.grid())
+    text = explaining.not_measured(told)
+    assert "`pinterest` and `amazon-video-games`" in text and "12 to 340 seconds" in text
+    assert "40 records more" in text  # two data sets, four models, five seeds
+    assert "none of those on record holds" in explaining.not_measured(replace(told, records=[]))
+
+
+def test_the_settings_of_planted_personas_are_those_of_the_records() -> None:
+    """Goes red if they are typed, or if the page no longer says that nobody searched them."""
+    runs = [
+        {"row": row, "config": described(config) | {"learning_rate": 0.025}}
+        for row, config in planting.MODELS.items()
+    ]
+    of = Study(planting.TABLE, "stored", "validation", runs, {}, None, planting.grid())
+    text = explaining.planted_settings(of)
+    own = planting.MODELS["AMP-3"]
+    assert "learning rate of 0.025," in text and "set by hand and not searched" in text
+    assert f"= {own.lambda_p:g} and $\\lambda_n$ = {own.lambda_n:g} for *AMP-3*," in text
+    assert explaining.planted_settings(replace(of, records=[])) == explaining.PLANTED_PENDING
 
 
 @pytest.mark.parametrize(("claimed", "count"), [(0.3, "1 of 1"), (0.0, "0 of 1")])

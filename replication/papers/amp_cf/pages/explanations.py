@@ -11,7 +11,8 @@ import pandas as pd
 
 from replication import questions
 from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
-from replication.page import Study
+from replication.page import Study, two_digits
+from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf import explanations as measured
 from replication.questions import Answer, Question, count
 
@@ -213,6 +214,47 @@ def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
 def gaps(study: Study) -> str:
     """Which cells have no record, or not all seeds, in one sentence."""
     return questions.gaps(_cells(study))
+
+
+def not_measured(study: Study) -> str:
+    """The data sets of Table 2 that have no explanation tests, why, and what they would cost."""
+    places = [name for name in experiments.RUN_HERE if name not in measured.DATASETS]
+    more = len(places) * sum(experiments.row(model).seeds for model in measured.MODELS)
+    seconds = [run["seconds"] for run in study.records if "seconds" in run]
+    took = "none of those on record holds its time"
+    if seconds:
+        ends = dict.fromkeys(two_digits(end) for end in (min(seconds), max(seconds)))
+        took = f"one of those on record took {' to '.join(ends)} seconds"
+    return (
+        f"Not measured: {' and '.join(f'`{name}`' for name in places)}. The tests were planned for "
+        "the data sets whose genres an assignment can be compared with. Only that comparison needs "
+        "genres: entropy, accuracy, stability, faithfulness and overlap could be measured on all. "
+        f"That would be {more} records more, on models that Table 2 trains; {took}."
+    )
+
+
+def planted_settings(planted: Study) -> str:
+    """With what the models were trained on planted data, and that it was not searched."""
+    configs = {run["row"]: run["config"] for run in planted.records}
+    if not configs:
+        return PLANTED_PENDING
+    weights = [
+        f"$\\lambda_p$ = {c['lambda_p']:g} and $\\lambda_n$ = {c['lambda_n']:g} for *{row}*"
+        for row, c in configs.items()
+        if c["personas"] > 1
+    ]
+    same = {
+        name: " or ".join(dict.fromkeys(f"{c[name]:g}" for c in configs.values()))
+        for name in ("max_epochs", "learning_rate", "dimension", "n_negatives", "alpha")
+    }
+    return (
+        f"All models are trained for {same['max_epochs']} epochs at a learning rate of "
+        f"{same['learning_rate']}, with d = {same['dimension']}, {same['n_negatives']} negatives "
+        f"and $\\alpha$ = {same['alpha']}; the entropy terms weigh {', '.join(weights)}."
+        " These values were set by hand and not searched: the rate so that few epochs are enough "
+        "for so few pairs, the larger weights to be of the size that the search of Table 2 draws. "
+        "What other values would find is not known."
+    )
 
 
 def planted_table(planted: Study) -> pd.DataFrame:
