@@ -421,6 +421,32 @@ def _told(row: str, cosine: float, claimed: float) -> tuple[list[dict[str, Any]]
     return records, values
 
 
+def test_attention_at_inference_has_one_line_a_metric() -> None:
+    """Goes red if a value lands under another metric, or if seeds are counted for each."""
+    records, values = _told("AMP-3", 0.5, 0.3)
+    for record in records:
+        record["metrics"] |= {
+            f"{metric}{arm}": size + step
+            for metric, size in (("HR@10", 0.5), ("NDCG@10", 0.25))
+            for arm, step in (("", 0.0), ("/shuffled", 0.01), ("/mean", 0.02), ("/uniform", 0.03))
+        }
+    grid = explanations.grid()
+    told = Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
+    frame = explaining.accuracy(told)
+    place = ("ml-latest-small", "AMP-3")
+    assert list(frame.columns)[:3] == ["own", "shuffled", "user's mean"]
+    assert frame.loc[(*place, "NDCG@10"), "uniform"] == "0.2800"
+    assert list(frame["seeds"])[:2] == [str(len(records)), ""]
+    for record in records:
+        record["metrics"]["personas used"] = 2.5
+    assert list(explaining.used(told).loc[place])[:2] == ["2.5000", "0.5000"]
+    lines = explaining.table_by_metric(explaining.answer_all(told)["conditional"], ["HR@10"])
+    assert list(lines.index.get_level_values("metric")) == ["HR@10"]
+    text = lines.loc[(*place, "HR@10"), "own minus shuffled"]
+    assert float(text.split()[0]) == pytest.approx(0.1, abs=0.03)
+    assert explaining.table_by_metric([]).index.tolist() == [explaining.PENDING]
+
+
 def test_the_page_says_which_data_have_no_explanation_tests_and_what_they_would_cost() -> None:
     timed = [{"seconds": 12.0}, {"seconds": 340.0}, {}]
     told = Study(explanations.TABLE, "stored", "validation", timed, {}, None, explanations.grid())

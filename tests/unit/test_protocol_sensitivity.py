@@ -152,13 +152,14 @@ def test_the_best_model_is_named_by_protocol_and_that_it_changes() -> None:
     # NCF is nowhere but under one protocol: it is no common model, though the best there.
     own = study((LEVEL | {"NCF": 0.9}, {}), (REVERSED, LAST), (LEVEL, CODE))
     table = page.best_models(ways(own))
-    assert table.index.name == "best of 5 models"
-    assert table["NDCG@10"].to_dict() == {
+    (title,) = table.columns
+    assert title == "best of 5 models"
+    assert table[title].loc["NDCG@10"].to_dict() == {
         "last item": "AMP-2",
         "random item": "MF (r=1)",
         "the released code's habits": "MF (r=1)",
     }
-    assert (table["NDCG@10/full"] == "–").all()
+    assert (table[title].loc["NDCG@10/full"] == "–").all()
     text = page.headline(own)
     assert (
         "The best model by NDCG@10 does change on ml-latest-small (AMP-2 by last item, MF (r=1) by "
@@ -176,14 +177,14 @@ def test_a_change_of_the_best_that_users_do_not_establish_is_called_so() -> None
     alike = {model: 0.6 + (0.001 if model == "AMP-3" else 0.0) for model in LEVEL}
     other = {model: 0.6 + (0.001 if model == "AMP-8" else 0.0) for model in LEVEL}
     of = study((alike, {}), (other, LAST), noise=1.0)
-    cells = page.best_models(ways(of))["NDCG@10"]
+    cells = page.best_models(ways(of)).loc["NDCG@10"].iloc[:, 0]
     assert all(all(model in text for model in LEVEL) and " (or " in text for text in cells)
     assert len({one.model for one in page.asked_for_best(ways(of), "NDCG@10").values()}) == 2
     assert "not established: AMP-2, AMP-3, AMP-4, AMP-8 and MF (r=1) may be best in all" in (
         page.headline(of)
     )
     few = page.best_models(ways(study((LEVEL | {"EASE^R": 0.9}, {}), (LEVEL, LAST))), few=True)
-    assert few.index.name == "best of 5 models" and set(few["HR@10"]) == {"MF (r=1)"}
+    assert list(few) == ["best of 5 models"] and set(few.loc["HR@10"].iloc[:, 0]) == {"MF (r=1)"}
 
 
 def test_the_ranking_among_all_items_is_a_way_to_measure() -> None:
@@ -200,7 +201,7 @@ def test_the_ranking_among_all_items_is_a_way_to_measure() -> None:
         "full ranking": "AMP-2",
     }
     line = page.main_orders(of).loc["random item, 100 candidates and full ranking"]
-    assert line.loc["all", "ml-latest-small"] == "-1.00 [-1.00, -1.00], n = 5"
+    assert line.loc["ml-latest-small", "all"] == "-1.00 [-1.00, -1.00], n = 5"
 
 
 def test_protocols_bear_the_names_of_what_they_are() -> None:
@@ -208,9 +209,7 @@ def test_protocols_bear_the_names_of_what_they_are() -> None:
     # A model that one of them lacks is in no line: else the lines are about different models.
     of = study((LEVEL | {"NCF": 0.1}, {}), (REVERSED | {"NCF": 0.1}, LAST), (LEVEL, CODE))
     lines = page.main_orders(of)
-    found = {
-        pair: text for (pair, which), text in lines["ml-latest-small"].items() if which == "all"
-    }
+    found = lines["all"].xs("ml-latest-small", level="data set").to_dict()
     again = found.pop("random item and itself, users and seeds redrawn")
     assert "[" not in again  # one number: redrawn orders have no interval
     drawn = page.order_figure(of).axes

@@ -79,6 +79,32 @@ def table(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
     return questions.table(some, PENDING, only)
 
 
+def table_by_metric(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
+    """The same, where a question's text begins with its metric: one line a metric."""
+    return _by_metric(table(some, only), ": ")
+
+
+def _by_metric(frame: pd.DataFrame, mark: str) -> pd.DataFrame:
+    """One line a metric where a frame has columns "metric, text", parted by ``mark``.
+
+    What has no metric stands in the first of its lines. Without lines the frame says so itself.
+    """
+    if frame.index.nlevels < 2:
+        return frame
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for place, cells_ in zip(frame.index, frame.to_dict("records"), strict=True):
+        parted = {str(name): str(name).partition(mark) for name in cells_}
+        rest = {name: cells_[name] for name, (_, found, _) in parted.items() if not found}
+        for metric in dict.fromkeys(metric for metric, found, _ in parted.values() if found):
+            own = {
+                text: cells_[n] for n, (m, found, text) in parted.items() if found and m == metric
+            }
+            lines[(*place, metric)] = own | rest
+            rest = dict.fromkeys(rest, "")
+    index = pd.MultiIndex.from_tuples(list(lines), names=[*frame.index.names, "metric"])
+    return pd.DataFrame(list(lines.values()), index=index, dtype=str)
+
+
 def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study) -> str:
     """What was asked of the explanations and what was found, in two sentences."""
     asked = (
@@ -165,6 +191,13 @@ def entropies(study: Study) -> pd.DataFrame:
         "entropy/recommended": "recommended items",
         "entropy/candidates": "test candidates",
         "entropy/negatives": "training's negatives",
+    }
+    return _means(study, kinds)
+
+
+def used(study: Study) -> pd.DataFrame:
+    """How many personas a history uses, and how alike they are, one line a data set and model."""
+    kinds = {
         "personas used": "personas used by a history",
         "overlap/cosine": "cosine of personas",
     }
@@ -172,12 +205,11 @@ def entropies(study: Study) -> pd.DataFrame:
 
 
 def accuracy(study: Study) -> pd.DataFrame:
-    """HR@10 and NDCG@10 with each attention, one line a data set and model."""
+    """HR@10 and NDCG@10 with each attention, one line a data set, model and metric."""
     arms = {"": "own", "/shuffled": "shuffled", "/mean": "user's mean", "/uniform": "uniform"}
-    return _means(
-        study,
-        {f"{m}{arm}": f"{m}, {text}" for m in ("HR@10", "NDCG@10") for arm, text in arms.items()},
-    )
+    metrics = ("HR@10", "NDCG@10")
+    names = {f"{m}{arm}": f"{m}, {text}" for m in metrics for arm, text in arms.items()}
+    return _by_metric(_means(study, names), ", ")
 
 
 def agreement(study: Study) -> pd.DataFrame:
