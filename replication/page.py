@@ -44,6 +44,7 @@ from replication.figures import Interval, intervals
 from replication.papers.common import whole_number
 from replication.papers.registry import PAPERS, TABLES, paper_of
 from replication.records import Store, source_hash
+from replication.tables import COMPLETE
 from replication.training import resolve_device
 
 if TYPE_CHECKING:
@@ -213,13 +214,14 @@ def readable(
 
 
 def gaps(table: Sequence[Mapping[str, Any]], dataset: str, protocol: str) -> str:
-    """Why cells of one data set and protocol are empty, in one sentence a reason."""
+    """Why cells of one data set and protocol are empty, in one sentence a reason; never empty."""
     reasons: dict[str, list[str]] = {}
     for r in table:
         if (r["dataset"], r["protocol"]) == (dataset, protocol) and r["status"] != "complete":
             models = reasons.setdefault(r["status"], [])
             models += [r["row"]] if r["row"] not in models else []
-    return "  \n".join(f"*{', '.join(models)}*: {status}." for status, models in reasons.items())
+    texts = [f"*{', '.join(models)}*: {status}." for status, models in reasons.items()]
+    return "  \n".join(texts or [COMPLETE])
 
 
 def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
@@ -362,13 +364,14 @@ def _gap(row: Mapping[str, Any], places: int) -> str:
 
 
 def statistics_gaps(table: Sequence[Mapping[str, Any]]) -> str:
-    """Why some data sets have no measured statistics, a line a reason."""
+    """Why some data sets have no measured statistics, a line a reason; never empty."""
     reasons: dict[str, list[str]] = {}
     for row in table:
         if row["mean"] is None:
             names = reasons.setdefault(row["status"], [])
             names += [] if row["row"] in names else [row["row"]]
-    return "  \n".join(f"*{', '.join(names)}*: {status}." for status, names in reasons.items())
+    texts = [f"*{', '.join(names)}*: {status}." for status, names in reasons.items()]
+    return "  \n".join(texts or [COMPLETE])
 
 
 def sources(study: Study) -> str:

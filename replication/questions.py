@@ -28,6 +28,7 @@ from replication.compare import (
     paired_test,
 )
 from replication.figures import Interval, intervals
+from replication.tables import COMPLETE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,7 +148,7 @@ def means(found: Filled, names: Mapping[str, str], pending: str) -> pd.DataFrame
 
 
 def gaps(found: Filled) -> str:
-    """Which cells have no record, or not all seeds, in one sentence; empty if there are none.
+    """Which cells have no record, or not all seeds, in one sentence, or that there are none.
 
     A cell that cannot be had is not missing.
     """
@@ -156,7 +157,7 @@ def gaps(found: Filled) -> str:
         for cell, runs in found
         if len(runs) < cell.seeds_required and not cell.unavailable
     ]
-    return f"Pending: {', '.join(missing)}." if missing else ""
+    return f"Pending: {', '.join(missing)}." if missing else COMPLETE
 
 
 def dots(

@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 EMPTY = "Pending: no runs are recorded yet."
+# Where all is there: of an empty text a page shows the name of the object that holds it.
+COMPLETE = "Nothing is pending."
 # A number with what belongs to it: "0.7 ± 0.01", "[0.1, 0.2]". Spaces inside do not break.
 _TOGETHER = re.compile(r"\[[^][]*\d[^][]*\]|[\d.,]+ ± [\d.,]+")
 _MINUS = re.compile(r"(?<![\w.,)\]])-(?=\d)")

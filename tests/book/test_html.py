@@ -186,6 +186,16 @@ def test_no_cell_of_a_table_holds_a_hole(html: Path) -> None:
         assert not found, f"{name}: {found}"
 
 
+def test_no_page_shows_the_name_of_an_object(html: Path) -> None:
+    """An empty `Markdown("")` comes out so, and whatever a cell returns that has no other form."""
+    shown = re.compile(r"(?:&lt;|<)[\w.]+ object(?: at 0x[0-9a-f]+)?(?:&gt;|>)")
+    for text in ("<IPython.core.display.Markdown object>", "&lt;a.B object at 0x7f00&gt;"):
+        assert shown.search(text)
+    for name in names():
+        found = shown.findall((html / f"{name}.html").read_text(encoding="utf-8"))
+        assert not found, f"{name}: {found}"
+
+
 def test_the_book_shows_the_cells_of_table_2(html: Path) -> None:
     cells = read(html / "amp_cf/table2.html").cells
     models = {"AMP-2", "AMP-3", "AMP-4", "AMP-8", "MF (r=1)", "MostPop", "DeepICF+a", "AISP-4"}

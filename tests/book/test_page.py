@@ -16,8 +16,11 @@ from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table, two_digits
 from replication.papers import registry
 from replication.papers.amp_cf import explanations
+from replication.papers.amp_cf import planted as planting
 from replication.papers.amp_cf.pages import data, table2, table3, verdicts
 from replication.papers.amp_cf.pages import explanations as explaining
+from replication.tables import COMPLETE
+from replication.training import described
 from replication.verdicts import Verdicts
 
 PARAMETERS: dict[str, Any] = {
@@ -231,6 +234,8 @@ def test_a_readable_table_says_what_is_missing(planted: Study) -> None:
     assert "licence" in page.gaps(planted.rows(), "yahoo-music", "loo-random").lower() or (
         "application" in page.gaps(planted.rows(), "yahoo-music", "loo-random")
     )
+    complete = [row | {"status": "complete"} for row in planted.rows()]
+    assert page.gaps(complete, "ml-100k", "loo-random") == COMPLETE
 
 
 def test_every_sentence_copes_with_no_records_at_all() -> None:
@@ -417,6 +422,55 @@ def _told(row: str, cosine: float, claimed: float) -> tuple[list[dict[str, Any]]
         for r in records
     }
     return records, values
+
+
+def test_attention_at_inference_has_one_line_a_metric() -> None:
+    """Goes red if a value lands under another metric, or if seeds are counted for each."""
+    records, values = _told("AMP-3", 0.5, 0.3)
+    for record in records:
+        record["metrics"] |= {
+            f"{metric}{arm}": size + step
+            for metric, size in (("HR@10", 0.5), ("NDCG@10", 0.25))
+            for arm, step in (("", 0.0), ("/shuffled", 0.01), ("/mean", 0.02), ("/uniform", 0.03))
+        }
+    grid = explanations.grid()
+    told = Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
+    frame = explaining.accuracy(told)
+    place = ("ml-latest-small", "AMP-3")
+    assert list(frame.columns)[:3] == ["own", "shuffled", "user's mean"]
+    assert frame.loc[(*place, "NDCG@10"), "uniform"] == "0.2800"
+    assert list(frame["seeds"])[:2] == [str(len(records)), ""]
+    for record in records:
+        record["metrics"]["personas used"] = 2.5
+    assert list(explaining.used(told).loc[place])[:2] == ["2.5000", "0.5000"]
+    lines = explaining.table_by_metric(explaining.answer_all(told)["conditional"], ["HR@10"])
+    assert list(lines.index.get_level_values("metric")) == ["HR@10"]
+    text = lines.loc[(*place, "HR@10"), "own minus shuffled"]
+    assert float(text.split()[0]) == pytest.approx(0.1, abs=0.03)
+    assert explaining.table_by_metric([]).index.tolist() == [explaining.PENDING]
+
+
+def test_the_page_says_which_data_have_no_explanation_tests_and_what_they_would_cost() -> None:
+    timed = [{"seconds": 12.0}, {"seconds": 340.0}, {}]
+    told = Study(explanations.TABLE, "stored", "validation", timed, {}, None, explanations.grid())
+    text = explaining.not_measured(told)
+    assert "`pinterest` and `amazon-video-games`" in text and "12 to 340 seconds" in text
+    assert "40 records more" in text  # two data sets, four models, five seeds
+    assert "none of those on record holds" in explaining.not_measured(replace(told, records=[]))
+
+
+def test_the_settings_of_planted_personas_are_those_of_the_records() -> None:
+    """Goes red if they are typed, or if the page no longer says that nobody searched them."""
+    runs = [
+        {"row": row, "config": described(config) | {"learning_rate": 0.025}}
+        for row, config in planting.MODELS.items()
+    ]
+    of = Study(planting.TABLE, "stored", "validation", runs, {}, None, planting.grid())
+    text = explaining.planted_settings(of)
+    own = planting.MODELS["AMP-3"]
+    assert "learning rate of 0.025," in text and "set by hand and not searched" in text
+    assert f"= {own.lambda_p:g} and $\\lambda_n$ = {own.lambda_n:g} for *AMP-3*," in text
+    assert explaining.planted_settings(replace(of, records=[])) == explaining.PLANTED_PENDING
 
 
 @pytest.mark.parametrize(("claimed", "count"), [(0.3, "1 of 1"), (0.0, "0 of 1")])

@@ -19,7 +19,7 @@ from replication.papers.afm import experiments as afm
 from replication.papers.afm.rows import READINGS
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
-from replication.papers.amp_cf.rows import row
+from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.attentive_ncf import claims as attentive_claims
 from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.attentive_ncf.claims import SIZES
@@ -50,6 +50,8 @@ NARROW, DEEP = (
     for name in ("mlp2-narrow", "mlp2-deep")
 )
 PLAIN = "-".join(map(str, HIDDEN["MLP2"]))
+# The models with three seeds as a sentence names them, from the rows that say how many they need.
+THREE = " and ".join(", ".join(r.name for r in ROWS.values() if r.seeds == 3).rsplit(", ", 1))
 EXPECTED = {
     "protocol.md": [
         f"{attentive.N_TRIALS} trials of at most {attentive.TRIAL_EPOCHS} epochs",
@@ -84,8 +86,14 @@ EXPECTED = {
         f"about {math.sqrt(0.73 * 0.27 / 610):.3f} at $p = 0.73$ and $U = 610$",
         f"must lie within {cli.TOLERANCE_ELSEWHERE:g}",
         *(f"| `{name}` |" for name in PROTOCOLS),
+        f"{THREE} are the named exception, with three, and a model that draws nothing "
+        "(MostPop, ItemKNN, EASE$^R$) has one run",
     ],
     "amp_cf/baselines.md": [
+        f"Embeddings have {row('conv-ncf').start.dimension} dimensions",
+        f"AISP's vectors are no embeddings and have {row('aisp-2').start.components}.",
+        f"items are the {row('aisp-4').start.components} leading principal components",
+        f"the convolutions are computed in {row('conv-ncf').start.precision}, which halves",
         f"have {', '.join(map(str, NCF.widths[:-1]))} and {NCF.widths[-1]} units above MLP "
         f"embeddings of {NCF.widths[0] // 2}",
         f"up to {NCF.pretrain_epochs} epochs",
@@ -97,6 +105,7 @@ EXPECTED = {
         f"{row('direc').start.n_catalogue_picked}, the {row('direc').start.pool} best",
     ],
     "amp_cf/deviations.md": [
+        f"bfloat16, float32 | {row('conv-ncf').start.precision} |",
         f"({CONFIG.alpha:g}, {CONFIG.lambda_p:g}, {CONFIG.lambda_n:g}) and "
         f"{experiments.N_TRIALS - 1} random draws",
         f"best of the {experiments.N_TRIALS} trials on validation",
@@ -149,6 +158,32 @@ def test_the_numbers_of_the_second_paper_in_words_are_those_of_the_code() -> Non
     assert attentive.VARIANTS["seeds"].runs == 5 and attentive.VARIANTS["bagged"].runs == 10
     assert attentive_claims.RELATIVE_MARGIN == 1 / 20
     assert TABLE2.learning_rate == 1e-3 and TABLE2.weight_decay == 0  # the first trial
+
+
+def test_the_models_of_the_first_paper_have_the_seeds_and_sizes_that_the_pages_say() -> None:
+    others = [r for r in ROWS.values() if r.seeds != 3 and not r.deterministic]
+    assert {r.seeds for r in others} == {5} and "A cell of Table 2 has five seeds" in text_of(
+        "protocol.md"
+    )
+    assert {r.name for r in ROWS.values() if r.deterministic} == {"MostPop", "ItemKNN", "EASE^R"}
+    sizes = [
+        getattr(r.start, name)
+        for r in ROWS.values()
+        for name in ("dimension", "factors")
+        if hasattr(r.start, name)
+    ]
+    assert set(sizes) == {row("conv-ncf").start.dimension}
+
+
+def test_convncf_in_float32_is_one_run_that_differs_in_nothing_else() -> None:
+    (cell,) = experiments.grid(variant="float32")
+    place = (cell.row, cell.dataset, cell.protocol, cell.seeds_required)
+    assert place == ("ConvNCF", "ml-latest-small", "loo-random", 1)
+    plain, changed = (
+        dataclasses.asdict(experiments.variant_config("conv-ncf", cell.dataset, variant))
+        for variant in ("", "float32")
+    )
+    assert plain == changed | {"precision": "bfloat16"} and changed["precision"] == "float32"
 
 
 def test_fewer_seeds_than_the_page_says_are_no_evidence() -> None:

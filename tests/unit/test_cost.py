@@ -229,6 +229,27 @@ def test_a_trained_model_costs_more_on_more_pairs() -> None:
     assert paces.of_run("ncf", "pinterest") is None  # its size is not known
 
 
+def test_trials_on_one_data_set_tell_of_the_others() -> None:
+    """Goes red if only runs do: ConvNCF, which costs most, then has no estimate anywhere else."""
+    small, own = "ml-latest-small", {"dataset": "ml-latest-small", "epochs_run": 3}
+    searched = [trial("ConvNCF", 450.0, n, **own) for n in range(12)]
+    pairs = {small: 1e5, "ml-1m": 1e6, "pinterest": 5e5, "ml-100k": 1e5, "amazon-video-games": 1e4}
+    paces = cost.Paces([], searched, pairs)
+    most = experiments.row("conv-ncf").max_epochs
+    assert most and paces.of_epoch("conv-ncf", small) == 150
+    assert paces.of_run("conv-ncf", small) == 2 * most * 150
+    assert paces.of_run("conv-ncf", "ml-100k") == pytest.approx(2 * most * 150)
+    large = experiments.MAX_EPOCHS["ml-1m"]
+    assert paces.of_run("conv-ncf", "ml-1m") == pytest.approx(2 * large * 150 * 10)
+    found = [c for c in cost.costs(study(), searched, pairs) if c.cell.row == "ConvNCF" and c.main]
+    assert {c.cell.dataset for c in found} == set(experiments.RUN_HERE)
+    assert all(c.left and c.trials_left for c in found)
+    assert "ConvNCF" not in " ".join(cost._silent(found))
+    # A run there goes before the trials there.
+    paces = cost.Paces([record("ConvNCF", 30.0, dataset=small)], searched, pairs)
+    assert paces.of_run("conv-ncf", "ml-100k") == pytest.approx(30)
+
+
 def test_what_other_tables_lack() -> None:
     """A record takes what its row takes there, else what the data set's do, else it is unknown."""
     none = {k: v for k, v in record("AMP-2", 0.0, dataset="ml-100k").items() if k != "seconds"}

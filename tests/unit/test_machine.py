@@ -100,6 +100,7 @@ def test_a_limit_can_be_broken(evidence) -> None:
 
 def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
     assert machine.speed([]).eq("pending").any(axis=1).all()
+    assert machine.speed_settings([]).iloc[0, 0] == "pending"
     assert machine.speed_found([]).startswith("Pending 4 of 4: ")
     measured(evidence)
     found = Store(experiments.SPEED).load()
@@ -112,6 +113,8 @@ def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
     assert len(table) == 4
     line = table.loc[("ranking all", "MF (r=1)")]
     assert (line["ours"], line["kept"], line["limit"]) == ("0.2", "no", "under 0.1")
+    how = machine.speed_settings(found).loc[("ranking all", "MF (r=1)")]
+    assert (how["peer"], how["threads"], how["day"]) == ("a loop", "2", "2999-01-01")
     assert "Not kept 1 of 4: ranking of MF (r=1)" in machine.speed_found(found)
     # A measurement elsewhere says nothing of what is asked of ML-1M.
     assert "Pending 4 of 4" in machine.speed_found([found[0] | {"dataset": "ml-100k"}])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from replication.metrics.ranking import NO_RANK
 from replication.page import Study
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.pages import protocols as page
+from replication.tables import COMPLETE
 
 USERS = 400
 LEVEL = {"AMP-2": 0.50, "AMP-3": 0.55, "AMP-4": 0.60, "AMP-8": 0.65, "MF (r=1)": 0.70}
@@ -151,13 +152,14 @@ def test_the_best_model_is_named_by_protocol_and_that_it_changes() -> None:
     # NCF is nowhere but under one protocol: it is no common model, though the best there.
     own = study((LEVEL | {"NCF": 0.9}, {}), (REVERSED, LAST), (LEVEL, CODE))
     table = page.best_models(ways(own))
-    assert table.index.name == "best of 5 models"
-    assert table["NDCG@10"].to_dict() == {
+    (title,) = table.columns
+    assert title == "best of 5 models"
+    assert table[title].loc["NDCG@10"].to_dict() == {
         "last item": "AMP-2",
         "random item": "MF (r=1)",
         "the released code's habits": "MF (r=1)",
     }
-    assert (table["NDCG@10/full"] == "–").all()
+    assert (table[title].loc["NDCG@10/full"] == "–").all()
     text = page.headline(own)
     assert (
         "The best model by NDCG@10 does change on ml-latest-small (AMP-2 by last item, MF (r=1) by "
@@ -175,14 +177,14 @@ def test_a_change_of_the_best_that_users_do_not_establish_is_called_so() -> None
     alike = {model: 0.6 + (0.001 if model == "AMP-3" else 0.0) for model in LEVEL}
     other = {model: 0.6 + (0.001 if model == "AMP-8" else 0.0) for model in LEVEL}
     of = study((alike, {}), (other, LAST), noise=1.0)
-    cells = page.best_models(ways(of))["NDCG@10"]
+    cells = page.best_models(ways(of)).loc["NDCG@10"].iloc[:, 0]
     assert all(all(model in text for model in LEVEL) and " (or " in text for text in cells)
     assert len({one.model for one in page.asked_for_best(ways(of), "NDCG@10").values()}) == 2
     assert "not established: AMP-2, AMP-3, AMP-4, AMP-8 and MF (r=1) may be best in all" in (
         page.headline(of)
     )
     few = page.best_models(ways(study((LEVEL | {"EASE^R": 0.9}, {}), (LEVEL, LAST))), few=True)
-    assert few.index.name == "best of 5 models" and set(few["HR@10"]) == {"MF (r=1)"}
+    assert list(few) == ["best of 5 models"] and set(few.loc["HR@10"].iloc[:, 0]) == {"MF (r=1)"}
 
 
 def test_the_ranking_among_all_items_is_a_way_to_measure() -> None:
@@ -199,7 +201,7 @@ def test_the_ranking_among_all_items_is_a_way_to_measure() -> None:
         "full ranking": "AMP-2",
     }
     line = page.main_orders(of).loc["random item, 100 candidates and full ranking"]
-    assert line.loc["all", "ml-latest-small"] == "-1.00 [-1.00, -1.00], n = 5"
+    assert line.loc["ml-latest-small", "all"] == "-1.00 [-1.00, -1.00], n = 5"
 
 
 def test_protocols_bear_the_names_of_what_they_are() -> None:
@@ -207,9 +209,7 @@ def test_protocols_bear_the_names_of_what_they_are() -> None:
     # A model that one of them lacks is in no line: else the lines are about different models.
     of = study((LEVEL | {"NCF": 0.1}, {}), (REVERSED | {"NCF": 0.1}, LAST), (LEVEL, CODE))
     lines = page.main_orders(of)
-    found = {
-        pair: text for (pair, which), text in lines["ml-latest-small"].items() if which == "all"
-    }
+    found = lines["all"].xs("ml-latest-small", level="data set").to_dict()
     again = found.pop("random item and itself, users and seeds redrawn")
     assert "[" not in again  # one number: redrawn orders have no interval
     drawn = page.order_figure(of).axes
@@ -262,6 +262,15 @@ def test_the_best_epoch_of_each_metric_is_more_than_the_chosen_one() -> None:
     lacks = page.missing(of, variant="released")
     assert lacks.startswith("Pending, the released code's habits: AMP-2 on ml-latest-small (5 of 5")
     assert "AMP-3 on ml-latest-small (2 of 5 seeds)" in lacks and "MF (r=1) on ml-100k" in lacks
+
+
+def test_where_nothing_is_pending_the_page_says_so() -> None:
+    """An empty text would be shown as the name of an object."""
+    every = {"AMP-2": 0.5, "AMP-3": 0.5, "AMP-4": 0.5, "AMP-8": 0.5, "MF (r=1)": 0.5}
+    of = study(*((every, CODE | {"dataset": d}) for d in ("ml-latest-small", "ml-100k")))
+    more = [run | {"seed": run["seed"] + 2} for run in of.records]
+    of = replace(of, records=[*of.records, *(run for run in more if run["seed"] > 2)])
+    assert page.missing(of, variant="released") == COMPLETE == "Nothing is pending."
 
 
 def test_redrawing_widens_what_seeds_show() -> None:

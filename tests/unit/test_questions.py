@@ -7,6 +7,7 @@ import numpy as np
 from replication import questions
 from replication.compare import Cell
 from replication.questions import Question
+from replication.tables import COMPLETE
 
 UP, NONE = Question("a", "b", "a minus b"), Question("c", "b", "c minus b")
 CELL = Cell("x/y", "model", "data", "p", "none", seeds_required=3)
@@ -48,7 +49,7 @@ def test_what_is_missing_is_named():
     assert questions.gaps(found) == "Pending: model on `data` (2 of 3 seeds)."
     assert questions.means(found, {"a": "A"}, "pending").loc[("data", "model"), "seeds"] == "2 of 3"
     assert questions.answers(found, {"k0": ranks["k0"]}, (UP,)) == []
-    assert questions.gaps([(CELL, {n: {} for n in range(3)})]) == ""
+    assert questions.gaps([(CELL, {n: {} for n in range(3)})]) == COMPLETE
     assert questions.table([], "pending").iloc[0].name == "pending"
     assert questions.means([(CELL, {})], {"a": "A"}, "pending").index[0] == "pending"
     assert questions.dots([(CELL, {})], {}, {"a": "A"}, "x") is None
@@ -61,4 +62,4 @@ def test_folds_are_called_folds_and_what_cannot_be_had_is_not_missing():
     assert questions.gaps([(folds, found[0][1])]) == "Pending: model on `data` (2 of 3 folds)."
     frame = questions.means([(folds, found[0][1])], {"a": "A"}, "pending")
     assert list(frame.columns) == ["A", "folds"]
-    assert questions.gaps([(replace(CELL, unavailable="never published"), {})]) == ""
+    assert questions.gaps([(replace(CELL, unavailable="never published"), {})]) == COMPLETE

@@ -89,6 +89,11 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     assert {f.direction for f in page.findings([other], {}) if f.place[3] == "genre entropy"} == {
         -1
     }
+    grown = page.growth_table([other], "ml-100k").xs("genre entropy", level="diversity")
+    assert list(grown.columns) == ["100 candidates", "full catalogue"]
+    assert grown.index.names == ["gain of", "metric"] and len(grown) == len(page.GAINS)
+    assert grown.apply(lambda column: column.str.startswith("-0.")).all(axis=None)
+    assert page.held_out_table([other], "ml-100k").index.names == ["gain of", "taste", "metric"]
 
 
 def test_a_gain_for_all_users_alike_is_no_growth() -> None:

@@ -206,6 +206,13 @@ VARIANTS = {
         changes=(("max_epochs", 25),),
         seeds=1,  # it is asked whether a later epoch would be chosen
     ),
+    "float32": Variant(
+        "ConvNCF's convolutions in float32 in place of bfloat16",
+        _SMALL,
+        ("conv-ncf",),
+        changes=(("precision", "float32"),),
+        seeds=1,  # a run takes about an hour
+    ),
     "ties-for-the-model": Variant(
         "a held-out item wins every tie",
         # Of a user with few items most of the catalogue shares no neighbour: ItemKNN scores it 0.

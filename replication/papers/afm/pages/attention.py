@@ -95,8 +95,7 @@ def gaps(study: Study) -> str:
         (replace(cell, row=f"{cell.row}, {cell.variant}") if cell.variant else cell, runs)
         for cell, runs in cells([*study.grid, *measured.grid(SHUFFLED)], study.records)
     ]
-    lacking = questions.gaps(found)
-    texts = [lacking] if lacking else []
+    texts = [questions.gaps(found)]
     texts += [f"`{name}`: {reason}." for name, reason in experiments.UNAVAILABLE.items()]
     return "  \n".join(texts)
 

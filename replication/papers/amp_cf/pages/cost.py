@@ -87,8 +87,8 @@ class Paces:
     2. its trials' seconds an epoch, as if the last epoch allowed were chosen and refitted;
     3. a model of its family there (AMP-r by r, MF by d) of the nearest width r d: a wider model
        takes as many times longer as it is wider, a narrower one as long;
-    4. if it is trained over epochs: itself on the data set of the nearest size, in proportion to
-       the training pairs and the epochs allowed.
+    4. if it is trained over epochs: itself on the data set of the nearest size, by 1 or 2 there, in
+       proportion to the training pairs and the epochs allowed.
 
     A variant takes the main cell's seconds times the ratio of the two on other data sets, or where
     none has both, the ratio of pairs an epoch (1 + negatives), epochs allowed and widths.
@@ -149,6 +149,11 @@ class Paces:
 
     def _main(self, model: str, dataset: str) -> float | None:
         """Of a run of a main cell: 1 to 4."""
+        own = self._own(model, dataset)
+        return own if own is not None else self._scaled(model, dataset, self._own, _epochs)
+
+    def _own(self, model: str, dataset: str) -> float | None:
+        """By 1, else by 2: a model of which there are but trials is estimated elsewhere too."""
         own = self._mean(model, dataset)
         if own is not None:
             return own
@@ -156,9 +161,7 @@ class Paces:
         if tried and not row(model).trained:
             return _mean(t["seconds"] for t in tried)
         epoch = self.of_epoch(model, dataset)
-        if epoch is not None:
-            return 2 * _epochs(model, dataset) * epoch
-        return self._scaled(model, dataset, self._mean, _epochs)
+        return None if epoch is None else 2 * _epochs(model, dataset) * epoch
 
     def _scaled(
         self,

@@ -11,7 +11,8 @@ import pandas as pd
 
 from replication import questions
 from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
-from replication.page import Study
+from replication.page import Study, two_digits
+from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf import explanations as measured
 from replication.questions import Answer, Question, count
 
@@ -76,6 +77,32 @@ def answer_all(study: Study) -> dict[str, list[Answer]]:
 def table(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
     """Differences with intervals; a star says that one is established (``questions.table``)."""
     return questions.table(some, PENDING, only)
+
+
+def table_by_metric(some: Sequence[Answer], only: Sequence[str] = ()) -> pd.DataFrame:
+    """The same, where a question's text begins with its metric: one line a metric."""
+    return _by_metric(table(some, only), ": ")
+
+
+def _by_metric(frame: pd.DataFrame, mark: str) -> pd.DataFrame:
+    """One line a metric where a frame has columns "metric, text", parted by ``mark``.
+
+    What has no metric stands in the first of its lines. Without lines the frame says so itself.
+    """
+    if frame.index.nlevels < 2:
+        return frame
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for place, cells_ in zip(frame.index, frame.to_dict("records"), strict=True):
+        parted = {str(name): str(name).partition(mark) for name in cells_}
+        rest = {name: cells_[name] for name, (_, found, _) in parted.items() if not found}
+        for metric in dict.fromkeys(metric for metric, found, _ in parted.values() if found):
+            own = {
+                text: cells_[n] for n, (m, found, text) in parted.items() if found and m == metric
+            }
+            lines[(*place, metric)] = own | rest
+            rest = dict.fromkeys(rest, "")
+    index = pd.MultiIndex.from_tuples(list(lines), names=[*frame.index.names, "metric"])
+    return pd.DataFrame(list(lines.values()), index=index, dtype=str)
 
 
 def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study) -> str:
@@ -164,6 +191,13 @@ def entropies(study: Study) -> pd.DataFrame:
         "entropy/recommended": "recommended items",
         "entropy/candidates": "test candidates",
         "entropy/negatives": "training's negatives",
+    }
+    return _means(study, kinds)
+
+
+def used(study: Study) -> pd.DataFrame:
+    """How many personas a history uses, and how alike they are, one line a data set and model."""
+    kinds = {
         "personas used": "personas used by a history",
         "overlap/cosine": "cosine of personas",
     }
@@ -171,12 +205,11 @@ def entropies(study: Study) -> pd.DataFrame:
 
 
 def accuracy(study: Study) -> pd.DataFrame:
-    """HR@10 and NDCG@10 with each attention, one line a data set and model."""
+    """HR@10 and NDCG@10 with each attention, one line a data set, model and metric."""
     arms = {"": "own", "/shuffled": "shuffled", "/mean": "user's mean", "/uniform": "uniform"}
-    return _means(
-        study,
-        {f"{m}{arm}": f"{m}, {text}" for m in ("HR@10", "NDCG@10") for arm, text in arms.items()},
-    )
+    metrics = ("HR@10", "NDCG@10")
+    names = {f"{m}{arm}": f"{m}, {text}" for m in metrics for arm, text in arms.items()}
+    return _by_metric(_means(study, names), ", ")
 
 
 def agreement(study: Study) -> pd.DataFrame:
@@ -211,8 +244,49 @@ def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def gaps(study: Study) -> str:
-    """Which cells have no record, or not all seeds, in one sentence; empty if there are none."""
+    """Which cells have no record, or not all seeds, in one sentence."""
     return questions.gaps(_cells(study))
+
+
+def not_measured(study: Study) -> str:
+    """The data sets of Table 2 that have no explanation tests, why, and what they would cost."""
+    places = [name for name in experiments.RUN_HERE if name not in measured.DATASETS]
+    more = len(places) * sum(experiments.row(model).seeds for model in measured.MODELS)
+    seconds = [run["seconds"] for run in study.records if "seconds" in run]
+    took = "none of those on record holds its time"
+    if seconds:
+        ends = dict.fromkeys(two_digits(end) for end in (min(seconds), max(seconds)))
+        took = f"one of those on record took {' to '.join(ends)} seconds"
+    return (
+        f"Not measured: {' and '.join(f'`{name}`' for name in places)}. The tests were planned for "
+        "the data sets whose genres an assignment can be compared with. Only that comparison needs "
+        "genres: entropy, accuracy, stability, faithfulness and overlap could be measured on all. "
+        f"That would be {more} records more, on models that Table 2 trains; {took}."
+    )
+
+
+def planted_settings(planted: Study) -> str:
+    """With what the models were trained on planted data, and that it was not searched."""
+    configs = {run["row"]: run["config"] for run in planted.records}
+    if not configs:
+        return PLANTED_PENDING
+    weights = [
+        f"$\\lambda_p$ = {c['lambda_p']:g} and $\\lambda_n$ = {c['lambda_n']:g} for *{row}*"
+        for row, c in configs.items()
+        if c["personas"] > 1
+    ]
+    same = {
+        name: " or ".join(dict.fromkeys(f"{c[name]:g}" for c in configs.values()))
+        for name in ("max_epochs", "learning_rate", "dimension", "n_negatives", "alpha")
+    }
+    return (
+        f"All models are trained for {same['max_epochs']} epochs at a learning rate of "
+        f"{same['learning_rate']}, with d = {same['dimension']}, {same['n_negatives']} negatives "
+        f"and $\\alpha$ = {same['alpha']}; the entropy terms weigh {', '.join(weights)}."
+        " These values were set by hand and not searched: the rate so that few epochs are enough "
+        "for so few pairs, the larger weights to be of the size that the search of Table 2 draws. "
+        "What other values would find is not known."
+    )
 
 
 def planted_table(planted: Study) -> pd.DataFrame:

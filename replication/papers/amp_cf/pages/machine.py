@@ -114,8 +114,7 @@ def speed(records: Sequence[Record] | None = None) -> pd.DataFrame:
     """The last measurement of each speed, as strings; "pending" where a demand has none."""
     every = _last(Store(SPEED).load() if records is None else records, "what", "peer", "threads")
     index, lines = [], []
-    columns = ["data set", "unit", "ours", "peer", "the peer's", "times as fast", "limit", "kept",
-               "threads", "machine", "day"]  # fmt: skip
+    columns = ["data set", "unit", "ours", "the peer's", "times as fast", "limit", "kept"]
     for r in every:
         found, config = r["metrics"], r["config"]
         limit, kept = "–", _kept(r)
@@ -127,21 +126,32 @@ def speed(records: Sequence[Record] | None = None) -> pd.DataFrame:
                 r["dataset"],
                 config["unit"],
                 two_digits(found["ours"]),
-                config["peer"],
                 two_digits(found["peer"]),
                 two_digits(found["ratio"]),
                 limit,
                 "–" if kept is None else "yes" if kept else "no",
-                str(config["threads"]),
-                r["machine"],
-                r["time"][:10],
             ]
         )
     for name, what, dataset, demand in DEMANDS:
         if not any(i[1] == name and i[0].startswith(what) and line[0] == dataset
                    for i, line in zip(index, lines, strict=True)):  # fmt: skip
             index.append((what, name))
-            lines.append([dataset, "–", *4 * ["pending"], demand, *4 * ["pending"]])
+            lines.append([dataset, "–", *3 * ["pending"], demand, "pending"])
+    names = pd.MultiIndex.from_tuples(index, names=["what", "model"])
+    return pd.DataFrame(lines, index=names, columns=columns, dtype=str)
+
+
+def speed_settings(records: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Against what, and on what machine, each line of ``speed`` that is measured was."""
+    every = _last(Store(SPEED).load() if records is None else records, "what", "peer", "threads")
+    columns = ["peer", "threads", "machine", "day"]
+    if not every:
+        return pd.DataFrame({"": ["pending"]})
+    lines = [
+        [r["config"]["peer"], str(r["config"]["threads"]), r["machine"], r["time"][:10]]
+        for r in every
+    ]
+    index = [(r["config"]["what"], r["row"]) for r in every]
     names = pd.MultiIndex.from_tuples(index, names=["what", "model"])
     return pd.DataFrame(lines, index=names, columns=columns, dtype=str)
 

@@ -33,6 +33,7 @@ from replication.page import Study, effect_table
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.experiments import VARIANTS
 from replication.papers.amp_cf.rows import ROWS
+from replication.tables import COMPLETE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -363,20 +364,17 @@ def _sides(ways: Ways) -> dict[str, Side]:
 def best_models(own: Ways, few: bool = False) -> pd.DataFrame:
     """The best model by protocol and metric, of those that all of these protocols have.
 
-    A column compares the protocols; the last two against the first two compare the rankings.
+    The lines of a metric compare the protocols; those of two metrics compare the rankings.
     """
     ways = _main(own, few)
     sides = _sides(ways)
     found = best(sides)
     if not found:
         return pd.DataFrame({"": [PENDING]})
-    lines = {
-        name: {metric: str(found.get(f"{name}/{metric}", "–")) for metric in METRICS}
-        for name in ways
-    }
-    frame = pd.DataFrame.from_dict(lines, orient="index")
-    frame.index.name = f"best of {len(_common(list(sides.values())))} models"
-    return frame
+    lines = {(m, name): str(found.get(f"{name}/{m}", "–")) for m in METRICS for name in ways}
+    index = pd.MultiIndex.from_tuples(lines, names=["metric", "protocol"])
+    title = f"best of {len(_common(list(sides.values())))} models"
+    return pd.DataFrame({title: list(lines.values())}, index=index)
 
 
 def asked_for_best(own: Ways, metric: str) -> dict[str, Best]:
@@ -504,14 +502,14 @@ def _against_single(own: Ways, metric: str) -> dict[tuple[str, str], PairedTest]
 
 
 def differences(own: Ways, metric: str) -> pd.DataFrame:
-    """Each AMP-r minus MF (r=1) by protocol, with its interval."""
+    """Each AMP-r minus MF (r=1), a column each, by protocol, with its interval."""
     tests = _against_single(own, metric)
     if not tests:
         return pd.DataFrame({"": [PENDING]})
     lines: dict[str, dict[str, str]] = {}
     for (row, name), test in tests.items():
         text = f"{number(test.difference, signed=True)} {interval(test.ci_low, test.ci_high, True)}"
-        lines.setdefault(row, {})[name] = text
+        lines.setdefault(name, {})[row] = text
     frame = pd.DataFrame.from_dict(lines, orient="index").fillna("–")
     frame.index.name = f"{metric}, minus {claims.SINGLE}"
     return frame
@@ -645,7 +643,7 @@ def missing(study: Study, select: str = "test", variant: str = "") -> str:
         if cell.row in rows and (cell.dataset, cell.protocol) in places and lacks > 0:
             left.append(f"{cell.row} on {cell.dataset} ({lacks} of {cell.seeds_required} seeds)")
     what = RELEASED if variant == "released" else "the epoch chosen on test items"
-    return f"Pending, {what}: {', '.join(left)}." if left else ""
+    return f"Pending, {what}: {', '.join(left)}." if left else COMPLETE
 
 
 # --- sentences and figures -------------------------------------------------------------------
@@ -704,7 +702,7 @@ def _pairs(own: Ways) -> dict[str, tuple[Side, Side]]:
 
 
 def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
-    """Kendall's tau of the main pairs of ways to measure: a line a pair, a column a data set.
+    """Kendall's tau of the main pairs of ways to measure: a line a pair and data set.
 
     Of the models that all main protocols of a data set have, so that the lines can be compared; and
     of AMP-r and MF alone: models that are far apart keep their order anyway, and one that is not
@@ -719,18 +717,19 @@ def main_orders(study: Study, metric: str = "NDCG@10") -> pd.DataFrame:
                 found = agreement(*sides, metric + a, metric + b)
                 if found:
                     text = f"{found}, n = {found.models}"
-                    lines.setdefault((title, which), {})[dataset] = text
+                    lines.setdefault((title, dataset), {})[which] = text
     for dataset, own in shown.items():
         known = own.get(RANDOM, {})
         for which, models in (("all", known), ("AMP-r and MF", _learned(known))):
             again = repeated(models, metric)
             if again is not None and lines:
-                lines.setdefault((f"{RANDOM} and {REDRAWN}", which), {})[dataset] = _signed(again)
+                lines.setdefault((f"{RANDOM} and {REDRAWN}", dataset), {})[which] = _signed(again)
     if not lines:
         return pd.DataFrame({"": [PENDING]})
-    frame = pd.DataFrame(list(lines.values()), pd.MultiIndex.from_tuples(lines)).fillna("–")
-    frame.index.names = [f"tau by {metric}", "models"]
-    return frame
+    titles = list(dict.fromkeys(title for title, _ in lines))
+    order = sorted(lines, key=lambda place: titles.index(place[0]))  # a pair's data sets together
+    index = pd.MultiIndex.from_tuples(order, names=[f"tau by {metric}", "data set"])
+    return pd.DataFrame([lines[place] for place in order], index=index).fillna("–")
 
 
 def _moved(own: Ways) -> tuple[float, float] | None:

@@ -240,18 +240,19 @@ def growths(
 
 
 def growth_table(pairs: Sequence[Pair], dataset: str) -> pd.DataFrame:
-    """Rank correlation of the gain with diversity: one line a model and measure."""
+    """Rank correlation of the gain with diversity: one line a model, measure and metric."""
     own = [pair for pair in pairs if pair.dataset == dataset]
     found = growths(own, METRICS)
     if not found:
         return pd.DataFrame({"": [PENDING]})
-    lines: dict[tuple[str, str], dict[str, str]] = {}
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for (_, model, other, measure, metric), g in found.items():
-        line = lines.setdefault((f"{model} − {other}", measure), {})
-        line[metric] = f"{g.r:+.3f} [{g.low:+.3f}, {g.high:+.3f}]"
-    frame = pd.DataFrame.from_dict(lines, orient="index", columns=list(METRICS))
-    frame.index = pd.MultiIndex.from_tuples(lines, names=["gain of", "diversity"])
-    return frame
+        name, full = metric.removesuffix("/full"), metric.endswith("/full")
+        line = lines.setdefault((f"{model} − {other}", measure, name), {})
+        among = "full catalogue" if full else "100 candidates"
+        line[among] = f"{g.r:+.3f} [{g.low:+.3f}, {g.high:+.3f}]"
+    index = pd.MultiIndex.from_tuples(lines, names=["gain of", "diversity", "metric"])
+    return pd.DataFrame(list(lines.values()), index=index).fillna("–")
 
 
 def control_table(pairs: Sequence[Pair], dataset: str, metric: str = "NDCG@10") -> pd.DataFrame:
@@ -358,7 +359,7 @@ def held_out_table(pairs: Sequence[Pair], dataset: str) -> pd.DataFrame:
     ]
     if not lines:
         return pd.DataFrame({"": [PENDING]})
-    return pd.DataFrame(lines).set_index(["gain of", "taste"])
+    return pd.DataFrame(lines).set_index(["gain of", "taste", "metric"])
 
 
 def held_out_sizes(pairs: Sequence[Pair], dataset: str) -> str:

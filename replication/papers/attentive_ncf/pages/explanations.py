@@ -300,5 +300,5 @@ def _short(text: str) -> str:
 
 
 def gaps(study: Study) -> str:
-    """Which cells have no record, or not all seeds; empty if there are none."""
+    """Which cells have no record, or not all seeds, or that there are none."""
     return questions.gaps(found_cells(study))

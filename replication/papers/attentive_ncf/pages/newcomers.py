@@ -268,7 +268,7 @@ def who(records: Sequence[Record]) -> str:
 
 
 def gaps(study: Study) -> str:
-    """Which cells have no record, or not all seeds; empty if there are none."""
+    """Which cells have no record, or not all seeds, or that there are none."""
     return questions.gaps(cells(study.grid, study.records))
 
 
