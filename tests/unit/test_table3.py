@@ -86,9 +86,26 @@ def test_the_command_line_runs_and_prints_it(study, capsys):
     assert "has main cells only" in capsys.readouterr().err
 
 
-def test_only_the_main_cells_under_loo_random_are_in_it():
+def test_all_of_it_is_under_loo_random():
     assert {cell.protocol for cell in lists.grid()} == {"loo-random"}
     assert {cell.table for cell in lists.grid()} == {lists.TABLE3}
+
+
+def test_what_the_command_line_runs_fills_the_grid():
+    """The vectors of as many numbers as several personas, too, on the small data sets."""
+    cells = {
+        (cell.row, cell.dataset, seed)
+        for cell in lists.grid()
+        if not cell.unavailable
+        for seed in range(cell.seeds_required)
+    }
+    jobs = {(experiments.row_name(job.model), job.dataset, job.seed) for job in lists.plan()}
+    assert jobs == cells
+    wide = {(row, dataset) for row, dataset, _ in cells if row.startswith("MF-")}
+    widths, small = ("MF-128", "MF-192", "MF-256", "MF-512"), ("ml-latest-small", "ml-100k")
+    assert wide == {(row, dataset) for row in widths for dataset in small}
+    assert {job.model for job in lists.plan(["ml-100k"], ["mf-256"])} == {"mf-256"}
+    assert not {job.model for job in lists.plan(["ml-1m"])} & set(lists.WIDE)
 
 
 # --- readings ----------------------------------------------------------------------------------

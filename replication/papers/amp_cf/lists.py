@@ -19,13 +19,17 @@ from replication.compare import Cell
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, readings, tastes
-from replication.papers.amp_cf.experiments import Run, data_for, trained
+from replication.papers.amp_cf.ablations import EQUAL, PROTOCOL, SMALL
+from replication.papers.amp_cf.experiments import Run, data_for, row_name, trained
+from replication.papers.amp_cf.rows import row
 from replication.records import Record, Store, provenance, record_key
 from replication.training import resolve_device
 
 TABLE3 = f"{experiments.PAPER}/table3"
 METRICS = ("JS", "Hellinger")
 LENGTH = 30  # Section 4.2
+# One vector of as many numbers as several personas, which is compared on the small data sets only.
+WIDE = tuple(f"mf-{width}" for _, width in EQUAL)
 SPACE_SEEDS = 5  # of PCA and K-means: the first is Table 3's, all give its spread
 
 
@@ -95,13 +99,36 @@ def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[st
 
 
 def grid() -> list[Cell]:
-    """The cells of Table 3: those of Table 2 under ``loo-random``."""
-    return [
+    """The cells of Table 3: those of Table 2 under ``loo-random``, and the vectors of ``WIDE``."""
+    main = [
         Cell(TABLE3, c.row, c.dataset, c.protocol, c.select, "", c.seeds_required,
              c.unavailable, c.pending)
         for c in experiments.grid()
-        if c.protocol == "loo-random"
+        if c.protocol == PROTOCOL
     ]  # fmt: skip
+    return main + [
+        Cell(TABLE3, row_name(model), dataset, PROTOCOL, "validation", "", row(model).seeds)
+        for dataset in SMALL
+        for model in WIDE
+    ]
+
+
+def plan(
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    seeds: int | None = None,
+) -> list[Run]:
+    """The runs whose lists fill a part of the table; None means all.
+
+    Raises:
+        ReplicationError: a name that is not known, or a combination that the table has not.
+    """
+    jobs = experiments.plan(datasets, models, protocols or [PROTOCOL], seeds=seeds)
+    small = [dataset for dataset in datasets or SMALL if dataset in SMALL]
+    if models is None and small and PROTOCOL in (protocols or [PROTOCOL]):
+        jobs += experiments.plan(small, WIDE, [PROTOCOL], seeds=seeds)
+    return jobs
 
 
 def measure_and_store(

@@ -117,8 +117,9 @@ def run(
     if table == lists.TABLE3 and (variant or select != "validation"):
         raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")
     if table == lists.TABLE3:
-        protocols = protocols or ["loo-random"]
-    jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
-    execute = lists.measure_and_store if table == lists.TABLE3 else experiments.run_and_store
-    for job, record, new in execute(jobs, device):
+        found = lists.measure_and_store(lists.plan(datasets, models, protocols, seeds), device)
+    else:
+        jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
+        found = experiments.run_and_store(jobs, device)
+    for job, record, new in found:
         yield job.label, record, new
