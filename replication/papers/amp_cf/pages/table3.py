@@ -341,7 +341,6 @@ def beyond(study: Study, dataset: str) -> pd.DataFrame:
 
 
 OTHERS = ("diversity", "miscalibration")
-SAME = 0.5  # a rank correlation beyond which one measure says much of the other
 
 
 def is_it_diversity(study: Study) -> str:
@@ -374,15 +373,16 @@ def is_it_diversity(study: Study) -> str:
         for other, values in over_users.items()
         if values
     ]
-    near = sum(abs(value) > SAME for value in over_users["diversity"])
-    models = sum(abs(value) > SAME for value in over_models)
+    users = over_users["diversity"]
+    near = sum(abs(value) > claims.STRONG for value in users)
+    models = sum(abs(value) > claims.STRONG for value in over_models)
     return (
         f"{text} Over the users of one run it is {' and '.join(spans)}. With diversity it is "
-        f"beyond {SAME:g}, either way, over the models of {models} of {len(over_models)} data sets "
-        f"and over the users of {near} of {len(over_users['diversity'])} runs: which model's lists "
-        f"are far from the users' tastes {_is(2 * models > len(over_models))} much of how diverse "
-        "they are; which user's lists are far from her own "
-        f"{_is(2 * near > len(over_users['diversity']))} much of how diverse those are."
+        f"beyond {claims.STRONG:g}, either way, over the models of {models} of {len(over_models)} "
+        f"data sets and over the users of {near} of {len(users)} runs: which model's lists are far "
+        f"from the users' tastes {_is(2 * models > len(over_models))} much of how diverse they "
+        f"are; which user's lists are far from her own {_is(2 * near > len(users))} much of how "
+        "diverse those are."
     )
 
 
