@@ -454,6 +454,8 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "simple-ties": 5 * 4 * 2,
         "aisp-unit": 5 * 3 * 2 * 2,
         "direc-near": 5 * 2 * 2,
+        "tastes-aisp-unit": 5 * 3 * 5 * 2,
+        "tastes-direc-near": 5 * 5 * 2,
         "tastes-single": 5 * 5 * 2,
         "tastes-simple": 5 * 3 * 5 * 2,
     } | {
@@ -864,6 +866,39 @@ def test_closer_to_the_tastes(amp_2: float, ncf: float, noise: float, expected: 
     verdict = BY_ID[CLOSER].judge(evidence)
     assert verdict.verdict == expected, verdict.sentence
     assert verdict.sentence.startswith("AMP-2 minus NCF")  # not AMP-4, the best on the test items
+
+
+@pytest.mark.parametrize(
+    ("family", "row", "variant"),
+    [
+        ("tastes-aisp-unit", "AISP-3", "aisp-unit-length"),
+        ("tastes-direc-near", "DiRec", "radius-0.25"),
+    ],
+)
+@pytest.mark.parametrize(("changed", "expected"), [(0.05, "replicated"), (0.03, "not replicated")])
+def test_a_setting_that_no_source_prints_can_turn_a_verdict(
+    family: str, row: str, variant: str, changed: float, expected: str
+) -> None:
+    """The baseline in its main cells is farther; the check looks at the variant alone."""
+    evidence = distances({("AMP-2", SMALL): 0.04, (row, SMALL): 0.06, ("x", SMALL): changed})
+    claim = BY_ID[f"{family}/The best AMP/{row} ({variant})/{SMALL}/loo-random/JS"]
+    assert claim.judge(evidence).verdict == "untestable"
+    runs = evidence._runs.pop(("x", SMALL, "loo-random")).values()
+    records = [*(r for own in evidence._runs.values() for r in own.values())]
+    records += [record | {"row": row, "variant": variant} for record in runs]
+    both_ = Evidence(
+        amp.TASTES,
+        records,
+        evidence._ranks,
+        evidence.published,
+        draws=300,
+        validation=evidence._validation,
+    )
+    verdict = claim.judge(both_)
+    assert verdict.verdict == expected, verdict.sentence
+    assert f"AMP-2 minus {row} ({variant})" in verdict.sentence
+    plain = BY_ID[f"tastes/The best AMP/{row}/{SMALL}/loo-random/JS"]
+    assert plain.judge(both_).verdict == "replicated"
 
 
 @pytest.mark.parametrize(("closest", "expected"), [(0.06, "replicated"), (0.03, "not replicated")])

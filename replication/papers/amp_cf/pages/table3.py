@@ -116,6 +116,34 @@ def personas(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "model"])
 
 
+def other_setting(study: Study, variant: str) -> pd.DataFrame:
+    """Hellinger distances of a variant beside the main cells and the closest AMP, as strings."""
+    metric, means = "Hellinger", _means(study)
+    lines = []
+    for effect in study.effects(variant, metrics=(metric,)):
+        main = means.get((effect.row, effect.dataset), {}).get(metric)
+        personas = [
+            means[row, effect.dataset][metric]
+            for row in claims.PERSONAS
+            if (row, effect.dataset) in means
+        ]
+        test = effect.test
+        lines.append(
+            {
+                "data set": effect.dataset,
+                "model": effect.row,
+                "as it is": number(main),
+                "changed": "pending" if test is None else number(effect.after),
+                "difference [95 %]": "–"
+                if test is None
+                else f"{number(test.difference, signed=True)} "
+                f"{interval(test.ci_low, test.ci_high, signed=True)}",
+                "closest AMP": number(min(personas, default=None)),
+            }
+        )
+    return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
 def formulas(study: Study) -> str:
     """How the two measures relate: as printed in the paper, and on these lists."""
     printed = _printed(study)

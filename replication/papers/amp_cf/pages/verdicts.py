@@ -52,6 +52,9 @@ CHECKS = {
     "equal-diversity": "their gain over that vector grows with the diversity of a user's tastes",
     "domain-films": "the gain in taste distance is lower on Amazon than for films",
     "tastes-single": "several personas are closer to the users' tastes than one vector",
+    "tastes-aisp-unit": "an AMP is closer to the users' tastes than AISP on item vectors of unit "
+    "length",
+    "tastes-direc-near": "an AMP is closer to the users' tastes than DiRec with a small radius",
     "tastes-simple": "an AMP is closer to the users' tastes than a simple model",
 }
 
