@@ -123,7 +123,7 @@ class Verdicts:
             f"**Found.** Of {n['claims_all']} claims, counted for each {self.book.counted}, "
             f"{n['claims_replicated']} are replicated, {n['claims_direction_only']} hold in "
             f"direction only, {n['claims_not_replicated']} are not replicated and "
-            f"{n['claims_untestable']} cannot be tested so far, for want of data or of runs. "
+            f"{n['claims_untestable']} cannot be tested so far. "
             f"{self.book.more(n)}The paper's own tables refute {n['printed_refuted']} of the "
             f"{n['printed_all']} statements that they can judge."
         )

@@ -260,7 +260,7 @@ def test_what_other_tables_lack() -> None:
     ]
     timed = [r | {"table": lists.TABLE3} for r in timed]
     lacking, hours, unknown = cost.measured_left(lists.TABLE3, lambda table: timed)
-    every = [c for c in lists.grid() if not c.unavailable]
+    every = [c for c in packing.grids()[lists.TABLE3] if not c.unavailable]
     on = [c for c in every if c.dataset == "ml-1m"]
     assert lacking == sum(c.seeds_required for c in every) - 3
     others = sum(c.seeds_required for c in on) - 10

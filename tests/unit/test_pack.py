@@ -257,6 +257,7 @@ def test_all_that_a_page_calls_pending_is_packed(empty):
         *(cell for v in experiments.VARIANTS for cell in experiments.grid(variant=v)),
         *page_of_ablations.grid().values(),
         *(cell for v in explanations.VARIANTS for cell in explanations.grid(v)),
+        *(cell for v in lists.VARIANTS for cell in lists.grid(v)),
     ]
     assert not wanted(cell for cell in shown if cell.variant not in along) - packed
     # What rides along comes with a main run, which is packed.

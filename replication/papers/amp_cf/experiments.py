@@ -368,7 +368,7 @@ class Finished(NamedTuple):
     record: Record
     ranks: np.ndarray  # [U]
     ranks_full: np.ndarray | None = None  # [U]; None: only the sampled candidates were ranked
-    model: Any = None  # the trained model of a main cell, for lists and explanations
+    model: Any = None  # for lists and explanations; None: another way to test the same model
 
 
 def run(
@@ -400,7 +400,7 @@ def run(
         ranks, full = rank_candidates(model, test), rank_catalogue(model, test)
         metrics = summary(ranks) | summary(full, suffix="/full") | extra.pop("metrics", {})
         record = address | changes | {"metrics": metrics} | extra | provenance()
-        return Finished(record, ranks, full, None if job.variant else model)
+        return Finished(record, ranks, full, model)
 
     if not known.trained:
         # What re-ranks another model: the time to train that one is counted there.
@@ -592,8 +592,8 @@ def plan(
 
 
 def keep(finished: Finished) -> None:
-    """Write the trained model of a run beside the data, where it has one."""
-    if isinstance(finished.model, nn.Module):
+    """Write the trained model of a main cell beside the data, where it has one."""
+    if isinstance(finished.model, nn.Module) and not finished.record["variant"]:
         key = record_key(finished.record)
         write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +20,22 @@ from replication.compare import Cell
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, readings, tastes
-from replication.papers.amp_cf.experiments import Run, data_for, trained
+from replication.papers.amp_cf.ablations import EQUAL, PROTOCOL, SMALL
+from replication.papers.amp_cf.experiments import Run, data_for, row_name, trained
+from replication.papers.amp_cf.rows import row
+from replication.papers.common import refuse_unknown
 from replication.records import Record, Store, provenance, record_key
 from replication.training import resolve_device
 
 TABLE3 = f"{experiments.PAPER}/table3"
 METRICS = ("JS", "Hellinger")
 LENGTH = 30  # Section 4.2
+# One vector of as many numbers as several personas, which is compared on the small data sets only.
+WIDE = tuple(f"mf-{width}" for _, width in EQUAL)
+# Variants of Table 2 whose lists are measured too: settings that no source prints and that decide
+# how strong AISP and DiRec are. Neither trains anything of its own, so that every data set has
+# them, also those on which Table 2 has none.
+VARIANTS = ("aisp-unit-length", "radius-0.25")
 SPACE_SEEDS = 5  # of PCA and K-means: the first is Table 3's, all give its spread
 
 
@@ -94,14 +104,70 @@ def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[st
     return address(job) | {"metrics": metrics} | extra | provenance(), values
 
 
-def grid() -> list[Cell]:
-    """The cells of Table 3: those of Table 2 under ``loo-random``."""
-    return [
+def grid(variant: str = "") -> list[Cell]:
+    """The cells of Table 3 or of a variant; no variant but those of ``VARIANTS`` has any.
+
+    Main cells are those of Table 2 under ``loo-random``, and the vectors of ``WIDE``.
+    """
+    if variant:
+        return [
+            Cell(TABLE3, row_name(job.model), job.dataset, PROTOCOL, job.select, variant, seeds)
+            for job, seeds in _changed(variant).items()
+        ]
+    main = [
         Cell(TABLE3, c.row, c.dataset, c.protocol, c.select, "", c.seeds_required,
              c.unavailable, c.pending)
         for c in experiments.grid()
-        if c.protocol == "loo-random"
+        if c.protocol == PROTOCOL
     ]  # fmt: skip
+    return main + [
+        Cell(TABLE3, row_name(model), dataset, PROTOCOL, "validation", "", row(model).seeds)
+        for dataset in SMALL
+        for model in WIDE
+    ]
+
+
+def _changed(variant: str) -> dict[Run, int]:
+    """The first run of each cell of a variant, and how many seeds the cell needs."""
+    if variant not in VARIANTS:
+        return {}
+    spec = experiments.VARIANTS[variant]
+    return {
+        Run(dataset, PROTOCOL, model, 0, variant=variant): spec.seeds or row(model).seeds
+        for dataset in experiments.RUN_HERE
+        for model in spec.models
+    }
+
+
+def plan(
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    variant: str = "",
+    seeds: int | None = None,
+) -> list[Run]:
+    """The runs whose lists fill a part of the table or of a variant; None means all.
+
+    Raises:
+        ReplicationError: a name that is not known, or a combination that the table has not.
+    """
+    if variant:
+        refuse_unknown(TABLE3, [variant], VARIANTS)
+        whole = f"{TABLE3}, {variant},"
+        refuse_unknown(whole, datasets, experiments.RUN_HERE)
+        refuse_unknown(whole, models, experiments.VARIANTS[variant].models)
+        refuse_unknown(whole, protocols, [PROTOCOL])
+        return [
+            replace(job, seed=seed)
+            for job, needed in _changed(variant).items()
+            if job.dataset in (datasets or [job.dataset]) and job.model in (models or [job.model])
+            for seed in range(seeds or needed)
+        ]
+    jobs = experiments.plan(datasets, models, protocols or [PROTOCOL], seeds=seeds)
+    small = [dataset for dataset in datasets or SMALL if dataset in SMALL]
+    if models is None and small and PROTOCOL in (protocols or [PROTOCOL]):
+        jobs += experiments.plan(small, WIDE, [PROTOCOL], seeds=seeds)
+    return jobs
 
 
 def measure_and_store(

@@ -105,7 +105,7 @@ def grids() -> dict[str, list[Cell]]:
                 and cell.protocol == ablations.PROTOCOL
             ),
         ],
-        lists.TABLE3: lists.grid(),
+        lists.TABLE3: [cell for variant in ("", *lists.VARIANTS) for cell in lists.grid(variant)],
         explanations.TABLE: [
             cell for variant in ("", *explanations.VARIANTS) for cell in explanations.grid(variant)
         ],

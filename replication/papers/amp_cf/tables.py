@@ -57,7 +57,7 @@ TABLES = {
     draws.TABLE: own_table(draws),
     experiments.TABLE2: Table(experiments.grid, _ranking_metrics, experiments.rerun),
     lists.TABLE3: Table(
-        lambda select, variant: lists.grid(), lambda variant: lists.METRICS, lists.rerun
+        lambda select, variant: lists.grid(variant), lambda variant: lists.METRICS, lists.rerun
     ),
     explanations.TABLE: Table(
         lambda select, variant: explanations.grid(variant),
@@ -114,11 +114,13 @@ def run(
         )
         yield from describe_data(table, datasets or experiments.RUN_HERE, experiments.statistics)
         return
-    if table == lists.TABLE3 and (variant or select != "validation"):
-        raise ReplicationError(f"{table} has main cells only and takes no --variant or --select")
     if table == lists.TABLE3:
-        protocols = protocols or ["loo-random"]
-    jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
-    execute = lists.measure_and_store if table == lists.TABLE3 else experiments.run_and_store
-    for job, record, new in execute(jobs, device):
+        if select != "validation":
+            raise ReplicationError(f"{table} has lists of one way to select: it takes no --select")
+        listed = lists.plan(datasets, models, protocols, variant, seeds)
+        found = lists.measure_and_store(listed, device)
+    else:
+        jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
+        found = experiments.run_and_store(jobs, device)
+    for job, record, new in found:
         yield job.label, record, new

@@ -116,6 +116,34 @@ def personas(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "model"])
 
 
+def other_setting(study: Study, variant: str) -> pd.DataFrame:
+    """Hellinger distances of a variant beside the main cells and the closest AMP, as strings."""
+    metric, means = "Hellinger", _means(study)
+    lines = []
+    for effect in study.effects(variant, metrics=(metric,)):
+        main = means.get((effect.row, effect.dataset), {}).get(metric)
+        personas = [
+            means[row, effect.dataset][metric]
+            for row in claims.PERSONAS
+            if (row, effect.dataset) in means
+        ]
+        test = effect.test
+        lines.append(
+            {
+                "data set": effect.dataset,
+                "model": effect.row,
+                "as it is": number(main),
+                "changed": "pending" if test is None else number(effect.after),
+                "difference [95 %]": "–"
+                if test is None
+                else f"{number(test.difference, signed=True)} "
+                f"{interval(test.ci_low, test.ci_high, signed=True)}",
+                "closest AMP": number(min(personas, default=None)),
+            }
+        )
+    return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
 def formulas(study: Study) -> str:
     """How the two measures relate: as printed in the paper, and on these lists."""
     printed = _printed(study)
@@ -341,7 +369,6 @@ def beyond(study: Study, dataset: str) -> pd.DataFrame:
 
 
 OTHERS = ("diversity", "miscalibration")
-SAME = 0.5  # a rank correlation beyond which one measure says much of the other
 
 
 def is_it_diversity(study: Study) -> str:
@@ -374,15 +401,16 @@ def is_it_diversity(study: Study) -> str:
         for other, values in over_users.items()
         if values
     ]
-    near = sum(abs(value) > SAME for value in over_users["diversity"])
-    models = sum(abs(value) > SAME for value in over_models)
+    users = over_users["diversity"]
+    near = sum(abs(value) > claims.STRONG for value in users)
+    models = sum(abs(value) > claims.STRONG for value in over_models)
     return (
         f"{text} Over the users of one run it is {' and '.join(spans)}. With diversity it is "
-        f"beyond {SAME:g}, either way, over the models of {models} of {len(over_models)} data sets "
-        f"and over the users of {near} of {len(over_users['diversity'])} runs: which model's lists "
-        f"are far from the users' tastes {_is(2 * models > len(over_models))} much of how diverse "
-        "they are; which user's lists are far from her own "
-        f"{_is(2 * near > len(over_users['diversity']))} much of how diverse those are."
+        f"beyond {claims.STRONG:g}, either way, over the models of {models} of {len(over_models)} "
+        f"data sets and over the users of {near} of {len(users)} runs: which model's lists are far "
+        f"from the users' tastes {_is(2 * models > len(over_models))} much of how diverse they "
+        f"are; which user's lists are far from her own {_is(2 * near > len(users))} much of how "
+        "diverse those are."
     )
 
 
