@@ -8,8 +8,8 @@ that it judges: a paper's `claims.py` says which were.
 - replicated: the data establish what is claimed;
 - direction only: the data point the claimed way, but do not establish it or show less of it;
 - not replicated: the data exclude what is claimed;
-- untestable: no data, or too few to tell the claim from its opposite. "No difference" and "too
-  little data" are therefore never the same verdict.
+- untestable: no data, or too few to tell the claim from its opposite, or nothing to judge it on.
+  "No difference" and "too little data" are therefore never the same verdict.
 
 The same predicate runs on three kinds of evidence: what was measured (``Evidence``), the same runs
 measured in a second way (``Evidence.otherwise``: under full ranking, or at an honestly chosen
