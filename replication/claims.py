@@ -937,6 +937,38 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
     return replace(first, claim=claim, sentence=sentence, reason=first.reason + count)
 
 
+def judge_parts(
+    claim: Claim,
+    evidence: Evidence,
+    judge: Callable[..., Verdict],
+    family: Sequence[Question],
+    margin: Callable[[Any], float],
+) -> Verdict:
+    """``weakest`` of a rule of judgement over all comparisons that a claim asks for.
+
+    A part without evidence is untestable and no more: it cannot hide that another is refuted.
+
+    Args:
+        judge: (claim, evidence, question, family, margin) -> verdict, as ``judge_gain``.
+        family: the comparisons of Holm's correction.
+        margin: of a question.
+
+    Raises:
+        NoEvidence: of no part is there any.
+    """
+    parts: list[Verdict] = []
+    missing: list[NoEvidence] = []
+    for question in claim.asks(evidence):
+        try:
+            parts.append(judge(claim, evidence, question, family, margin(question)))
+        except NoEvidence as reason:
+            missing.append(reason)
+            parts.append(Verdict(claim, "untestable", None, None, f"{reason}.", str(reason)))
+    if missing and len(missing) == len(parts):
+        raise missing[0]
+    return weakest(claim, parts)
+
+
 # ---------------------------------------------------------------------------------------------
 # Tables of verdicts
 # ---------------------------------------------------------------------------------------------

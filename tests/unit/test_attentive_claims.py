@@ -181,6 +181,19 @@ def test_two_folds_are_no_evidence() -> None:
         assert "2 of at least 3 folds" in found[name].main.sentence
 
 
+@pytest.mark.parametrize(("kept", "expected"), [("autoencoder", "not replicated"), ("", None)])
+def test_one_refuted_part_refutes_a_claim_whose_other_part_has_no_run(
+    kept: str, expected: str | None
+) -> None:
+    """The attentive row has a run, and of its two opponents one at the most; look-ups have none."""
+    for error, then in ((opposite, expected), (claimed, None)):
+        tables = world(error)
+        left = [r for r in tables[1] if r["row"].split(" + ")[0] in ("attentive", kept)]
+        verdict = judged(tables[0], left, tables[2])["attention/MLP2"].main
+        assert verdict.verdict == (then or "untestable"), verdict.sentence
+        assert ("simple + MLP2 has no records" in verdict.reason) is (then is None)
+
+
 def test_a_gain_below_the_margin_is_one_of_direction_only() -> None:
     near = judged(*world(lambda row: claimed(row) if "attentive" not in row else
                          claimed(row.replace("attentive", "autoencoder")) - 0.0006,
