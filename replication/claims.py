@@ -522,6 +522,12 @@ class Evidence:
 
         return self._remember("asked", work)
 
+    def corrected_over(self, questions: Sequence[Question]) -> Evidence:
+        """The same, with p-values that are corrected over these comparisons alone."""
+        other = copy.copy(self)
+        other._memory = {"asked": tuple(questions)}
+        return other
+
     def describe(self, question: Question, test: PairedTest, p: float, count: int) -> str:
         """What was found, in words and numbers."""
         value = "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"

@@ -393,6 +393,37 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert len(found.refuted_in_print()) == 2
 
 
+def test_the_page_of_verdicts_says_what_hangs_on_the_correction(
+    results: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level between the two corrections of one comparison: the claims that ask for it move."""
+    proof = table2.evidence(planted())
+    family = claims.comparisons(proof)
+    tested = proof.adjusted(family)
+    alone = [q for q in family if q.metric == "RMSE"]
+    narrow = proof.corrected_over(alone).adjusted(alone)
+    text = verdict_page.correction(proof)
+    mae = sum(q.metric == "MAE" for q in tested)
+    assert (
+        mae and f"over the {len(tested)} comparisons" in text and f"of {len(family)} that" in text
+    )
+    assert f"{mae} of the {len(tested)} are the study's own checks, {mae} in MAE and 0 " in text
+    assert f"Were the {len(narrow)} comparisons in RMSE corrected by themselves, 0 of the" in text
+    question = claims.pair("attentive + MLP1", "simple + MLP1")
+    between = (narrow[question] * tested[question]) ** 0.5
+    assert narrow[question] < between < tested[question]
+    monkeypatch.setattr("replication.claims.ALPHA", between)
+    named = "*attentive is better than simple with MLP1*: replicated, not "
+    assert named in verdict_page.correction(table2.evidence(planted()))
+    for fold in range(3):
+        Store(experiments.TABLE1).append(baseline("constant", fold, 1.1))
+        Store(experiments.TABLE1).append(baseline("ALS with biases", fold, 0.98))
+    again = table2.evidence(planted())
+    assert f"{mae + 2} of the {len(tested) + 2} are the study's own checks, {mae + 1} in MAE and " \
+           "1 against simple models" in verdict_page.correction(again)  # fmt: skip
+    assert "None of the 282 comparisons" in verdict_page.correction(table2.evidence(nothing()))
+
+
 # --- Figures 1, 2 and 3 ----------------------------------------------------------------------
 
 

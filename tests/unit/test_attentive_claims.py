@@ -314,6 +314,22 @@ def test_the_winner_must_lead_everyone() -> None:
     assert "simple + MLP1 is better" in found["best"].main.sentence
 
 
+@pytest.mark.parametrize(
+    ("lead", "noise", "rmse", "mae"),
+    [
+        (0.0005, 1e-5, "replicated", "direction only"),  # established, and less than the margin
+        (0.0005, 4e-4, "not replicated", "not replicated"),  # ahead; a lead as printed is excluded
+    ],
+)
+def test_a_printed_lead_has_a_rule_of_its_own_and_its_twin_in_mae_has_not(
+    lead: float, noise: float, rmse: str, mae: str
+) -> None:
+    """As the page of verdicts says it."""
+    found = judged(*world(lambda row: 0.97 - lead * (row == claims.WINNER), noise=noise))
+    assert found["best"].main.verdict == rmse, found["best"].main.sentence
+    assert found["mae/best"].main.verdict == mae, found["mae/best"].main.sentence
+
+
 def test_honest_epochs_are_judged_apart() -> None:
     table1, table2, ensembles = world(claimed)
     worse = [
