@@ -234,6 +234,21 @@ def rank_of_trial(trial: Record) -> tuple[float, int]:
     return trial["metrics"]["RMSE"], trial["trial"]
 
 
+def cut_off(trial: Record, allowed: int, patience: int) -> bool:
+    """Whether a trial ended with the epochs that it was allowed, its patience not run out.
+
+    Another epoch might have been better, so that its error says less of its configuration. A trial
+    that diverged has no epochs and was not cut off.
+
+    Args:
+        trial: as from ``tried``.
+        allowed: how many epochs it might have.
+        patience: after how many without a better error it would have stopped.
+    """
+    seen = trial.get("epochs_run", 0)
+    return seen >= allowed and seen - trial["epochs"] < patience
+
+
 def kept_or_trained(
     job: Addressed, build: Callable[[], Any], train: Callable[[], Any], device: torch.device
 ) -> Any:

@@ -27,6 +27,7 @@ from replication.papers.attentive_ncf.pages import (
 )
 from replication.papers.attentive_ncf.pages import verdicts as verdict_page
 from replication.records import Store
+from replication.training import described
 
 TEN = range(10)
 PARAMETERS: dict[str, Any] = {
@@ -261,6 +262,28 @@ def test_test_contexts_and_times(results: None) -> None:
     )
     again = table2.times(found)
     assert again.loc["attentive + MLP2", "a Python loop over users against it"] == "41 times"
+
+
+def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
+    found = planted()
+    assert set(table2.tuned(found)["trials cut off"]) == {"–"}
+    assert table2.search_limit() == table2.PENDING
+    for model, ends in {
+        "attentive-mlp2": [(12, 12), (11, 12), (2, 5)],
+        "simple-ip": [(9, 12), (3, 6)],
+    }.items():
+        for number, (best, seen) in enumerate(ends):
+            config = experiments.trial_config(model, number)
+            Store(experiments.TUNING).append(
+                run(experiments.row_name(model), 0, 1.0, table=experiments.TUNING, trial=number,
+                    epochs=best, epochs_run=seen, config=described(config) | {"max_epochs": 12})
+            )  # fmt: skip
+    frame = table2.tuned(found)
+    assert frame.loc["attentive + MLP2", "trials cut off"] == "2 of 3"
+    assert frame.loc["simple + inner product", "trials cut off"] == "0 of 2"
+    text = table2.search_limit()
+    assert "2 of 5 trials had not stopped" in text
+    assert "0 of 2 with the simple, 2 of 3 with the attentive embedding." in text
 
 
 def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:

@@ -170,6 +170,20 @@ def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypat
     assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == limit
 
 
+@pytest.mark.parametrize(
+    ("trial", "cut"),
+    [
+        ({"epochs": 12, "epochs_run": 12}, True),
+        ({"epochs": 10, "epochs_run": 12}, True),  # a third epoch without a better error is missing
+        ({"epochs": 9, "epochs_run": 12}, False),
+        ({"epochs": 6, "epochs_run": 9}, False),
+        ({"epochs": 0}, False),  # diverged
+    ],
+)
+def test_a_trial_is_cut_off_if_its_patience_had_not_run_out(trial, cut):
+    assert fold_runs.cut_off(trial, 12, 3) is cut
+
+
 def trial_of(model, number, error):
     """A search trial on cil as it is stored, of the configuration that its number draws."""
     config = dataclasses.replace(experiments.trial_config(model, number), max_epochs=12)

@@ -32,7 +32,8 @@ from replication.page import (
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
 from replication.papers.attentive_ncf.model import EMBEDDINGS
-from replication.records import Store
+from replication.papers.fold_runs import cut_off
+from replication.records import Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -341,15 +342,51 @@ def tuned(study: Study) -> pd.DataFrame:
         inner = [r["epochs"] for r in chosen.get(row, {}).values()]
         lines[row] = {
             "E": str(c["dimension"]),
-            "learning rate": f"{c['learning_rate']:g}",
+            "learning rate": f"{c['learning_rate']:.2g}",
             "batch": f"{c['batch_size']:,}",
-            "weight decay": f"{c['weight_decay']:g}",
+            "weight decay": f"{c['weight_decay']:.2g}",
+            "trials cut off": _cut_off(row, run["dataset"]),
             "epochs at most": str(c["max_epochs"]),
-            "epoch as the paper selects": str(run["epochs"]),
-            "by inner validation": _range(inner) if inner else "pending",
+            "paper's epoch": str(run["epochs"]),
+            "honest epoch": _range(inner) if inner else "pending",
             "parameters": f"{run['parameters']:,}",
         }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("–").rename_axis("model")
+
+
+def _cut_off(row: str, dataset: str) -> str:
+    """ "9 of 10": the trials behind a row's configuration that the limit of epochs cut off."""
+    (model,) = [model for model, name in experiments.MODELS.items() if name == row]
+    cut = [_was_cut_off(trial) for trial in experiments.trials(model, dataset)]
+    return f"{sum(cut)} of {len(cut)}" if cut else "–"
+
+
+def _was_cut_off(trial: Record) -> bool:
+    return cut_off(trial, trial["config"]["max_epochs"], experiments.TRIAL_PATIENCE)
+
+
+def search_limit() -> str:
+    """How many search trials of each embedding the limit of epochs cut off, in one sentence."""
+    found = {
+        embedding: [
+            _was_cut_off(trial)
+            for model in experiments.COMBINATIONS
+            if experiments.row_name(model).startswith(f"{embedding} +")
+            for trial in experiments.trials(model, claims.DATASET)
+        ]
+        for embedding in EMBEDDINGS
+    }
+    every = [was for cut in found.values() for was in cut]
+    if not every:
+        return PENDING
+    parts = [f"{sum(cut)} of {len(cut)} with the {name}" for name, cut in found.items() if cut]
+    return (
+        f"A trial has {experiments.TRIAL_EPOCHS} epochs at most and stops before that after "
+        f"{experiments.TRIAL_PATIENCE} without a better error: {sum(every)} of {len(every)} trials "
+        f"had not stopped when the limit cut them off, {', '.join(parts)} embedding. Where most "
+        "were, the search chose among models that were still learning, and may have missed a "
+        "better one that learns slowly."
+    )
 
 
 def _range(epochs: list[int]) -> str:
