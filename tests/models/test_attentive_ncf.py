@@ -25,7 +25,6 @@ from replication.papers.attentive_ncf.model import (
     AutoEncoder,
     Context,
     History,
-    autoencoder_tables,
     autoencoders,
     draw_positions,
     encoded,
@@ -331,18 +330,14 @@ def test_the_layers_of_the_autoencoders():
 
 
 def test_autoencoders_put_users_of_one_taste_together(data, split):
-    users, items = autoencoder_tables(
-        split,
-        dataclasses.replace(
-            SMALL,
-            pretrain_epochs=40,
-            pretrain_batch=16,
-            pretrain_learning_rate=0.01,
-            pretrain_patience=10,
-        ),
-        0,
-        CPU,
+    config = dataclasses.replace(
+        SMALL,
+        pretrain_epochs=40,
+        pretrain_batch=16,
+        pretrain_learning_rate=0.01,
+        pretrain_patience=10,
     )
+    users, items = encoded(autoencoders(split, config, 0, CPU))
     assert users.shape == (60, 8) and items.shape == (40, 8)
     for table, ids in ((users, data.user_ids), (items, data.item_ids)):
         rows = torch.nn.functional.normalize(table - table.mean(0), dim=1)
@@ -365,6 +360,35 @@ def test_an_autoencoder_is_left_as_it_was_after_its_best_epoch(split):
     last = nets[-1]
     vectors = last.users.encoder(last.matrix * last.user_factor)
     assert torch.equal(tables[-1], vectors.detach())
+
+
+def test_pretraining_says_when_it_ended_and_how_well(split):
+    config = dataclasses.replace(SMALL, pretrain_patience=2, pretrain_learning_rate=0.05)
+    nets = autoencoders(split, dataclasses.replace(config, pretrain_epochs=50), 0, CPU)
+    for part in ("users", "items"):
+        told = nets.told[part]
+        assert told["epochs_run"] == told["epochs"] + 2 < 50 and 0 < told["error"] < 1
+    again = dataclasses.replace(config, pretrain_epochs=nets.told["users"]["epochs"])
+    shorter = autoencoders(split, again, 0, CPU)
+    assert shorter.told["users"] == nets.told["users"] | {"epochs_run": again.pretrain_epochs}
+    assert torch.equal(encoded(shorter)[0], encoded(nets)[0])
+
+
+def test_kept_tables_come_with_what_they_took(split, tmp_path):
+    """The second model loads what the first has kept; a file without the facts is made anew."""
+    config = dataclasses.replace(SMALL, embedding="autoencoder", pretrain_epochs=2)
+    first = build(split, config, 0, CPU).pretraining
+    assert first["seconds"] > 0 and first["users"]["epochs_run"] == 2
+    (file,) = (tmp_path / "models").glob("autoencoder-*.pt")
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"pretraining": first | {"seconds": 77.0}}, file)
+    second = build(split, dataclasses.replace(config, predictor="MLP1"), 0, CPU)
+    assert second.pretraining == first | {"seconds": 77.0}
+    torch.save({name: state[name] for name in ("users", "items")}, file)
+    third = build(split, config, 0, CPU)
+    assert third.pretraining | {"seconds": 0} == first | {"seconds": 0}
+    assert torch.equal(third.embedding.users, second.embedding.users)
+    assert build(split, dataclasses.replace(config, embedding="simple"), 0, CPU).pretraining == {}
 
 
 # --- learning, leaks, resuming -------------------------------------------------------------------

@@ -103,6 +103,18 @@ def test_a_stored_run_is_not_repeated_and_comes_out_again(study, capsys):
     assert "DIFFERENT" not in capsys.readouterr().out
 
 
+def test_a_run_that_found_its_tables_kept_has_the_cost_of_pretraining_all_the_same(study):
+    made = [
+        experiments.run(experiments.Run("cil", "kfold-10", model, 1), torch.device("cpu"), False)
+        for model in ("autoencoder-ip", "autoencoder-mlp1", "simple-ip")
+    ]
+    first, second, none = (finished.record for finished in made)
+    assert first["pretraining"] == second["pretraining"] and "pretraining" not in none
+    assert first["seconds_pretraining"] == second["seconds_pretraining"] > 0
+    assert first["pretraining"]["users"]["epochs_run"] == 2
+    assert Store(experiments.TABLE2).append(first)
+
+
 def test_fold_0_says_what_the_drawn_contexts_do(study):
     job = experiments.Run("cil", "kfold-10", "attentive-ip", 0)
     metrics = experiments.run(job, torch.device("cpu"), False).record["metrics"]

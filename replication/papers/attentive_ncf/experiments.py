@@ -404,6 +404,9 @@ def run(
         progress=progress,
     )
     found["metrics"] |= _contexts(job, result.model, split, device)
+    told = getattr(result.model, "pretraining", {})
+    if told:  # the cost of the tables, even where another run had made and kept them
+        found |= {"pretraining": told, "seconds_pretraining": told["seconds"]}
     kept = torch.stack(result.curve.predictions) if result.curve.predictions else None
     return Finished(address | found | extra | provenance(), result.model, kept)
 

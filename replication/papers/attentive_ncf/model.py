@@ -376,6 +376,7 @@ class AttentiveNCF(nn.Module):
         """``pretrained``: tables [U, E], [I, E] for the embedding *autoencoder*."""
         super().__init__()
         self.config = c = config
+        self.pretraining: dict[str, Any] = {}  # for the record: what ``pretrained`` came from
         if c.embedding == "attentive":
             history = History(split.train, split.n_users, split.n_items, split.levels)
             self.embedding: Any = Attentive(history, split.n_items, c.dimension, c.initial_scale)
@@ -466,13 +467,7 @@ class Pretrained(NamedTuple):
     items: AutoEncoder
     matrix: Tensor  # [U, I] training ratings over the highest rating; 0 where unrated
     user_factor: float  # what ``matrix`` is multiplied by before the user autoencoder reads it
-
-
-def autoencoder_tables(
-    split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Latent vectors of all users [U, E] and movies [I, E], on the CPU."""
-    return encoded(autoencoders(split, config, seed, device))
+    told: dict[str, Any]  # "users", "items" -> what ``_pretrain`` says of each
 
 
 @torch.no_grad()
@@ -510,12 +505,19 @@ def autoencoders(
     user_factor = top if c.user_scale == "raw" else 1.0
     torch.manual_seed(seed)
     user_net = AutoEncoder((n_items, 512, e, 512, n_items), sigmoid=False).to(device)
-    _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)
+    told = {"users": _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)}
     # "The inner layers all containing 128 neurons": at E = 64 only the latent one is smaller.
     item_net = AutoEncoder((n_users, 128, e, 128, n_users), sigmoid=True).to(device)
-    batch = max(1, min(c.pretrain_batch, n_items // 20))  # as many steps as there are movies for
-    _pretrain(item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed)
-    return Pretrained(user_net, item_net, matrix, user_factor)
+    batch = movie_batch(c, n_items)
+    told["items"] = _pretrain(
+        item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed
+    )
+    return Pretrained(user_net, item_net, matrix, user_factor, told)
+
+
+def movie_batch(config: AttentiveNCFConfig, n_items: int) -> int:
+    """Movies a step of the movie autoencoder: there are few, and an epoch has 20 steps or more."""
+    return max(1, min(config.pretrain_batch, n_items // 20))
 
 
 def _pretrain(
@@ -525,12 +527,18 @@ def _pretrain(
     config: AttentiveNCFConfig,
     batch: int,
     seed: int,
-) -> None:
-    """Train until the hidden ratings saturate; the net is left as it was after the best epoch."""
+) -> dict[str, Any]:
+    """Train until the hidden ratings saturate, or for ``pretrain_epochs``.
+
+    Returns:
+        The epoch after which the net is left, the best on the hidden ratings; how many there were;
+        and Eq. 2 of the hidden ratings after the best, None where no epoch had a number.
+    """
     generator = torch.Generator(device=matrix.device).manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.pretrain_learning_rate, fused=True)
-    best, since, state = float("inf"), 0, deepcopy(net.state_dict())
-    for _ in range(config.pretrain_epochs):
+    best, left, state = float("inf"), 0, deepcopy(net.state_dict())
+    epoch = 0
+    while epoch < config.pretrain_epochs and epoch - left < config.pretrain_patience:
         order = torch.randperm(len(matrix), generator=generator, device=matrix.device)
         for rows in order.split(batch):
             seen = matrix[rows].masked_fill(hidden[rows], 0.0)
@@ -540,9 +548,8 @@ def _pretrain(
         with torch.no_grad():
             output = net(matrix.masked_fill(hidden, 0.0))
             error = float(reconstruction_loss(output, matrix, hidden))
-        since += 1
+        epoch += 1
         if error < best:
-            best, since, state = error, 0, deepcopy(net.state_dict())
-        if since >= config.pretrain_patience:
-            break
+            best, left, state = error, epoch, deepcopy(net.state_dict())
     net.load_state_dict(state)
+    return {"epochs": left, "epochs_run": epoch, "error": round(best, 6) if left else None}
