@@ -257,11 +257,37 @@ def test_test_contexts_and_times(results: None) -> None:
     times = table2.times(found)
     assert times.loc["attentive + MLP2", "against simple + inner product"] == "4.0"
     assert times.loc["attentive + MLP2", "a Python loop over users against it"] == "–"
+    assert table2.loop_batches().endswith("It is pending.")
     Store(experiments.SPEED).append(
-        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2})
-    )
+        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2},
+            config={"batch": 4096, "loop_batch": 256})
+    )  # fmt: skip
     again = table2.times(found)
     assert again.loc["attentive + MLP2", "a Python loop over users against it"] == "41 times"
+    assert "in batches of 4,096, the loop in batches of 256, both" in table2.loop_batches()
+
+
+def test_tables_that_are_shared_are_paid_once_and_not_free(results: None) -> None:
+    found = planted()
+    changed = []
+    for record in found.records:
+        made_here = record["row"] == "autoencoder + inner product"
+        seconds = 50.0 + record["seed"] if made_here else 0.01
+        size = 64 if record["row"].startswith("simple") else 128
+        config = record["config"] | {"dimension": size}
+        changed.append(record | {"seconds_pretraining": seconds, "config": config})
+    found.records = changed
+    frame = table2.times(found)["seconds of pretraining, most"]
+    assert set(frame[[row for row in frame.index if "autoencoder" in row]]) == {"59"}
+    assert set(frame[[row for row in frame.index if "autoencoder" not in row]]) == {"–"}
+    assert "kept for the 3, in 59 seconds at most" in table2.pretraining_cost(found)
+    found.records = [
+        r | {"config": r["config"] | {"dimension": 64}} if "MLP2" in r["row"] else r
+        for r in changed
+    ]
+    text = table2.pretraining_cost(found)
+    assert "kept for the 2, in 59" in text
+    assert "The tables of autoencoder + MLP2 are pretrained in 0 seconds" in text
 
 
 def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
@@ -379,7 +405,7 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
         table2.headline(two), table2.optimism(two), table2.context_spread(two), table2.limit(two),
         table2.selections(two), table2.contexts(two),
         *(table2.comparisons(two, head) for head in table2.PAIRS if len(folds)),
-        table2.tuned(two), table2.times(two),
+        table2.tuned(two), table2.times(two), table2.pretraining_cost(two), table2.loop_batches(),
         table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
         table1.versions(one), table1.tuned(one), variants.headline(two), variants.spread(two),
         variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,6 +36,7 @@ from replication.papers.attentive_ncf.rows import ROWS, build
 from replication.rating_training import fit_ratings, pack, unpack
 
 CPU = torch.device("cpu")
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "attentive_context.py"
 LEVELS = np.arange(1, 6, dtype=np.float32)
 SMALL = AttentiveNCFConfig(
     dimension=8, batch_size=128, learning_rate=0.02, max_epochs=5, pretrain_epochs=8,
@@ -255,6 +258,36 @@ def test_contexts_are_drawn_afresh_for_each_pair_and_step(split):
     users, items = torch.zeros(50, dtype=torch.long), torch.full((50,), 39)
     one, two = (history.draw(users, items, 3, rng).items.sort(1).values for _ in range(2))
     assert (one != one[0]).any() and not torch.equal(one, two)
+
+
+def test_the_loop_that_is_timed_does_the_same_as_the_batch(split):
+    """With whole contexts, so that no draw differs; its derivative too, which is timed with it."""
+    spec = spec_from_file_location("attentive_context", BENCHMARK)
+    benchmark = module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    config = dataclasses.replace(SMALL, context_train=ALL)
+    model, looped = AttentiveNCF(split, config), AttentiveNCF(split, config)
+    looped.load_state_dict(model.state_dict())
+    looped.embedding.__class__ = benchmark.LoopAttentive
+    columns = (split.train.users, split.train.items, split.train.values)
+    users, items, ratings = (torch.from_numpy(column[:80]) for column in columns)
+    most = split.n_items  # more than anybody rated: all of them
+    vectors = [m.embedding(users, items, most, generator()) for m in (model, looped)]
+    torch.testing.assert_close(vectors[1], vectors[0])
+    gradients = []
+    for one, (user, item) in zip((model, looped), vectors, strict=True):
+        loss = one.predictor.loss(user, item, ratings)
+        gradients.append(torch.autograd.grad(loss, (one.embedding.structure, one.embedding.tastes)))
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_look_ups_have_no_context_to_loop_over(split):
+    """Neither the width nor the generator, from which contexts come, has an effect."""
+    model = AttentiveNCF(split, dataclasses.replace(SMALL, embedding="simple"))
+    pairs, rng = (torch.arange(5), torch.arange(5)), generator()
+    one, other = model.embedding(*pairs, 1, rng), model.embedding(*pairs, ALL, rng)
+    assert all(map(torch.equal, one, other))
+    assert torch.equal(rng.get_state(), generator().get_state())
 
 
 def test_without_a_context_the_user_is_the_default(split):
