@@ -482,16 +482,43 @@ def test_what_is_tested_reaches_no_model(split, embedding):
     assert not torch.equal(one, planted.predict(*pairs, generator(5)))
 
 
-def test_a_user_and_an_item_of_the_test_only_are_predicted(data):
+@pytest.fixture
+def gaps(data):
+    """A fold whose user 0 and movie 0 have no training rating."""
     split = make_rating_split(data, "kfold-10", 0)
     known = (split.train.users != 0) & (split.train.items != 0)
-    without = dataclasses.replace(split, train=split.train.take(known))
-    for embedding in EMBEDDINGS:
-        config = dataclasses.replace(SMALL, embedding=embedding, max_epochs=1)
-        found = fit(without, config).model.predict(
-            torch.tensor([0, 0, 1]), torch.tensor([1, 0, 0]), generator()
-        )
-        assert torch.isfinite(found).all() and ((found >= 1) & (found <= 5)).all()
+    return dataclasses.replace(split, train=split.train.take(known))
+
+
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_the_default_of_a_user_and_a_movie_of_the_test_only(gaps, embedding, decay):
+    config = dataclasses.replace(SMALL, embedding=embedding, weight_decay=decay, max_epochs=2)
+    torch.manual_seed(0)  # as ``fit_ratings`` does before it builds
+    before = build(gaps, config, 0, CPU)
+    model = fit(gaps, config, watch=()).model.eval()
+    steps = 2 * -(-len(gaps.train) // config.batch_size)
+    shrunk = (1 - config.learning_rate * decay) ** steps
+    e, start = model.embedding, before.embedding
+    of_movies = ("structure",) if embedding == "attentive" else ("users", "items")
+    for name in of_movies:
+        first, last = getattr(start, name).detach(), getattr(e, name).detach()
+        torch.testing.assert_close(last[0], first[0] * shrunk)
+        assert not torch.allclose(last[1], first[1] * shrunk, atol=1e-3)  # the control: it learned
+    if embedding == "autoencoder":
+        nets = autoencoders(gaps, config, 0, CPU)
+        for table, net, n in ((start.users, nets.users, 40), (start.items, nets.items, 60)):
+            torch.testing.assert_close(table[0].detach(), net.encoder(torch.zeros(n)).detach())
+    users, items = torch.tensor([0, 0, 1]), torch.tensor([1, 0, 0])
+    found = model.predict(users, items, generator())
+    assert torch.isfinite(found).all() and ((found >= 1) & (found <= 5)).all()
+    if embedding == "attentive":
+        torch.nn.init.constant_(e.default_user, 0.7)
+        user, _ = e(users, items, 5, generator())
+        assert (user[:2] == 0.7).all() and not (user[2] == 0.7).all()
+        again = model.predict(users, items, generator())
+        default = model.predictor(torch.full((2, config.dimension), 0.7), e.structure[[1, 0]])
+        torch.testing.assert_close(again[:2], default.detach())
 
 
 def test_a_resumed_run_is_the_same_run(split, tmp_path, monkeypatch):

@@ -243,7 +243,9 @@ class History(nn.Module):
 class LookUp(nn.Module):
     """The *simple* embedding, and with given tables the *autoencoder* one: fine-tuned look-ups.
 
-    A user or movie that occurs in held-out ratings only keeps the vector that it began with.
+    A user or movie that occurs in held-out ratings only gets no gradient: it has the vector that it
+    began with (a random one, or what the encoder makes of no rating), times 1 - rate * decay for
+    each step where there is weight decay.
     """
 
     def __init__(self, users: Tensor, items: Tensor) -> None:
@@ -259,7 +261,11 @@ class LookUp(nn.Module):
 
 
 class Attentive(nn.Module):
-    """The *attentive* user embedding (Section II-A1): a user is the movies that he rated."""
+    """The *attentive* user embedding (Section II-A1): a user is the movies that he rated.
+
+    A user without another rated movie is the default user. A movie that occurs in held-out ratings
+    only is never in a context; its vector is as in ``LookUp``.
+    """
 
     def __init__(self, history: History, n_items: int, dimension: int, scale: float) -> None:
         super().__init__()
