@@ -372,6 +372,34 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert table1.figure(found) is not None
 
 
+def test_table_1_says_that_a_trained_row_has_the_papers_epoch(results: None) -> None:
+    row = "MF with biases"
+    outer = [run(row, fold, 0.99 + 1e-5 * fold, table=experiments.TABLE1) for fold in TEN]
+    text = table1.chosen_epochs(study(experiments.TABLE1, outer))
+    assert "above are of epoch 2, chosen as the paper chooses" in text
+    assert text.endswith("an honest choice has no runs yet.")
+    found = study(experiments.TABLE1, [*outer, *(inner(record) for record in outer[:3])])
+    assert "it has 1.0000 over 3 folds, +0.0100 [" in table1.chosen_epochs(found)
+    assert table1.chosen_epochs(nothing(experiments.TABLE1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(1.15, "replicated"), (1.12, "not replicated"), (None, "untestable")]
+)
+def test_table_1_has_what_the_text_prints_of_a_constant(
+    results: None, error: float | None, verdict: str
+) -> None:
+    folds = TEN if error else ()
+    made = [baseline("constant", fold, (error or 0) + 1e-5 * fold) for fold in folds]
+    found = study(experiments.TABLE1, made)
+    assert f"the text prints 1.15 (Section IV), which Table I has not: *{verdict}*, " in (
+        table1.constant(found)
+    )
+    frame = found.published
+    frame.loc[(frame["table"] == "text") & (frame["row"] == "constant"), "value"] = 1.25
+    assert "prints 1.25 (" in table1.constant(found)
+
+
 def test_the_ensemble_beside_its_best_member(results: None) -> None:
     def mean(name: str, fold: int, gap: float, select: str) -> dict[str, Any]:
         metrics = {"RMSE": 0.97 + gap, "RMSE/best member": 0.97, "RMSE/mean member": 0.98}
@@ -407,7 +435,8 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
         *(table2.comparisons(two, head) for head in table2.PAIRS if len(folds)),
         table2.tuned(two), table2.times(two), table2.pretraining_cost(two), table2.loop_batches(),
         table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
-        table1.versions(one), table1.tuned(one), variants.headline(two), variants.spread(two),
+        table1.versions(one), table1.tuned(one), table1.constant(one),
+        variants.headline(two), variants.spread(two),
         variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),
         variants.overfitting(two), ensemble.headline(means), ensemble.table(means),
         ensemble.members(means),
