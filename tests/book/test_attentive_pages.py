@@ -17,7 +17,7 @@ from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers.attentive_ncf import claims, experiments
-from replication.papers.attentive_ncf.model import EMBEDDINGS, PREDICTORS, AttentiveNCFConfig
+from replication.papers.attentive_ncf.model import EMBEDDINGS, MLP1, PREDICTORS, AttentiveNCFConfig
 from replication.papers.attentive_ncf.pages import (
     architecture,
     ensemble,
@@ -522,9 +522,11 @@ def test_no_table_of_users_is_behind_the_attentive_user() -> None:
 
 def test_layers_are_those_that_ran() -> None:
     layers = architecture.layer_table("MLP2", hidden=(7, 5))
-    assert layers["out"].tolist() == ["7", "7", "5", "5", "5"]
+    assert layers["out"].tolist() == ["7", "7", "5", "5", "5", "5"]
+    assert layers["layer"].tolist() == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "Softmax"]
     assert layers["parameters"].iloc[0] == f"{(3 * 64 + 1) * 7:,}"
-    assert architecture.layer_table("inner product").empty
+    product = architecture.layer_table("inner product")
+    assert product[["layer", "in", "out"]].to_numpy().tolist() == [["Sigmoid", "1", "1"]]
     model = claims.at_paper_size(AttentiveNCFConfig(embedding="simple", predictor="MLP1"))
     assert architecture.takes_both_and_product(model.predictor)
 
@@ -560,6 +562,27 @@ def test_every_combination_and_predictor_can_be_drawn() -> None:
     for predictor in PREDICTORS:
         texts = {t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts}
         assert ("64→5" in texts) is (predictor == "MLP2")
+
+
+def test_a_drawing_has_the_layers_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn of other layers it has other words, and another range of ratings."""
+
+    def texts(predictor: str) -> list[str]:
+        return [t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts]
+
+    found = {predictor: texts(predictor) for predictor in PREDICTORS}
+    assert found["MLP1"].count("linear, ReLU") == 2 and "linear, sigmoid" in found["MLP1"]
+    assert found["MLP2"].count("linear, ReLU") == 3 and "linear, softmax" in found["MLP2"]
+    assert "$u^T m$, sigmoid" in found["inner product"]
+    assert "$4p + 1$" in found["MLP1"] and "$4p + 1$" in found["inner product"]
+    assert "$4p + 1$" not in found["MLP2"]
+    other = MLP1(np.array([0.5, 5.0]), 64, (3,))
+    other.network[1], other.ending = torch.nn.Tanh(), torch.nn.Hardsigmoid()
+    made = type("Made", (), {"predictor": other})
+    monkeypatch.setattr(architecture, "at_paper_size", lambda config: made)
+    changed = texts("MLP1")
+    assert "linear, tanh" in changed and "linear, hardsigmoid" in changed
+    assert "$4.5p + 0.5$" in changed and "linear, ReLU" not in changed
 
 
 def test_what_has_runs_in_one_way_only_has_not_changed() -> None:

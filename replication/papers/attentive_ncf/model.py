@@ -302,8 +302,10 @@ class Predictor(nn.Module):
 
     levels: Tensor
 
-    def __init__(self, levels: np.ndarray) -> None:
+    def __init__(self, levels: np.ndarray, ending: nn.Module) -> None:
+        """``ending``: makes shares of what comes last before the rating."""
         super().__init__()
+        self.ending = ending
         self.register_buffer("levels", torch.from_numpy(levels.astype(np.float32)), False)
 
     def rescale(self, share: Tensor) -> Tensor:
@@ -318,9 +320,12 @@ class Predictor(nn.Module):
 class InnerProduct(Predictor):
     """Section II-B1."""
 
+    def __init__(self, levels: np.ndarray) -> None:
+        super().__init__(levels, nn.Sigmoid())
+
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
-        return self.rescale(torch.sigmoid((user * item).sum(1)))  # Eq. 3, 4
+        return self.rescale(self.ending((user * item).sum(1)))  # Eq. 3, 4
 
 
 def layers(sizes: tuple[int, ...]) -> nn.Sequential:
@@ -340,20 +345,20 @@ class MLP1(Predictor):
     """Section II-B2: a network on [u, m, u * m] with one sigmoid, squared error."""
 
     def __init__(self, levels: np.ndarray, dimension: int, hidden: tuple[int, ...]) -> None:
-        super().__init__(levels)
+        super().__init__(levels, nn.Sigmoid())
         self.network = layers((3 * dimension, *hidden, 1))
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
         features = torch.cat([user, item, user * item], dim=1)  # [B, 3 E], x_ki,0
-        return self.rescale(torch.sigmoid(self.network(features)[:, 0]))
+        return self.rescale(self.ending(self.network(features)[:, 0]))
 
 
 class MLP2(Predictor):
     """Section II-B3: one class a rating, cross-entropy; predicts the expected rating."""
 
     def __init__(self, levels: np.ndarray, dimension: int, hidden: tuple[int, ...]) -> None:
-        super().__init__(levels)
+        super().__init__(levels, nn.Softmax(dim=1))
         self.network = layers((3 * dimension, *hidden, len(levels)))
 
     def logits(self, user: Tensor, item: Tensor) -> Tensor:
@@ -362,7 +367,7 @@ class MLP2(Predictor):
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
-        return self.logits(user, item).softmax(1) @ self.levels  # sum over c of n_c * c
+        return self.ending(self.logits(user, item)) @ self.levels  # sum over c of n_c * c
 
     def loss(self, user: Tensor, item: Tensor, ratings: Tensor) -> Tensor:
         """Mean cross-entropy of ratings [B]."""
