@@ -523,6 +523,12 @@ class Evidence:
 
         return self._remember("asked", work)
 
+    def corrected_over(self, questions: Sequence[Question]) -> Evidence:
+        """The same, with p-values that are corrected over these comparisons alone."""
+        other = copy.copy(self)
+        other._memory = {"asked": tuple(questions)}
+        return other
+
     def describe(self, question: Question, test: PairedTest, p: float, count: int) -> str:
         """What was found, in words and numbers."""
         value = "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"
@@ -936,6 +942,38 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
     first = parts[0]
     sentence = first.sentence.rstrip(".") + count + "."
     return replace(first, claim=claim, sentence=sentence, reason=first.reason + count)
+
+
+def judge_parts(
+    claim: Claim,
+    evidence: Evidence,
+    judge: Callable[..., Verdict],
+    family: Sequence[Question],
+    margin: Callable[[Any], float],
+) -> Verdict:
+    """``weakest`` of a rule of judgement over all comparisons that a claim asks for.
+
+    A part without evidence is untestable and no more: it cannot hide that another is refuted.
+
+    Args:
+        judge: (claim, evidence, question, family, margin) -> verdict, as ``judge_gain``.
+        family: the comparisons of Holm's correction.
+        margin: of a question.
+
+    Raises:
+        NoEvidence: of no part is there any.
+    """
+    parts: list[Verdict] = []
+    missing: list[NoEvidence] = []
+    for question in claim.asks(evidence):
+        try:
+            parts.append(judge(claim, evidence, question, family, margin(question)))
+        except NoEvidence as reason:
+            missing.append(reason)
+            parts.append(Verdict(claim, "untestable", None, None, f"{reason}.", str(reason)))
+    if missing and len(missing) == len(parts):
+        raise missing[0]
+    return weakest(claim, parts)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -21,7 +21,11 @@ class RatingMFConfig(RatingConfig):
 
 
 class RatingMF(nn.Module):
-    """mu + b_u + b_i + p_u . q_i with squared error; mu is the mean of the training ratings."""
+    """mu + b_u + b_i + p_u . q_i with squared error; mu is the mean of the training ratings.
+
+    A user or movie without training ratings has bias 0 and the vector that it began with, which
+    weight decay shrinks.
+    """
 
     def __init__(self, split: RatingSplit, config: RatingMFConfig) -> None:
         super().__init__()

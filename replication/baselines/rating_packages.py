@@ -143,7 +143,11 @@ def _import_myfm() -> Any:
 
 
 class MyFM:
-    """The mean prediction over the samples after burn-in."""
+    """The mean prediction over the samples after burn-in.
+
+    The numbers of a user or movie without training ratings are drawn from the prior of its group,
+    which the others' ratings have shaped: their mean is an average user's or movie's.
+    """
 
     def __init__(self, split: RatingSplit, config: MyFMConfig, seed: int) -> None:
         myfm = _import_myfm()

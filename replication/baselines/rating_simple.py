@@ -145,6 +145,9 @@ class ItemLinear:
     One ridge regression an item, over the users who rated it; an item that the user did not rate
     counts as 0, its expectation. (EASE and SLIM fit all users instead, also those who did not
     rate the item.) Of the two forms of the solution the smaller system is solved.
+
+    A user without training ratings has no residuals, and an item without any no weights: what the
+    biases say of the known half is left.
     """
 
     def __init__(self, split: RatingSplit, config: ItemLinearConfig, device: torch.device) -> None:
@@ -194,7 +197,10 @@ class ALSConfig:
 
 
 class ALS:
-    """mu + b_u + b_i + p_u . q_i; a sweep solves for all users at once, then for all items."""
+    """mu + b_u + b_i + p_u . q_i; a sweep solves for all users at once, then for all items.
+
+    A user or item without training ratings has bias 0 and the vector 0, the minimum of the penalty.
+    """
 
     def __init__(
         self, split: RatingSplit, config: ALSConfig, device: torch.device, seed: int

@@ -17,7 +17,7 @@ from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers.attentive_ncf import claims, experiments
-from replication.papers.attentive_ncf.model import EMBEDDINGS, PREDICTORS, AttentiveNCFConfig
+from replication.papers.attentive_ncf.model import EMBEDDINGS, MLP1, PREDICTORS, AttentiveNCFConfig
 from replication.papers.attentive_ncf.pages import (
     architecture,
     ensemble,
@@ -27,6 +27,7 @@ from replication.papers.attentive_ncf.pages import (
 )
 from replication.papers.attentive_ncf.pages import verdicts as verdict_page
 from replication.records import Store
+from replication.training import described
 
 TEN = range(10)
 PARAMETERS: dict[str, Any] = {
@@ -256,11 +257,59 @@ def test_test_contexts_and_times(results: None) -> None:
     times = table2.times(found)
     assert times.loc["attentive + MLP2", "against simple + inner product"] == "4.0"
     assert times.loc["attentive + MLP2", "a Python loop over users against it"] == "–"
+    assert table2.loop_batches().endswith("It is pending.")
     Store(experiments.SPEED).append(
-        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2})
-    )
+        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2},
+            config={"batch": 4096, "loop_batch": 256})
+    )  # fmt: skip
     again = table2.times(found)
     assert again.loc["attentive + MLP2", "a Python loop over users against it"] == "41 times"
+    assert "in batches of 4,096, the loop in batches of 256, both" in table2.loop_batches()
+
+
+def test_tables_that_are_shared_are_paid_once_and_not_free(results: None) -> None:
+    found = planted()
+    changed = []
+    for record in found.records:
+        made_here = record["row"] == "autoencoder + inner product"
+        seconds = 50.0 + record["seed"] if made_here else 0.01
+        size = 64 if record["row"].startswith("simple") else 128
+        config = record["config"] | {"dimension": size}
+        changed.append(record | {"seconds_pretraining": seconds, "config": config})
+    found.records = changed
+    frame = table2.times(found)["seconds of pretraining, most"]
+    assert set(frame[[row for row in frame.index if "autoencoder" in row]]) == {"59"}
+    assert set(frame[[row for row in frame.index if "autoencoder" not in row]]) == {"–"}
+    assert "kept for the 3, in 59 seconds at most" in table2.pretraining_cost(found)
+    found.records = [
+        r | {"config": r["config"] | {"dimension": 64}} if "MLP2" in r["row"] else r
+        for r in changed
+    ]
+    text = table2.pretraining_cost(found)
+    assert "kept for the 2, in 59" in text
+    assert "The tables of autoencoder + MLP2 are pretrained in 0 seconds" in text
+
+
+def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
+    found = planted()
+    assert set(table2.tuned(found)["trials cut off"]) == {"–"}
+    assert table2.search_limit() == table2.PENDING
+    for model, ends in {
+        "attentive-mlp2": [(12, 12), (11, 12), (2, 5)],
+        "simple-ip": [(9, 12), (3, 6)],
+    }.items():
+        for number, (best, seen) in enumerate(ends):
+            config = experiments.trial_config(model, number)
+            Store(experiments.TUNING).append(
+                run(experiments.row_name(model), 0, 1.0, table=experiments.TUNING, trial=number,
+                    epochs=best, epochs_run=seen, config=described(config) | {"max_epochs": 12})
+            )  # fmt: skip
+    frame = table2.tuned(found)
+    assert frame.loc["attentive + MLP2", "trials cut off"] == "2 of 3"
+    assert frame.loc["simple + inner product", "trials cut off"] == "0 of 2"
+    text = table2.search_limit()
+    assert "2 of 5 trials had not stopped" in text
+    assert "0 of 2 with the simple, 2 of 3 with the attentive embedding." in text
 
 
 def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:
@@ -323,6 +372,34 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert table1.figure(found) is not None
 
 
+def test_table_1_says_that_a_trained_row_has_the_papers_epoch(results: None) -> None:
+    row = "MF with biases"
+    outer = [run(row, fold, 0.99 + 1e-5 * fold, table=experiments.TABLE1) for fold in TEN]
+    text = table1.chosen_epochs(study(experiments.TABLE1, outer))
+    assert "above are of epoch 2, chosen as the paper chooses" in text
+    assert text.endswith("an honest choice has no runs yet.")
+    found = study(experiments.TABLE1, [*outer, *(inner(record) for record in outer[:3])])
+    assert "it has 1.0000 over 3 folds, +0.0100 [" in table1.chosen_epochs(found)
+    assert table1.chosen_epochs(nothing(experiments.TABLE1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(1.15, "replicated"), (1.12, "not replicated"), (None, "untestable")]
+)
+def test_table_1_has_what_the_text_prints_of_a_constant(
+    results: None, error: float | None, verdict: str
+) -> None:
+    folds = TEN if error else ()
+    made = [baseline("constant", fold, (error or 0) + 1e-5 * fold) for fold in folds]
+    found = study(experiments.TABLE1, made)
+    assert f"the text prints 1.15 (Section IV), which Table I has not: *{verdict}*, " in (
+        table1.constant(found)
+    )
+    frame = found.published
+    frame.loc[(frame["table"] == "text") & (frame["row"] == "constant"), "value"] = 1.25
+    assert "prints 1.25 (" in table1.constant(found)
+
+
 def test_the_ensemble_beside_its_best_member(results: None) -> None:
     def mean(name: str, fold: int, gap: float, select: str) -> dict[str, Any]:
         metrics = {"RMSE": 0.97 + gap, "RMSE/best member": 0.97, "RMSE/mean member": 0.98}
@@ -356,9 +433,10 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
         table2.headline(two), table2.optimism(two), table2.context_spread(two), table2.limit(two),
         table2.selections(two), table2.contexts(two),
         *(table2.comparisons(two, head) for head in table2.PAIRS if len(folds)),
-        table2.tuned(two), table2.times(two),
+        table2.tuned(two), table2.times(two), table2.pretraining_cost(two), table2.loop_batches(),
         table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
-        table1.versions(one), table1.tuned(one), variants.headline(two), variants.spread(two),
+        table1.versions(one), table1.tuned(one), table1.constant(one),
+        variants.headline(two), variants.spread(two),
         variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),
         variants.overfitting(two), ensemble.headline(means), ensemble.table(means),
         ensemble.members(means),
@@ -393,6 +471,37 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert len(found.refuted_in_print()) == 2
 
 
+def test_the_page_of_verdicts_says_what_hangs_on_the_correction(
+    results: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level between the two corrections of one comparison: the claims that ask for it move."""
+    proof = table2.evidence(planted())
+    family = claims.comparisons(proof)
+    tested = proof.adjusted(family)
+    alone = [q for q in family if q.metric == "RMSE"]
+    narrow = proof.corrected_over(alone).adjusted(alone)
+    text = verdict_page.correction(proof)
+    mae = sum(q.metric == "MAE" for q in tested)
+    assert (
+        mae and f"over the {len(tested)} comparisons" in text and f"of {len(family)} that" in text
+    )
+    assert f"{mae} of the {len(tested)} are the study's own checks, {mae} in MAE and 0 " in text
+    assert f"Were the {len(narrow)} comparisons in RMSE corrected by themselves, 0 of the" in text
+    question = claims.pair("attentive + MLP1", "simple + MLP1")
+    between = (narrow[question] * tested[question]) ** 0.5
+    assert narrow[question] < between < tested[question]
+    monkeypatch.setattr("replication.claims.ALPHA", between)
+    named = "*attentive is better than simple with MLP1*: replicated, not "
+    assert named in verdict_page.correction(table2.evidence(planted()))
+    for fold in range(3):
+        Store(experiments.TABLE1).append(baseline("constant", fold, 1.1))
+        Store(experiments.TABLE1).append(baseline("ALS with biases", fold, 0.98))
+    again = table2.evidence(planted())
+    assert f"{mae + 2} of the {len(tested) + 2} are the study's own checks, {mae + 1} in MAE and " \
+           "1 against simple models" in verdict_page.correction(again)  # fmt: skip
+    assert "None of the 282 comparisons" in verdict_page.correction(table2.evidence(nothing()))
+
+
 # --- Figures 1, 2 and 3 ----------------------------------------------------------------------
 
 
@@ -413,9 +522,11 @@ def test_no_table_of_users_is_behind_the_attentive_user() -> None:
 
 def test_layers_are_those_that_ran() -> None:
     layers = architecture.layer_table("MLP2", hidden=(7, 5))
-    assert layers["out"].tolist() == ["7", "7", "5", "5", "5"]
+    assert layers["out"].tolist() == ["7", "7", "5", "5", "5", "5"]
+    assert layers["layer"].tolist() == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "Softmax"]
     assert layers["parameters"].iloc[0] == f"{(3 * 64 + 1) * 7:,}"
-    assert architecture.layer_table("inner product").empty
+    product = architecture.layer_table("inner product")
+    assert product[["layer", "in", "out"]].to_numpy().tolist() == [["Sigmoid", "1", "1"]]
     model = claims.at_paper_size(AttentiveNCFConfig(embedding="simple", predictor="MLP1"))
     assert architecture.takes_both_and_product(model.predictor)
 
@@ -451,6 +562,27 @@ def test_every_combination_and_predictor_can_be_drawn() -> None:
     for predictor in PREDICTORS:
         texts = {t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts}
         assert ("64→5" in texts) is (predictor == "MLP2")
+
+
+def test_a_drawing_has_the_layers_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn of other layers it has other words, and another range of ratings."""
+
+    def texts(predictor: str) -> list[str]:
+        return [t.get_text() for t in architecture.draw_predictor(predictor).axes[0].texts]
+
+    found = {predictor: texts(predictor) for predictor in PREDICTORS}
+    assert found["MLP1"].count("linear, ReLU") == 2 and "linear, sigmoid" in found["MLP1"]
+    assert found["MLP2"].count("linear, ReLU") == 3 and "linear, softmax" in found["MLP2"]
+    assert "$u^T m$, sigmoid" in found["inner product"]
+    assert "$4p + 1$" in found["MLP1"] and "$4p + 1$" in found["inner product"]
+    assert "$4p + 1$" not in found["MLP2"]
+    other = MLP1(np.array([0.5, 5.0]), 64, (3,))
+    other.network[1], other.ending = torch.nn.Tanh(), torch.nn.Hardsigmoid()
+    made = type("Made", (), {"predictor": other})
+    monkeypatch.setattr(architecture, "at_paper_size", lambda config: made)
+    changed = texts("MLP1")
+    assert "linear, tanh" in changed and "linear, hardsigmoid" in changed
+    assert "$4.5p + 0.5$" in changed and "linear, ReLU" not in changed
 
 
 def test_what_has_runs_in_one_way_only_has_not_changed() -> None:

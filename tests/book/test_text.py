@@ -23,7 +23,7 @@ from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.attentive_ncf import claims as attentive_claims
 from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.attentive_ncf.claims import SIZES
-from replication.papers.attentive_ncf.model import HIDDEN
+from replication.papers.attentive_ncf.model import HIDDEN, movie_batch
 from replication.papers.attentive_ncf.rows import row as attentive_row
 from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
 
@@ -45,6 +45,8 @@ def default(function: object, name: str) -> object:
 
 CONFIG, NCF = AMPConfig(), row("ncf").start
 TABLE2 = attentive_row("attentive-mlp2").start
+PRINTED = compare.published_values(compare.load_published("attentive_ncf"))
+CONSTANT = PRINTED["text", "constant", "cil", "RMSE"]
 NARROW, DEEP = (
     "-".join(map(str, dict(attentive.VARIANTS[name].changes)["hidden"]))
     for name in ("mlp2-narrow", "mlp2-deep")
@@ -127,6 +129,10 @@ EXPECTED = {
         f"batches of {TABLE2.batch_size:,} in the first trial; nine random draws",
         f"the best of the ten trials on an inner split of fold 0, for each model | every trial is "
         f"in `results/{attentive.TUNING}.jsonl`",
+        f'"The error is only {CONSTANT:g}"',
+        f"batches of {TABLE2.pretrain_batch} users and of {movie_batch(TABLE2, SIZES[1])} movies",
+        f"for {TABLE2.pretrain_epochs} epochs at most",
+        f"without a better one for {({4: 'four'})[TABLE2.pretrain_patience]}",
         f"{TABLE2.max_epochs} at most",
         f"| {PLAIN}, {NARROW}, {DEEP} | {PLAIN} |",
         f"batches of {TABLE2.pretrain_batch} users",
@@ -142,6 +148,8 @@ EXPECTED = {
     "sources/attentive_ncf/verdicts.md": [
         f"lies within ±{attentive_claims.NUMBER_MARGIN:g}",
         f"better by at least {attentive_claims.GAIN_MARGIN:g}",
+        f"but a loss of {attentive_claims.GAIN_MARGIN:g} is excluded",
+        f"an established gain of at least {attentive_claims.GAIN_MARGIN:g}",
         "the spread of five seeds",
     ],
 }

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,6 @@ from replication.papers.attentive_ncf.model import (
     AutoEncoder,
     Context,
     History,
-    autoencoder_tables,
     autoencoders,
     draw_positions,
     encoded,
@@ -35,6 +36,7 @@ from replication.papers.attentive_ncf.rows import ROWS, build
 from replication.rating_training import fit_ratings, pack, unpack
 
 CPU = torch.device("cpu")
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "attentive_context.py"
 LEVELS = np.arange(1, 6, dtype=np.float32)
 SMALL = AttentiveNCFConfig(
     dimension=8, batch_size=128, learning_rate=0.02, max_epochs=5, pretrain_epochs=8,
@@ -258,6 +260,36 @@ def test_contexts_are_drawn_afresh_for_each_pair_and_step(split):
     assert (one != one[0]).any() and not torch.equal(one, two)
 
 
+def test_the_loop_that_is_timed_does_the_same_as_the_batch(split):
+    """With whole contexts, so that no draw differs; its derivative too, which is timed with it."""
+    spec = spec_from_file_location("attentive_context", BENCHMARK)
+    benchmark = module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    config = dataclasses.replace(SMALL, context_train=ALL)
+    model, looped = AttentiveNCF(split, config), AttentiveNCF(split, config)
+    looped.load_state_dict(model.state_dict())
+    looped.embedding.__class__ = benchmark.LoopAttentive
+    columns = (split.train.users, split.train.items, split.train.values)
+    users, items, ratings = (torch.from_numpy(column[:80]) for column in columns)
+    most = split.n_items  # more than anybody rated: all of them
+    vectors = [m.embedding(users, items, most, generator()) for m in (model, looped)]
+    torch.testing.assert_close(vectors[1], vectors[0])
+    gradients = []
+    for one, (user, item) in zip((model, looped), vectors, strict=True):
+        loss = one.predictor.loss(user, item, ratings)
+        gradients.append(torch.autograd.grad(loss, (one.embedding.structure, one.embedding.tastes)))
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_look_ups_have_no_context_to_loop_over(split):
+    """Neither the width nor the generator, from which contexts come, has an effect."""
+    model = AttentiveNCF(split, dataclasses.replace(SMALL, embedding="simple"))
+    pairs, rng = (torch.arange(5), torch.arange(5)), generator()
+    one, other = model.embedding(*pairs, 1, rng), model.embedding(*pairs, ALL, rng)
+    assert all(map(torch.equal, one, other))
+    assert torch.equal(rng.get_state(), generator().get_state())
+
+
 def test_without_a_context_the_user_is_the_default(split):
     model = AttentiveNCF(split, SMALL)
     torch.nn.init.constant_(model.embedding.default_user, 0.7)
@@ -331,18 +363,14 @@ def test_the_layers_of_the_autoencoders():
 
 
 def test_autoencoders_put_users_of_one_taste_together(data, split):
-    users, items = autoencoder_tables(
-        split,
-        dataclasses.replace(
-            SMALL,
-            pretrain_epochs=40,
-            pretrain_batch=16,
-            pretrain_learning_rate=0.01,
-            pretrain_patience=10,
-        ),
-        0,
-        CPU,
+    config = dataclasses.replace(
+        SMALL,
+        pretrain_epochs=40,
+        pretrain_batch=16,
+        pretrain_learning_rate=0.01,
+        pretrain_patience=10,
     )
+    users, items = encoded(autoencoders(split, config, 0, CPU))
     assert users.shape == (60, 8) and items.shape == (40, 8)
     for table, ids in ((users, data.user_ids), (items, data.item_ids)):
         rows = torch.nn.functional.normalize(table - table.mean(0), dim=1)
@@ -365,6 +393,35 @@ def test_an_autoencoder_is_left_as_it_was_after_its_best_epoch(split):
     last = nets[-1]
     vectors = last.users.encoder(last.matrix * last.user_factor)
     assert torch.equal(tables[-1], vectors.detach())
+
+
+def test_pretraining_says_when_it_ended_and_how_well(split):
+    config = dataclasses.replace(SMALL, pretrain_patience=2, pretrain_learning_rate=0.05)
+    nets = autoencoders(split, dataclasses.replace(config, pretrain_epochs=50), 0, CPU)
+    for part in ("users", "items"):
+        told = nets.told[part]
+        assert told["epochs_run"] == told["epochs"] + 2 < 50 and 0 < told["error"] < 1
+    again = dataclasses.replace(config, pretrain_epochs=nets.told["users"]["epochs"])
+    shorter = autoencoders(split, again, 0, CPU)
+    assert shorter.told["users"] == nets.told["users"] | {"epochs_run": again.pretrain_epochs}
+    assert torch.equal(encoded(shorter)[0], encoded(nets)[0])
+
+
+def test_kept_tables_come_with_what_they_took(split, tmp_path):
+    """The second model loads what the first has kept; a file without the facts is made anew."""
+    config = dataclasses.replace(SMALL, embedding="autoencoder", pretrain_epochs=2)
+    first = build(split, config, 0, CPU).pretraining
+    assert first["seconds"] > 0 and first["users"]["epochs_run"] == 2
+    (file,) = (tmp_path / "models").glob("autoencoder-*.pt")
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"pretraining": first | {"seconds": 77.0}}, file)
+    second = build(split, dataclasses.replace(config, predictor="MLP1"), 0, CPU)
+    assert second.pretraining == first | {"seconds": 77.0}
+    torch.save({name: state[name] for name in ("users", "items")}, file)
+    third = build(split, config, 0, CPU)
+    assert third.pretraining | {"seconds": 0} == first | {"seconds": 0}
+    assert torch.equal(third.embedding.users, second.embedding.users)
+    assert build(split, dataclasses.replace(config, embedding="simple"), 0, CPU).pretraining == {}
 
 
 # --- learning, leaks, resuming -------------------------------------------------------------------
@@ -425,16 +482,43 @@ def test_what_is_tested_reaches_no_model(split, embedding):
     assert not torch.equal(one, planted.predict(*pairs, generator(5)))
 
 
-def test_a_user_and_an_item_of_the_test_only_are_predicted(data):
+@pytest.fixture
+def gaps(data):
+    """A fold whose user 0 and movie 0 have no training rating."""
     split = make_rating_split(data, "kfold-10", 0)
     known = (split.train.users != 0) & (split.train.items != 0)
-    without = dataclasses.replace(split, train=split.train.take(known))
-    for embedding in EMBEDDINGS:
-        config = dataclasses.replace(SMALL, embedding=embedding, max_epochs=1)
-        found = fit(without, config).model.predict(
-            torch.tensor([0, 0, 1]), torch.tensor([1, 0, 0]), generator()
-        )
-        assert torch.isfinite(found).all() and ((found >= 1) & (found <= 5)).all()
+    return dataclasses.replace(split, train=split.train.take(known))
+
+
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_the_default_of_a_user_and_a_movie_of_the_test_only(gaps, embedding, decay):
+    config = dataclasses.replace(SMALL, embedding=embedding, weight_decay=decay, max_epochs=2)
+    torch.manual_seed(0)  # as ``fit_ratings`` does before it builds
+    before = build(gaps, config, 0, CPU)
+    model = fit(gaps, config, watch=()).model.eval()
+    steps = 2 * -(-len(gaps.train) // config.batch_size)
+    shrunk = (1 - config.learning_rate * decay) ** steps
+    e, start = model.embedding, before.embedding
+    of_movies = ("structure",) if embedding == "attentive" else ("users", "items")
+    for name in of_movies:
+        first, last = getattr(start, name).detach(), getattr(e, name).detach()
+        torch.testing.assert_close(last[0], first[0] * shrunk)
+        assert not torch.allclose(last[1], first[1] * shrunk, atol=1e-3)  # the control: it learned
+    if embedding == "autoencoder":
+        nets = autoencoders(gaps, config, 0, CPU)
+        for table, net, n in ((start.users, nets.users, 40), (start.items, nets.items, 60)):
+            torch.testing.assert_close(table[0].detach(), net.encoder(torch.zeros(n)).detach())
+    users, items = torch.tensor([0, 0, 1]), torch.tensor([1, 0, 0])
+    found = model.predict(users, items, generator())
+    assert torch.isfinite(found).all() and ((found >= 1) & (found <= 5)).all()
+    if embedding == "attentive":
+        torch.nn.init.constant_(e.default_user, 0.7)
+        user, _ = e(users, items, 5, generator())
+        assert (user[:2] == 0.7).all() and not (user[2] == 0.7).all()
+        again = model.predict(users, items, generator())
+        default = model.predictor(torch.full((2, config.dimension), 0.7), e.structure[[1, 0]])
+        torch.testing.assert_close(again[:2], default.detach())
 
 
 def test_a_resumed_run_is_the_same_run(split, tmp_path, monkeypatch):

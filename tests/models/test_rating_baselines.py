@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from replication.baselines import rating_packages as packages
-from replication.baselines.rating_mf import RatingMFConfig
+from replication.baselines.rating_mf import RatingMF, RatingMFConfig
 from replication.baselines.rating_simple import (
     ALS,
     ALSConfig,
@@ -28,7 +28,7 @@ from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import ReplicationError
 from replication.folds import make_rating_split
 from replication.metrics.rating import rmse
-from replication.rating_training import DeviceRatings, predict_all
+from replication.rating_training import DeviceRatings, fit_ratings, predict_all
 
 CPU = torch.device("cpu")
 NOTHING = torch.Generator()
@@ -251,6 +251,65 @@ def test_the_imputed_svd_has_the_means_for_the_unknown(gaps):
     assert predict(whole, [(79, item) for item in range(29)]) == pytest.approx(own, abs=1e-3)
     few = ImputedSVD(gaps, ImputedSVDConfig(rank=5), CPU)
     assert np.abs(predict(few, [(79, i) for i in range(29)]) - own).max() < 0.3
+
+
+def everyone(model):
+    """Of the unknown user with the known movies, of the known users with the unknown movie, both"""
+    pairs = [*((79, item) for item in range(29)), *((user, 29) for user in range(79)), (79, 29)]
+    found = predict(model, pairs)
+    return found[:29], found[29:108], found[108]
+
+
+def test_the_item_based_model_has_the_biases_for_the_unknown(gaps):
+    config = ItemLinearConfig(l2=5.0)
+    model, bias = ItemLinear(gaps, config, CPU), Bias(gaps, BiasConfig(), CPU)
+    items, users, both = everyone(model)
+    np.testing.assert_allclose(items, (bias.mean + bias.items[:29]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(users, (bias.mean + bias.users[:79]).numpy(), atol=1e-5)
+    assert both == pytest.approx(bias.mean, abs=1e-5)
+
+
+def test_als_has_its_own_biases_for_the_unknown(gaps):
+    model = ALS(gaps, ALSConfig(rank=2, l2=1.0), CPU, 0)
+    assert not model.users[79].any() and not model.items[29].any()
+    items, users, both = everyone(model)
+    np.testing.assert_allclose(items, (model.mean + model.item_bias[:29]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(users, (model.mean + model.user_bias[:79]).numpy(), atol=1e-5)
+    assert both == pytest.approx(model.mean, abs=1e-5)
+    assert np.ptp(items) > 0.5 and np.ptp(users) > 0.5
+
+
+@pytest.mark.parametrize("decay", [0.0, 5.0])
+def test_mf_leaves_the_unknown_as_it_began(gaps, decay):
+    config = RatingMFConfig(dimension=4, scale=0.5, learning_rate=0.02, batch_size=256,
+                            weight_decay=decay, max_epochs=3)  # fmt: skip
+    torch.manual_seed(0)
+    start = RatingMF(gaps, config)
+    model = fit_ratings(lambda: RatingMF(gaps, config), gaps, config, 0, CPU, ()).model
+    shrunk = (1 - config.learning_rate * decay) ** (3 * -(-len(gaps.train) // 256))
+    for name, row in (("users", 79), ("items", 29)):
+        one, other = getattr(model, name).detach(), getattr(start, name).detach()
+        torch.testing.assert_close(one[row], other[row] * shrunk)
+        assert not torch.allclose(one[row - 1], other[row - 1] * shrunk, atol=1e-2)
+    assert not model.user_bias[79].any() and not model.item_bias[29].any()
+    items, _, both = everyone(model)
+    product = (model.items[:29] @ model.users[79]).detach()
+    expected = model.mean + model.item_bias[:29, 0].detach() + product
+    np.testing.assert_allclose(items, expected.numpy(), atol=1e-5)
+    product = float((model.items[29] * model.users[79]).detach().sum())
+    assert both == pytest.approx(model.mean + product, abs=1e-5)
+
+
+@pytest.mark.skipif(not packages.myfm_version(), reason="needs myfm")
+def test_bayesian_factorisation_draws_the_unknown_from_the_prior(gaps):
+    """An average user with a movie, a user with an average movie, and the average of all."""
+    model = packages.MyFM(gaps, packages.MyFMConfig(rank=2, iterations=200, burn_in=50), seed=0)
+    items, users, both = everyone(model)
+    train = gaps.train
+    for found, index in ((items, train.items), (users, train.users)):
+        own = [train.values[index == n].mean() for n in range(len(found))]
+        assert np.corrcoef(found, own)[0, 1] > 0.9
+    assert both == pytest.approx(train.values.mean(dtype=np.float64), abs=0.25)
 
 
 # --- the version of Surprise -----------------------------------------------------------------

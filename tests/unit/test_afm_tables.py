@@ -294,19 +294,6 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
     assert "trials" not in {j.kind for j in packing.pending(packing.TABLES, None, [rows.BEST])}
 
 
-@pytest.mark.parametrize(
-    ("epochs", "lasted", "expected"),
-    [(30, 30, True), (26, 30, True), (25, 30, False), (20, 25, False), (28, 29, False)],
-)
-def test_a_trial_is_cut_off_where_its_patience_had_not_run_out(epochs, lasted, expected):
-    assert cut_off({"epochs": epochs, "epochs_run": lasted}, 30, 5) is expected
-
-
-def test_what_never_ran_to_the_last_epoch_is_not_cut_off():
-    assert not cut_off({"metrics": {"RMSE": 3.0}, "epochs": 0}, 30, 5)  # it diverged
-    assert not cut_off({"metrics": {"RMSE": 0.9}}, 30, 5)  # it has no epochs
-
-
 def test_a_stored_trial_says_whether_it_was_cut_off(study, monkeypatch):
     monkeypatch.setattr(experiments, "N_TRIALS", 1)
     monkeypatch.setitem(experiments.TRIAL_EPOCHS, "ml-1m", 2)

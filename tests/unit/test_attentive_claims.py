@@ -181,6 +181,19 @@ def test_two_folds_are_no_evidence() -> None:
         assert "2 of at least 3 folds" in found[name].main.sentence
 
 
+@pytest.mark.parametrize(("kept", "expected"), [("autoencoder", "not replicated"), ("", None)])
+def test_one_refuted_part_refutes_a_claim_whose_other_part_has_no_run(
+    kept: str, expected: str | None
+) -> None:
+    """The attentive row has a run, and of its two opponents one at the most; look-ups have none."""
+    for error, then in ((opposite, expected), (claimed, None)):
+        tables = world(error)
+        left = [r for r in tables[1] if r["row"].split(" + ")[0] in ("attentive", kept)]
+        verdict = judged(tables[0], left, tables[2])["attention/MLP2"].main
+        assert verdict.verdict == (then or "untestable"), verdict.sentence
+        assert ("simple + MLP2 has no records" in verdict.reason) is (then is None)
+
+
 def test_a_gain_below_the_margin_is_one_of_direction_only() -> None:
     near = judged(*world(lambda row: claimed(row) if "attentive" not in row else
                          claimed(row.replace("attentive", "autoencoder")) - 0.0006,
@@ -299,6 +312,22 @@ def test_the_winner_must_lead_everyone() -> None:
     found = judged(*world(lambda row: 0.96 if row == "simple + MLP1" else claimed(row)))
     assert found["best"].main.verdict == "not replicated"
     assert "simple + MLP1 is better" in found["best"].main.sentence
+
+
+@pytest.mark.parametrize(
+    ("lead", "noise", "rmse", "mae"),
+    [
+        (0.0005, 1e-5, "replicated", "direction only"),  # established, and less than the margin
+        (0.0005, 4e-4, "not replicated", "not replicated"),  # ahead; a lead as printed is excluded
+    ],
+)
+def test_a_printed_lead_has_a_rule_of_its_own_and_its_twin_in_mae_has_not(
+    lead: float, noise: float, rmse: str, mae: str
+) -> None:
+    """As the page of verdicts says it."""
+    found = judged(*world(lambda row: 0.97 - lead * (row == claims.WINNER), noise=noise))
+    assert found["best"].main.verdict == rmse, found["best"].main.sentence
+    assert found["mae/best"].main.verdict == mae, found["mae/best"].main.sentence
 
 
 def test_honest_epochs_are_judged_apart() -> None:

@@ -103,6 +103,18 @@ def test_a_stored_run_is_not_repeated_and_comes_out_again(study, capsys):
     assert "DIFFERENT" not in capsys.readouterr().out
 
 
+def test_a_run_that_found_its_tables_kept_has_the_cost_of_pretraining_all_the_same(study):
+    made = [
+        experiments.run(experiments.Run("cil", "kfold-10", model, 1), torch.device("cpu"), False)
+        for model in ("autoencoder-ip", "autoencoder-mlp1", "simple-ip")
+    ]
+    first, second, none = (finished.record for finished in made)
+    assert first["pretraining"] == second["pretraining"] and "pretraining" not in none
+    assert first["seconds_pretraining"] == second["seconds_pretraining"] > 0
+    assert first["pretraining"]["users"]["epochs_run"] == 2
+    assert Store(experiments.TABLE2).append(first)
+
+
 def test_fold_0_says_what_the_drawn_contexts_do(study):
     job = experiments.Run("cil", "kfold-10", "attentive-ip", 0)
     metrics = experiments.run(job, torch.device("cpu"), False).record["metrics"]
@@ -168,6 +180,22 @@ def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypat
     trial = trial_of("simple-mlp1", 0, 1.0) | {"epochs": best, "epochs_run": seen}
     monkeypatch.setattr(Store, "load", lambda _: [trial])
     assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == limit
+
+
+@pytest.mark.parametrize(
+    ("trial", "cut"),
+    [
+        ({"epochs": 12, "epochs_run": 12}, True),
+        ({"epochs": 10, "epochs_run": 12}, True),  # a third epoch without a better error is missing
+        ({"epochs": 9, "epochs_run": 12}, False),
+        ({"epochs": 6, "epochs_run": 9}, False),
+        ({"epochs": 11, "epochs_run": 11}, False),  # interrupted by divergence
+        ({"epochs": 0}, False),  # diverged in the first
+        ({}, False),  # no epochs
+    ],
+)
+def test_a_trial_is_cut_off_if_its_patience_had_not_run_out(trial, cut):
+    assert fold_runs.cut_off(trial, 12, 3) is cut
 
 
 def trial_of(model, number, error):

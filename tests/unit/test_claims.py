@@ -28,11 +28,12 @@ from replication.claims import (
     judge_longer,
     judge_no_gain,
     judge_number,
+    judge_parts,
     tally,
     variant_row,
     weakest,
 )
-from replication.compare import Cell, load_published, paired_test
+from replication.compare import PUBLISHED_COLUMNS, Cell, load_published, paired_test
 from replication.papers.amp_cf import claims as amp
 from replication.papers.amp_cf import minority, packing
 from replication.papers.amp_cf.claims import CLAIMS
@@ -281,7 +282,7 @@ def test_the_printed_best_is_amp_2_where_the_claim_says_so(published: pd.DataFra
 def test_best_needs_every_rival(judged: Callable[..., Verdict]) -> None:
     verdict = judged(BEST, plant({"AMP-2": 0.75, "AMP-3": 0.70}))
     assert verdict.verdict == "untestable"
-    assert verdict.sentence == "AMP-4: the model has no records yet."
+    assert verdict.sentence == ("AMP-4: the model has no records yet (untestable in 1 of 2 parts).")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -573,6 +574,39 @@ def test_the_weakest_part_decides() -> None:
     assert weakest(claim, list(parts.values())).verdict == "not replicated"
     with pytest.raises(NoEvidence, match="no part of the claim"):
         weakest(claim, [])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (("not replicated", None), "not replicated"),
+        ((None, "not replicated"), "not replicated"),
+        (("replicated", None), "untestable"),
+        ((None, "replicated"), "untestable"),
+        ((None, None), None),
+    ],
+)
+def test_a_part_without_evidence_does_not_hide_what_another_says(
+    kinds: tuple[str | None, ...], expected: str | None
+) -> None:
+    """None: nothing is recorded of the part. With no part at all there is nothing to judge."""
+    asked: Any = list(kinds)
+    claim = Claim("x/y", "x", "y", lambda c, e: weakest(c, []), asks=lambda _: asked)
+    nothing = InPrint("p/t", pd.DataFrame(columns=list(PUBLISHED_COLUMNS)))
+
+    def rule(claim: Claim, evidence: Any, kind: Any, family: Any, margin: float) -> Verdict:
+        if kind is None:
+            raise NoEvidence("b has no records")
+        return Verdict(claim, kind, margin, (0.0, 1.0), "a minus b.", "reason")
+
+    if expected is None:
+        with pytest.raises(NoEvidence, match=r"^b has no records$"):
+            judge_parts(claim, nothing, rule, (), lambda _: 0.5)
+        return
+    found = judge_parts(claim, nothing, rule, (), lambda _: 0.5)
+    assert found.verdict == expected and f"({expected} in 1 of 2 parts)" in found.sentence
+    assert found.statistic == (0.5 if expected == "not replicated" else None)
+    assert ("b has no records" in found.reason) is (expected == "untestable")
 
 
 def test_a_verdict_is_one_of_four() -> None:
@@ -905,7 +939,9 @@ def test_a_setting_that_no_source_prints_can_turn_a_verdict(
 def test_every_clustering_must_fall_behind(closest: float, expected: str) -> None:
     rates = {("AMP-2", SMALL): 0.04, ("AISP-2", SMALL): 0.07, ("AISP-3", SMALL): closest}
     claim = BY_ID[f"aisp/{SMALL}"]
-    assert claim.judge(distances(rates)).verdict == "untestable"  # AISP-4 is missing
+    # AISP-4 is missing: what holds of the others is not enough, and what does not hold is.
+    missing = "untestable" if expected == "replicated" else expected
+    assert claim.judge(distances(rates)).verdict == missing
     verdict = claim.judge(distances(rates | {("AISP-4", SMALL): 0.07}))
     assert verdict.verdict == expected, verdict.sentence
     assert f"({expected} in {6 if expected == 'replicated' else 2} of 6 parts)" in verdict.sentence

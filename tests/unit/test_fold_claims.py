@@ -137,3 +137,17 @@ def test_one_fixed_test_set_is_said_to_be_one() -> None:
     assert proof.describe(question, test, 0.01, 1).endswith("one fixed test set, over its 7 users")
     with pytest.raises(NoEvidence, match="1 of at least 3 folds"):
         proof.test(question._replace(a="b", b="a"))
+
+
+def test_p_values_are_corrected_over_the_comparisons_that_are_named() -> None:
+    numbers = {
+        name: {fold: level + 0.01 * ((fold * step) % 5) for fold in range(5)}
+        for name, level, step in (("a", 1.0, 1), ("b", 1.02, 2), ("c", 1.03, 3))
+    }
+    proof = evidence(**numbers)
+    one, two = (Comparison("a", other, *PLACE, "RMSE") for other in "bc")
+    plain = {q: proof.test(q).pvalue for q in (one, two)}
+    assert proof.adjusted((one, two))[two] == pytest.approx(2 * plain[two])
+    alone = proof.corrected_over([two])
+    assert alone.asked([]) == (two,) and alone.adjusted(alone.asked([])) == {two: plain[two]}
+    assert proof.adjusted((one, two))[two] == pytest.approx(2 * plain[two])

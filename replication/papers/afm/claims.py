@@ -51,8 +51,8 @@ from replication.claims import (
     judge_competitive,
     judge_gain,
     judge_number,
+    judge_parts,
     variant_row,
-    weakest,
 )
 from replication.compare import PairedTest, Ranks, Record, cells, interval, number
 from replication.fold_claims import FoldEvidence, Place
@@ -274,12 +274,8 @@ def holds(
     least: float | None = None,
 ) -> Verdict:
     """A rule of judgement holds in every comparison of the claim; ``least`` is its own margin."""
-    family, questions = comparisons(evidence), claim.asks(evidence)
-    return weakest(
-        claim,
-        [judge(claim, evidence, q, family, margin(q) if least is None else least)
-         for q in questions],
-    )  # fmt: skip
+    own = margin if least is None else lambda _: least
+    return judge_parts(claim, evidence, judge, comparisons(evidence), own)
 
 
 def is_large(claim: Claim, evidence: Evidence, dataset: str) -> Verdict:

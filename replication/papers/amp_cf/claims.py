@@ -64,8 +64,8 @@ from replication.claims import (
     judge_longer,
     judge_no_gain,
     judge_number,
+    judge_parts,
     variant_row,
-    weakest,
 )
 from replication.compare import Floats, bootstrap_means, interval, number
 from replication.papers.amp_cf import minority
@@ -265,10 +265,7 @@ def is_printed_number(
 
 def holds(claim: Claim, evidence: Evidence, judge: Callable[..., Verdict] = judge_gain) -> Verdict:
     """A rule of judgement holds in every comparison of the claim."""
-    family, questions = comparisons(evidence), claim.asks(evidence)
-    return weakest(
-        claim, [judge(claim, evidence, q, family, margin(evidence, q)) for q in questions]
-    )
+    return judge_parts(claim, evidence, judge, comparisons(evidence), partial(margin, evidence))
 
 
 def holds_favoured(claim: Claim, evidence: Evidence, by: str) -> Verdict:

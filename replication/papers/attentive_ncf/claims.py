@@ -45,8 +45,8 @@ from replication.claims import (
     judge_gain,
     judge_lead,
     judge_number,
+    judge_parts,
     variant_row,
-    weakest,
 )
 from replication.compare import PairedTest, Ranks, Record, cells
 from replication.fold_claims import FoldEvidence, Place
@@ -272,11 +272,7 @@ def is_printed_number(claim: Claim, evidence: Evidence, row: str) -> Verdict:
 
 def holds(claim: Claim, evidence: Evidence, judge: Callable[..., Verdict] = judge_gain) -> Verdict:
     """A rule of judgement holds in every comparison of the claim."""
-    family, questions = comparisons(evidence), claim.asks(evidence)
-    return weakest(
-        claim,
-        [judge(claim, evidence, q, family, margin(evidence, q)) for q in questions],
-    )
+    return judge_parts(claim, evidence, judge, comparisons(evidence), partial(margin, evidence))
 
 
 def fewer_and_better(claim: Claim, evidence: Evidence, row: str, other: str) -> Verdict:

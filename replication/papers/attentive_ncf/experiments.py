@@ -105,10 +105,10 @@ def tuned_config(model: str, dataset: str) -> Any:
     known = row(model)
     if known.draw is None:
         return known.start
-    trials = _trials(model, dataset)
-    if not trials:
+    stored = trials(model, dataset)
+    if not stored:
         return known.start
-    best = min(trials, key=rank_of_trial)
+    best = min(stored, key=rank_of_trial)
     config = trial_config(model, best["trial"])
     if known.trained:
         epochs, seen = best["epochs"], best.get("epochs_run", 0)
@@ -118,7 +118,7 @@ def tuned_config(model: str, dataset: str) -> Any:
     return config
 
 
-def _trials(model: str, dataset: str) -> list[Record]:
+def trials(model: str, dataset: str) -> list[Record]:
     """The stored search trials of a model that are of the configurations drawn today."""
     return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
 
@@ -404,6 +404,9 @@ def run(
         progress=progress,
     )
     found["metrics"] |= _contexts(job, result.model, split, device)
+    told = getattr(result.model, "pretraining", {})
+    if told:  # the cost of the tables, even where another run had made and kept them
+        found |= {"pretraining": told, "seconds_pretraining": told["seconds"]}
     kept = torch.stack(result.curve.predictions) if result.curve.predictions else None
     return Finished(address | found | extra | provenance(), result.model, kept)
 
@@ -519,7 +522,7 @@ def run_and_store(
     """
 
     def search(job: Run) -> None:
-        have = len(_trials(job.model, job.dataset))
+        have = len(trials(job.model, job.dataset))
         say_if_unsearched(row(job.model), job.dataset, have, N_TRIALS)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)

@@ -243,7 +243,9 @@ class History(nn.Module):
 class LookUp(nn.Module):
     """The *simple* embedding, and with given tables the *autoencoder* one: fine-tuned look-ups.
 
-    A user or movie that occurs in held-out ratings only keeps the vector that it began with.
+    A user or movie that occurs in held-out ratings only gets no gradient: it has the vector that it
+    began with (a random one, or what the encoder makes of no rating), times 1 - rate * decay for
+    each step where there is weight decay.
     """
 
     def __init__(self, users: Tensor, items: Tensor) -> None:
@@ -259,7 +261,11 @@ class LookUp(nn.Module):
 
 
 class Attentive(nn.Module):
-    """The *attentive* user embedding (Section II-A1): a user is the movies that he rated."""
+    """The *attentive* user embedding (Section II-A1): a user is the movies that he rated.
+
+    A user without another rated movie is the default user. A movie that occurs in held-out ratings
+    only is never in a context; its vector is as in ``LookUp``.
+    """
 
     def __init__(self, history: History, n_items: int, dimension: int, scale: float) -> None:
         super().__init__()
@@ -296,8 +302,10 @@ class Predictor(nn.Module):
 
     levels: Tensor
 
-    def __init__(self, levels: np.ndarray) -> None:
+    def __init__(self, levels: np.ndarray, ending: nn.Module) -> None:
+        """``ending``: makes shares of what comes last before the rating."""
         super().__init__()
+        self.ending = ending
         self.register_buffer("levels", torch.from_numpy(levels.astype(np.float32)), False)
 
     def rescale(self, share: Tensor) -> Tensor:
@@ -312,9 +320,12 @@ class Predictor(nn.Module):
 class InnerProduct(Predictor):
     """Section II-B1."""
 
+    def __init__(self, levels: np.ndarray) -> None:
+        super().__init__(levels, nn.Sigmoid())
+
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
-        return self.rescale(torch.sigmoid((user * item).sum(1)))  # Eq. 3, 4
+        return self.rescale(self.ending((user * item).sum(1)))  # Eq. 3, 4
 
 
 def layers(sizes: tuple[int, ...]) -> nn.Sequential:
@@ -334,20 +345,20 @@ class MLP1(Predictor):
     """Section II-B2: a network on [u, m, u * m] with one sigmoid, squared error."""
 
     def __init__(self, levels: np.ndarray, dimension: int, hidden: tuple[int, ...]) -> None:
-        super().__init__(levels)
+        super().__init__(levels, nn.Sigmoid())
         self.network = layers((3 * dimension, *hidden, 1))
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
         features = torch.cat([user, item, user * item], dim=1)  # [B, 3 E], x_ki,0
-        return self.rescale(torch.sigmoid(self.network(features)[:, 0]))
+        return self.rescale(self.ending(self.network(features)[:, 0]))
 
 
 class MLP2(Predictor):
     """Section II-B3: one class a rating, cross-entropy; predicts the expected rating."""
 
     def __init__(self, levels: np.ndarray, dimension: int, hidden: tuple[int, ...]) -> None:
-        super().__init__(levels)
+        super().__init__(levels, nn.Softmax(dim=1))
         self.network = layers((3 * dimension, *hidden, len(levels)))
 
     def logits(self, user: Tensor, item: Tensor) -> Tensor:
@@ -356,7 +367,7 @@ class MLP2(Predictor):
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings [B] from vectors [B, E]."""
-        return self.logits(user, item).softmax(1) @ self.levels  # sum over c of n_c * c
+        return self.ending(self.logits(user, item)) @ self.levels  # sum over c of n_c * c
 
     def loss(self, user: Tensor, item: Tensor, ratings: Tensor) -> Tensor:
         """Mean cross-entropy of ratings [B]."""
@@ -376,6 +387,7 @@ class AttentiveNCF(nn.Module):
         """``pretrained``: tables [U, E], [I, E] for the embedding *autoencoder*."""
         super().__init__()
         self.config = c = config
+        self.pretraining: dict[str, Any] = {}  # for the record: what ``pretrained`` came from
         if c.embedding == "attentive":
             history = History(split.train, split.n_users, split.n_items, split.levels)
             self.embedding: Any = Attentive(history, split.n_items, c.dimension, c.initial_scale)
@@ -466,13 +478,7 @@ class Pretrained(NamedTuple):
     items: AutoEncoder
     matrix: Tensor  # [U, I] training ratings over the highest rating; 0 where unrated
     user_factor: float  # what ``matrix`` is multiplied by before the user autoencoder reads it
-
-
-def autoencoder_tables(
-    split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Latent vectors of all users [U, E] and movies [I, E], on the CPU."""
-    return encoded(autoencoders(split, config, seed, device))
+    told: dict[str, Any]  # "users", "items" -> what ``_pretrain`` says of each
 
 
 @torch.no_grad()
@@ -510,12 +516,19 @@ def autoencoders(
     user_factor = top if c.user_scale == "raw" else 1.0
     torch.manual_seed(seed)
     user_net = AutoEncoder((n_items, 512, e, 512, n_items), sigmoid=False).to(device)
-    _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)
+    told = {"users": _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)}
     # "The inner layers all containing 128 neurons": at E = 64 only the latent one is smaller.
     item_net = AutoEncoder((n_users, 128, e, 128, n_users), sigmoid=True).to(device)
-    batch = max(1, min(c.pretrain_batch, n_items // 20))  # as many steps as there are movies for
-    _pretrain(item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed)
-    return Pretrained(user_net, item_net, matrix, user_factor)
+    batch = movie_batch(c, n_items)
+    told["items"] = _pretrain(
+        item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed
+    )
+    return Pretrained(user_net, item_net, matrix, user_factor, told)
+
+
+def movie_batch(config: AttentiveNCFConfig, n_items: int) -> int:
+    """Movies a step of the movie autoencoder: there are few, and an epoch has 20 steps or more."""
+    return max(1, min(config.pretrain_batch, n_items // 20))
 
 
 def _pretrain(
@@ -525,12 +538,18 @@ def _pretrain(
     config: AttentiveNCFConfig,
     batch: int,
     seed: int,
-) -> None:
-    """Train until the hidden ratings saturate; the net is left as it was after the best epoch."""
+) -> dict[str, Any]:
+    """Train until the hidden ratings saturate, or for ``pretrain_epochs``.
+
+    Returns:
+        The epoch after which the net is left, the best on the hidden ratings; how many there were;
+        and Eq. 2 of the hidden ratings after the best, None where no epoch had a number.
+    """
     generator = torch.Generator(device=matrix.device).manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.pretrain_learning_rate, fused=True)
-    best, since, state = float("inf"), 0, deepcopy(net.state_dict())
-    for _ in range(config.pretrain_epochs):
+    best, left, state = float("inf"), 0, deepcopy(net.state_dict())
+    epoch = 0
+    while epoch < config.pretrain_epochs and epoch - left < config.pretrain_patience:
         order = torch.randperm(len(matrix), generator=generator, device=matrix.device)
         for rows in order.split(batch):
             seen = matrix[rows].masked_fill(hidden[rows], 0.0)
@@ -540,9 +559,8 @@ def _pretrain(
         with torch.no_grad():
             output = net(matrix.masked_fill(hidden, 0.0))
             error = float(reconstruction_loss(output, matrix, hidden))
-        since += 1
+        epoch += 1
         if error < best:
-            best, since, state = error, 0, deepcopy(net.state_dict())
-        if since >= config.pretrain_patience:
-            break
+            best, left, state = error, epoch, deepcopy(net.state_dict())
     net.load_state_dict(state)
+    return {"epochs": left, "epochs_run": epoch, "error": round(best, 6) if left else None}

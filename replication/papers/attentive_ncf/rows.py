@@ -7,6 +7,8 @@ Every model that has something to tune gets the same number of random trials
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +27,8 @@ from replication.papers.attentive_ncf.model import (
     PREDICTORS,
     AttentiveNCF,
     AttentiveNCFConfig,
-    autoencoder_tables,
+    autoencoders,
+    encoded,
 )
 from replication.papers.common import log_uniform
 from replication.papers.fold_runs import RatingRow, draw_als, draw_bias
@@ -79,10 +82,22 @@ def draw_linear(rng: np.random.Generator) -> dict[str, Any]:
     return {"l2": log_uniform(rng, 100.0, 10_000.0)}
 
 
+def of_pretraining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a configuration that pretrained tables depend on."""
+    return {
+        name: value
+        for name, value in config.items()
+        if name.startswith("pretrain") or name in ("dimension", "user_scale")
+    }
+
+
 def _pretrained(
     split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
     """The autoencoders' tables, trained once for all predictors and kept beside the data.
+
+    With them is kept what pretraining took and came to, so that the record of a run that found
+    them here says the same as that of the run that made them.
 
     The file's name holds all that can change them: the training ratings, the configuration of the
     pretraining, the seed, the device and the code.
@@ -90,34 +105,35 @@ def _pretrained(
     digest = hashlib.sha256()
     for column in (split.train.users, split.train.items, split.train.values):
         digest.update(np.ascontiguousarray(column).tobytes())
-    chosen = {
-        name: value
-        for name, value in asdict(config).items()
-        if name.startswith("pretrain") or name in ("dimension", "user_scale")
-    }
+    chosen = of_pretraining(asdict(config))
     shape = (split.n_users, split.n_items, float(split.levels[-1]), split.fold)
     digest.update(repr((chosen, shape, seed, device.type, source_hash())).encode())
     file = paths.MODELS / f"autoencoder-{digest.hexdigest()[:16]}.pt"
     if file.exists():
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
-            return state["users"], state["items"]
+            return (state["users"], state["items"]), state["pretraining"]
         except Exception:  # a damaged file can make torch raise nearly anything: it is made anew
             file.unlink(missing_ok=True)
-    users, items = autoencoder_tables(split, config, seed, device)
-    write_state(file, {"users": users, "items": items})
-    return users, items
+    started = time.perf_counter()
+    nets = autoencoders(split, config, seed, device)
+    users, items = encoded(nets)
+    told = nets.told | {"seconds": round(time.perf_counter() - started, 2)}
+    write_state(file, {"users": users, "items": items, "pretraining": told})
+    return (users, items), told
 
 
 def build(
     split: RatingSplit, config: AttentiveNCFConfig, seed: int, device: torch.device
 ) -> AttentiveNCF:
     """One of the nine combinations, its autoencoders pretrained where it has any."""
-    pretrained = None
-    if config.embedding == "autoencoder":
-        pretrained = _pretrained(split, config, seed, device)
-        torch.manual_seed(seed)  # the predictor starts alike whether or not the tables were kept
-    return AttentiveNCF(split, config, pretrained)
+    if config.embedding != "autoencoder":
+        return AttentiveNCF(split, config)
+    tables, told = _pretrained(split, config, seed, device)
+    torch.manual_seed(seed)  # the predictor starts alike whether or not the tables were kept
+    model = AttentiveNCF(split, config, tables)
+    model.pretraining = told
+    return model
 
 
 # Table II: sizes marked * are 64, those marked with a dagger 128.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from replication.papers.attentive_ncf.model import (
     PREDICTORS,
     AttentiveNCF,
     AttentiveNCFConfig,
+    Predictor,
 )
 from replication.papers.attentive_ncf.rows import ROWS
 
@@ -125,8 +128,8 @@ def read(embedding: str, predictor: str) -> list[Node]:
     return nodes
 
 
-def layers_of(predictor: nn.Module) -> list[Layer]:
-    """The layers that a predictor runs through, in order; empty for the inner product.
+def layers_of(predictor: Predictor) -> list[Layer]:
+    """The layers that a predictor runs through, in order, what makes the shares at the end too.
 
     The widths are those of the tensors that went in and came out.
     """
@@ -134,13 +137,12 @@ def layers_of(predictor: nn.Module) -> list[Layer]:
 
     def note(module: nn.Module, given: Any, result: Tensor) -> None:
         count = sum(p.numel() for p in module.parameters())
-        found.append(Layer(type(module).__name__, given[0].shape[1], result.shape[1], count))
+        before, after = (math.prod(x.shape[1:]) for x in (given[0], result))
+        found.append(Layer(type(module).__name__, before, after, count))
 
-    network = getattr(predictor, "network", None)
-    if network is None:
-        return []
-    hooks = [module.register_forward_hook(note) for module in network]
-    width = network[0].in_features // 3
+    network: Any = getattr(predictor, "network", [])
+    hooks = [module.register_forward_hook(note) for module in (*network, predictor.ending)]
+    width = network[0].in_features // 3 if network else DIMENSION
     with torch.no_grad():
         predictor(torch.rand(PAIRS, width), torch.rand(PAIRS, width))
     for hook in hooks:
@@ -267,9 +269,9 @@ def draw_combination(nodes: Sequence[Node]) -> Figure:
 def draw_predictor(predictor: str, dimension: int = 64) -> Figure:
     """Figures 2 and 3: a predictor from its two inputs to the rating, layer by layer."""
     config = AttentiveNCFConfig(predictor=predictor, dimension=dimension)
-    inside = [
-        layer for layer in layers_of(at_paper_size(config).predictor) if layer.kind == "Linear"
-    ]
+    module = at_paper_size(config).predictor
+    steps = layers_of(module)
+    inside = [layer for layer in steps if layer.kind == "Linear"]
     columns = len(inside) + 3  # the inputs, what is made of them, the layers, the rating
     step = 0.98 / columns
     drawn = [
@@ -286,11 +288,18 @@ def draw_predictor(predictor: str, dimension: int = 64) -> Figure:
     if inside:
         add(r"$[u,\, m,\, u \cdot m]$", f"[{inside[0].before}]", "computed", ("user", "movie"))
     else:
-        add("$u^T m$", "[1]", "computed", ("user", "movie"))
-    for layer in inside:
-        after = "softmax" if layer.after > 1 else "sigmoid"
-        title = f"linear, {after if layer is inside[-1] else 'ReLU'}"
-        add(title, f"{layer.before}→{layer.after}", "learned", (drawn[-1].name,))
-    ending = {"MLP1": "$4p + 1$", "MLP2": r"$\sum_c n_c\, c$"}.get(predictor, r"$4\sigma + 1$")
-    add(ending, "rating", "result", (drawn[-1].name,))
+        add(f"$u^T m$, {_word(steps[-1])}", "[1]", "computed", ("user", "movie"))
+    for layer, after in pairwise(steps):
+        if layer.kind == "Linear":
+            note = f"{layer.before}→{layer.after}"
+            add(f"linear, {_word(after)}", note, "learned", (drawn[-1].name,))
+    low, high = (float(level) for level in module.levels[[0, -1]])
+    of_one = f"${high - low:g}p + {low:g}$"  # of one share of the range, or of one a rating
+    rating = r"$\sum_c n_c\, c$" if steps[-1].after > 1 else of_one
+    add(rating, "rating", "result", (drawn[-1].name,))
     return figures.boxes(drawn, 0.86 / columns, 0.24, (max(5.2, 1.35 * columns), 2.3))
+
+
+def _word(layer: Layer) -> str:
+    """What a layer without weights is called in a drawing."""
+    return layer.kind if layer.kind == "ReLU" else layer.kind.lower()

@@ -9,17 +9,23 @@ import pandas as pd
 from scipy import stats
 
 from replication.compare import Record, least_to_most, number
-from replication.page import PENDING, Study, dots, errors
+from replication.page import PENDING, Study, difference_text, dots, errors, over_folds
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     BASELINES,
+    CLAIMS,
+    DATASET,
+    HONEST,
     METRIC,
     NUMBER_MARGIN,
     PROTOCOL,
+    SELECT,
     SIMPLE,
     WINNER,
+    evidence,
 )
 from replication.papers.attentive_ncf.pages.table2 import by_row
+from replication.papers.attentive_ncf.rows import ROWS
 from replication.records import Store
 
 if TYPE_CHECKING:
@@ -91,6 +97,42 @@ def _winner() -> float | None:
         == (WINNER, experiments.SELECTS[0], "", PROTOCOL)
     ]
     return float(np.mean(found)) if found else None
+
+
+def chosen_epochs(study: Study) -> str:
+    """Which rows report an epoch that the test ratings chose, and what an honest one gives."""
+    theirs, honest = (by_row(study, select) for select in (SELECT, HONEST))
+    texts = []
+    for row in (known.name for known in ROWS.values() if known.table == "table1" and known.trained):
+        runs = theirs.get(row, {})
+        if not runs:
+            continue
+        epoch = next(iter(runs.values()))["epochs"]
+        found = errors(honest.get(row, {}))
+        test = over_folds(found, errors(runs), PROTOCOL)
+        other = "an honest choice has no runs yet"
+        if found:
+            mean = number(float(np.mean(list(found.values()))))
+            over = f"over {len(found)} {'fold' if len(found) == 1 else 'folds'}"
+            other = f"at the epoch that an inner validation chooses it has {mean} {over}"
+            other += f", {difference_text(test)} against the above on these" if test else ""
+        texts.append(
+            f"{row} is trained over epochs, and its numbers above are of epoch {epoch}, chosen as "
+            f"the paper chooses, by the error on the very folds that are tested on: {other}."
+        )
+    return " ".join(texts)
+
+
+def constant(study: Study) -> str:
+    """What the text prints of a constant, and the verdict on it."""
+    (claim,) = [claim for claim in CLAIMS if claim.id == "number/constant"]
+    proof = evidence(study.records, [], [], study.published)
+    printed = proof.printed("constant", DATASET, METRIC)
+    found = claim.judge(proof)
+    return (
+        f"For a constant the text prints {printed:g} ({claim.where.partition(':')[0]}), which "
+        f"Table I has not: *{found.verdict}*, {found.sentence}"
+    )
 
 
 def figure(study: Study) -> Figure | None:

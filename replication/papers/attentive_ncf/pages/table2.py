@@ -32,7 +32,9 @@ from replication.page import (
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
 from replication.papers.attentive_ncf.model import EMBEDDINGS
-from replication.records import Store
+from replication.papers.attentive_ncf.rows import of_pretraining
+from replication.papers.fold_runs import cut_off
+from replication.records import Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -341,15 +343,51 @@ def tuned(study: Study) -> pd.DataFrame:
         inner = [r["epochs"] for r in chosen.get(row, {}).values()]
         lines[row] = {
             "E": str(c["dimension"]),
-            "learning rate": f"{c['learning_rate']:g}",
+            "learning rate": f"{c['learning_rate']:.2g}",
             "batch": f"{c['batch_size']:,}",
-            "weight decay": f"{c['weight_decay']:g}",
+            "weight decay": f"{c['weight_decay']:.2g}",
+            "trials cut off": _cut_off(row, run["dataset"]),
             "epochs at most": str(c["max_epochs"]),
-            "epoch as the paper selects": str(run["epochs"]),
-            "by inner validation": _range(inner) if inner else "pending",
+            "paper's epoch": str(run["epochs"]),
+            "honest epoch": _range(inner) if inner else "pending",
             "parameters": f"{run['parameters']:,}",
         }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("–").rename_axis("model")
+
+
+def _cut_off(row: str, dataset: str) -> str:
+    """ "9 of 10": the trials behind a row's configuration that the limit of epochs cut off."""
+    (model,) = [model for model, name in experiments.MODELS.items() if name == row]
+    cut = [_was_cut_off(trial) for trial in experiments.trials(model, dataset)]
+    return f"{sum(cut)} of {len(cut)}" if cut else "–"
+
+
+def _was_cut_off(trial: Record) -> bool:
+    return cut_off(trial, trial["config"]["max_epochs"], experiments.TRIAL_PATIENCE)
+
+
+def search_limit() -> str:
+    """How many search trials of each embedding the limit of epochs cut off, in one sentence."""
+    found = {
+        embedding: [
+            _was_cut_off(trial)
+            for model in experiments.COMBINATIONS
+            if experiments.row_name(model).startswith(f"{embedding} +")
+            for trial in experiments.trials(model, claims.DATASET)
+        ]
+        for embedding in EMBEDDINGS
+    }
+    every = [was for cut in found.values() for was in cut]
+    if not every:
+        return PENDING
+    parts = [f"{sum(cut)} of {len(cut)} with the {name}" for name, cut in found.items() if cut]
+    return (
+        f"A trial has {experiments.TRIAL_EPOCHS} epochs at most and stops before that after "
+        f"{experiments.TRIAL_PATIENCE} without a better error: {sum(every)} of {len(every)} trials "
+        f"had not stopped when the limit cut them off, {', '.join(parts)} embedding. Where most "
+        "were, the search chose among models that were still learning, and may have missed a "
+        "better one that learns slowly."
+    )
 
 
 def _range(epochs: list[int]) -> str:
@@ -374,17 +412,20 @@ def limit(study: Study) -> str:
 
 
 def times(study: Study) -> pd.DataFrame:
-    """Seconds of an epoch, test included, and of pretraining; and against the smallest model."""
+    """Seconds of an epoch, test included, and of pretraining; and against the smallest model.
+
+    Rows that share their pretrained tables have the same seconds: those of the run that made them.
+    """
     seconds = {
         row: [run["seconds_per_epoch"] for run in runs.values()]
         for row, runs in by_row(study, "fold-minimum").items()
     }
     least = seconds.get(COMBINATIONS[0]) or []
     looped = loop_ratios()
+    before = {row: most for rows, most in shared_pretraining(study) for row in rows}
     lines = {}
-    for row, runs in by_row(study, "fold-minimum").items():
+    for row in seconds:
         own = seconds[row]
-        before = [run["seconds_pretraining"] for run in runs.values()]
         median = float(np.median(own)) if own else None
         lines[row] = {
             "seconds an epoch, median": f"{median:.1f}" if median is not None else "pending",
@@ -392,12 +433,56 @@ def times(study: Study) -> pd.DataFrame:
             if median is not None and least
             else "–",
             "a Python loop over users against it": looped.get(row, "–"),
-            "seconds of pretraining, most": f"{max(before):.0f}"
-            if before and row.startswith("autoencoder")
-            else "–",
+            "seconds of pretraining, most": f"{before[row]:.0f}" if row in before else "–",
             "folds": str(len(own)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def shared_pretraining(study: Study) -> list[tuple[list[str], float]]:
+    """Rows that share their pretrained tables, and the seconds of pretraining on a fold, at most.
+
+    The tables of a fold are made once and kept. Of older runs only the one that made them has the
+    seconds, and the others nearly none.
+    """
+    shared: dict[str, dict[str, Runs]] = {}
+    for row, runs in by_row(study, "fold-minimum").items():
+        if row.startswith("autoencoder") and runs:
+            config = next(iter(runs.values()))["config"]
+            shared.setdefault(repr(of_pretraining(config)), {})[row] = runs
+    return [
+        (list(rows), max(r["seconds_pretraining"] for runs in rows.values() for r in runs.values()))
+        for rows in shared.values()
+    ]
+
+
+def pretraining_cost(study: Study) -> str:
+    """Which rows share their pretrained tables, and what these cost, in a sentence each."""
+    texts = []
+    for rows, most in shared_pretraining(study):
+        if len(rows) > 1:
+            together = f"{', '.join(rows[:-1])} and {rows[-1]} have tables of one size and scaling"
+            text = f"{together}: they are pretrained once a fold and kept for the {len(rows)}, in "
+            texts.append(f"{text}{most:.0f} seconds at most, which are spent once and not by each.")
+        else:
+            texts.append(f"The tables of {rows[0]} are pretrained in {most:.0f} seconds at most.")
+    return " ".join(texts) or PENDING
+
+
+def loop_batches() -> str:
+    """What the ratio to a loop is of, in a sentence; only an attentive user has a context."""
+    batches = {
+        (r["config"]["batch"], r["config"]["loop_batch"])
+        for r in Store(experiments.SPEED).load()
+        if "loop ratio" in r["metrics"]
+    }
+    told = " and ".join(f"in batches of {a:,}, the loop in batches of {b:,}" for a, b in batches)
+    timed = f"The step is timed {told}, both scaled to an epoch" if batches else "It is pending"
+    return (
+        "The ratio to a loop over users is for the attentive combinations alone: they gather "
+        "something for each pair, a context, where a look-up takes the rows of a batch from its "
+        f"table at once and has nothing to loop over. {timed}."
+    )
 
 
 def loop_ratios() -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from replication.claims import Judgement, judge_all
+from replication.claims import Comparison, Evidence, Judgement, judge, judge_all
 from replication.compare import Ranks, Record
 from replication.page import stored_table
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     CLAIMS,
     EXPLANATIONS,
+    METRIC,
     NEWCOMERS,
     single_users,
 )
@@ -50,6 +51,33 @@ def _of_users(table: str) -> tuple[Sequence[Record], Ranks]:
     store = Store(table)
     records = store.load()
     return records, store.ranks(r["key"] for r in records)
+
+
+def correction(proof: Evidence) -> str:
+    """Over how many comparisons p-values are corrected, and what a narrower family would change."""
+    family = proof.asked(CLAIMS)
+    tested = proof.adjusted(family)
+    if not tested:
+        return f"None of the {len(family)} comparisons behind these claims has its runs yet."
+    here = [claim for claim in CLAIMS if claim.table == proof.table]
+    claimed = {q for claim in here if claim.family in CLAIMED for q in claim.asks(proof)}
+    own = tested.keys() - claimed
+    in_mae = sum(question.metric == "MAE" for question in own)
+    simple = len(own) - in_mae
+    alone = [q for q in family if isinstance(q, Comparison) and q.metric == METRIC]
+    rests = [claim for claim in here if set(claim.asks(proof)) & set(alone)]
+    others = zip(judge(rests, proof), judge(rests, proof.corrected_over(alone)), strict=True)
+    moved = [(a, b) for a, b in others if a.verdict != b.verdict]
+    named = "; ".join(f"*{a.claim.text}*: {b.verdict}, not {a.verdict}" for a, b in moved)
+    changed = f"{len(moved)} of the {len(rests)} verdicts on them would be another"
+    return (
+        f"The correction is over the {len(tested)} comparisons of Tables I and II, the variants "
+        f"and the ensembles that have their runs, of {len(family)} that the claims ask for: as "
+        f"runs come in it grows, and with it every corrected p-value may. {len(own)} of the "
+        f"{len(tested)} are the study's own checks, {in_mae} in MAE and {simple} against simple "
+        f"models. Were the {sum(q in tested for q in alone)} comparisons in {METRIC} corrected by "
+        f"themselves, {changed}{f' ({named})' if moved else ''}."
+    )
 
 
 def _more(n: Mapping[str, str]) -> str:
