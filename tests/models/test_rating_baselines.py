@@ -345,6 +345,13 @@ def test_the_defaults_of_surprise_are_those_of_2017(algorithm):
     assert all(value is None or isinstance(value, bool) for value in new.values()), new
 
 
+def trainset_of(surprise, train):
+    """Training ratings as the package wants them."""
+    frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
+    reader = surprise.Reader(rating_scale=(1, 5))
+    return surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
+
+
 @pytest.mark.parametrize("algorithm", ["SVD", "SVDpp"])
 def test_the_defaults_that_the_pages_name_are_the_package_s(algorithm):
     surprise = pytest.importorskip("surprise")
@@ -356,10 +363,7 @@ def test_the_defaults_that_the_pages_name_are_the_package_s(algorithm):
 def test_the_named_defaults_of_the_biases_give_the_package_s_numbers(split):
     """They stand in no signature; each other number gives other biases."""
     surprise = pytest.importorskip("surprise")
-    train = split.train
-    frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
-    reader = surprise.Reader(rating_scale=(1, 5))
-    trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
+    trainset = trainset_of(surprise, split.train)
 
     def biases(options):
         model = surprise.BaselineOnly(bsl_options=options, verbose=False).fit(trainset)
@@ -374,10 +378,7 @@ def test_the_named_defaults_of_the_biases_give_the_package_s_numbers(split):
 def test_nmf_of_surprise_updates_as_it_did_in_2017(split):
     """The multiplicative updates as version 1.0.4 has them, user by user, then item by item."""
     surprise = pytest.importorskip("surprise")
-    train = split.train
-    frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
-    reader = surprise.Reader(rating_scale=(1, 5))
-    trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
+    trainset = trainset_of(surprise, split.train)
     model = surprise.NMF(random_state=3, n_epochs=7).fit(trainset)
     rng = np.random.RandomState(3)  # as the package draws
     users = rng.uniform(0, 1, (trainset.n_users, 15))
