@@ -280,7 +280,13 @@ def larger_share(*numbers: Mapping[int, float]) -> float | None:
     return max((share for share in shares if share is not None), default=None)
 
 
-def difference_text(test: FoldTest | None) -> str:
+def range_text(values: Sequence[int]) -> str:
+    """ "3–5", or "3" where all agree."""
+    low, high = min(values), max(values)
+    return f"{low}–{high}" if low < high else str(low)
+
+
+def difference_text(test: FoldTest | PairedTest | None) -> str:
     """A difference with its interval; "pending" for none."""
     if test is None:
         return "pending"

@@ -6,7 +6,6 @@ made where their members were trained, since the members' predictions stay there
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from replication.errors import ReplicationError
@@ -53,12 +52,11 @@ def pending(
     ]
     if not jobs:
         return []
-    trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     first = [
         Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
         for dataset in places
         for model in chosen
-        if trials[experiments.row_name(model), dataset] < experiments.N_TRIALS
+        if len(experiments.trials(model, dataset)) < experiments.N_TRIALS
     ]
     means = [Job("means", d, experiments.TUNING_PROTOCOL, chosen[0], paper=PAPER) for d in places]
     return [*first, *jobs, *means]

@@ -9,10 +9,10 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import number
-from replication.page import PENDING, Study, agrees, with_digits
+from replication.page import PENDING, Study, agrees, range_text, with_digits
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, LARGEST_ID, RUN_HERE, STATISTICS
-from replication.papers.afm.pages.table2 import MAIN, METRIC, page_range, runs_of
+from replication.papers.afm.pages.table2 import MAIN, METRIC, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,8 +157,8 @@ def epochs(study: Study, dataset: str) -> pd.DataFrame:
         best = [min(run["curve"][f"test {METRIC}"]) for run in known]
         own = [run["metrics"][METRIC] for run in known]
         lines[row] = {
-            "epoch chosen": page_range(chosen),
-            "epochs run": page_range([len(run["curve"]["epoch"]) for run in known]),
+            "epoch chosen": range_text(chosen),
+            "epochs run": range_text([len(run["curve"]["epoch"]) for run in known]),
             "epochs at most": str(known[0]["config"]["max_epochs"]),
             "test RMSE at the chosen epoch": number(float(np.mean(own))),
             "at the best epoch of the test": number(float(np.mean(best))),

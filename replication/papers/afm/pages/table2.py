@@ -12,7 +12,7 @@ from replication import fold_gaps, page
 from replication.baselines.rating_packages import DEFAULTS, MyFMConfig, SurpriseConfig
 from replication.compare import cells, interval, least_to_most, number, published_values
 from replication.fold_gaps import Gap, adjusted, gap_line
-from replication.page import PENDING, Runs, Study, errors, stored_table
+from replication.page import PENDING, Runs, Study, errors, range_text, stored_table
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
 from replication.papers.afm.rows import BEST, READINGS, ROWS
@@ -256,12 +256,6 @@ def oracle(study: Study) -> str:
 # --- what was tuned, what it costs -----------------------------------------------------------
 
 
-def page_range(values: list[int]) -> str:
-    """ "3–5", or "3" where they agree."""
-    low, high = min(values), max(values)
-    return f"{low}–{high}" if low < high else str(low)
-
-
 def searched(row: str, run: Mapping[str, Any]) -> list[Record]:
     """The search trials behind a row's run, of models that are trained over epochs."""
     model = next(name for name, known in ROWS.items() if known.name == row)
@@ -362,7 +356,7 @@ def tuned(study: Study, dataset: str) -> pd.DataFrame:
                 if name in config
             )
             or "–",
-            "epochs": page_range(epochs) if epochs else "–",
+            "epochs": range_text(epochs) if epochs else "–",
             "cut off": f"{cut(trials)} of {len(trials)}" if trials else "–",
             "parameters": f"{run['parameters']:,}" if "parameters" in run else "–",
         }

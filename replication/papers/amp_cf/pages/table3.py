@@ -18,7 +18,7 @@ from replication.compare import (
     ranks_of,
 )
 from replication.errors import ReplicationError
-from replication.page import Study
+from replication.page import Study, difference_text
 from replication.papers.amp_cf import claims, lists
 from replication.papers.amp_cf import readings as read
 from replication.papers.amp_cf.readings import READINGS, SPACES, fit, ratio_bounds
@@ -134,10 +134,7 @@ def other_setting(study: Study, variant: str) -> pd.DataFrame:
                 "model": effect.row,
                 "as it is": number(main),
                 "changed": "pending" if test is None else number(effect.after),
-                "difference [95 %]": "–"
-                if test is None
-                else f"{number(test.difference, signed=True)} "
-                f"{interval(test.ci_low, test.ci_high, signed=True)}",
+                "difference [95 %]": difference_text(test),
                 "closest AMP": number(min(personas, default=None)),
             }
         )

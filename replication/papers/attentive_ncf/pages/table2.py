@@ -27,6 +27,7 @@ from replication.page import (
     errors,
     mean_sd,
     over_folds,
+    range_text,
     stored_table,
 )
 from replication.papers.attentive_ncf import claims, experiments
@@ -349,7 +350,7 @@ def tuned(study: Study) -> pd.DataFrame:
             "trials cut off": _cut_off(row, run["dataset"]),
             "epochs at most": str(c["max_epochs"]),
             "paper's epoch": str(run["epochs"]),
-            "honest epoch": _range(inner) if inner else "pending",
+            "honest epoch": range_text(inner) if inner else "pending",
             "parameters": f"{run['parameters']:,}",
         }
     return pd.DataFrame.from_dict(lines, orient="index").fillna("–").rename_axis("model")
@@ -388,11 +389,6 @@ def search_limit() -> str:
         "were, the search chose among models that were still learning, and may have missed a "
         "better one that learns slowly."
     )
-
-
-def _range(epochs: list[int]) -> str:
-    """ "3–5", or the one number where all agree."""
-    return "–".join(dict.fromkeys(str(end) for end in (min(epochs), max(epochs))))
 
 
 def limit(study: Study) -> str:
