@@ -280,6 +280,23 @@ def larger_share(*numbers: Mapping[int, float]) -> float | None:
     return max((share for share in shares if share is not None), default=None)
 
 
+def opening(asked: str, found: str, details: Iterable[str] = ()) -> str:
+    """How a page begins, as Markdown: what was asked, what was found, and the numbers behind it.
+
+    Args:
+        asked: one question.
+        found: one sentence that answers it; a reader who stops here must not be misled.
+        details: what ``found`` rests on and leaves out, one fact each; empty ones are left out.
+    """
+    listed = "\n".join(f"- {detail}" for detail in details if detail)
+    return "\n\n".join(filter(None, [f"**Asked.** {asked}", f"**Found.** {found}", listed]))
+
+
+def two_sentences(text: str) -> str:
+    """An ``opening`` without its details."""
+    return "\n\n".join(text.split("\n\n")[:2])
+
+
 def range_text(values: Sequence[int]) -> str:
     """ "3–5", or "3" where all agree."""
     low, high = min(values), max(values)

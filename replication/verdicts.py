@@ -15,6 +15,7 @@ import pandas as pd
 
 from replication.claims import ITSELF, VERDICTS, Judgement, Verdict
 from replication.compare import interval, number
+from replication.page import opening
 from replication.papers.registry import PAPERS, page_module
 from replication.tables import to_html
 
@@ -39,7 +40,10 @@ class Book:
         counted: what one claim is counted for ("model, data set, protocol and metric").
         judgements: judges all claims by the committed records.
         counts: what the paper's own sentences count besides ``Verdicts.words``.
-        more: the sentences that the headline adds, from all these counts.
+        lead: the paper's main claim and how often it is replicated, as a clause from all these
+            counts.
+        more: the details that the headline adds, one sentence each, from all these counts.
+        among: what the number of replicated claims hides, in a few words; "" for nothing.
     """
 
     title: str
@@ -49,8 +53,10 @@ class Book:
     told: frozenset[str]
     counted: str
     judgements: Callable[[], Sequence[Judgement]]
+    lead: Callable[[Mapping[str, str]], str]
     counts: Callable[[Verdicts], Mapping[str, int]] = lambda found: {}
-    more: Callable[[Mapping[str, str]], str] = lambda words: ""
+    more: Callable[[Mapping[str, str]], Sequence[str]] = lambda words: ()
+    among: Callable[[Mapping[str, str]], str] = lambda words: ""
 
 
 class Verdicts:
@@ -116,16 +122,22 @@ class Verdicts:
     # --- sentences ---
 
     def headline(self) -> str:
-        """What was asked, and what was found: the counts, what is behind them, and in print."""
+        """What was asked, what was found, and all counts: what is behind them, and in print."""
         n = self.words()
-        return (
-            f"**Asked.** Which claims of the {self.book.title} paper hold on real data? "
-            f"**Found.** Of {n['claims_all']} claims, counted for each {self.book.counted}, "
-            f"{n['claims_replicated']} are replicated, {n['claims_direction_only']} hold in "
-            f"direction only, {n['claims_not_replicated']} are not replicated and "
-            f"{n['claims_untestable']} cannot be tested so far. "
-            f"{self.book.more(n)}The paper's own tables refute {n['printed_refuted']} of the "
-            f"{n['printed_all']} statements that they can judge."
+        decided = int(n["claims_all"]) - int(n["claims_untestable"])
+        among = self.book.among(n) if n["claims_replicated"] != "0" else ""
+        return opening(
+            f"Which claims of the {self.book.title} paper hold on real data?",
+            f"{decided} of {n['claims_all']} claims can be decided so far, of which "
+            f"{n['claims_replicated']} came out replicated{f', {among}' if among else ''}, and "
+            f"{self.book.lead(n)}.",
+            [
+                f"Verdicts: {_counts(n)}.",
+                f"Counting: one claim for each {self.book.counted}.",
+                *self.book.more(n),
+                f"In print: the paper's own tables refute {n['printed_refuted']} of the "
+                f"{n['printed_all']} statements that they can judge.",
+            ],
         )
 
     def second(self) -> str:
@@ -222,20 +234,27 @@ def of_all_papers() -> dict[str, Verdicts]:
 
 
 def headline(papers: Mapping[str, Verdicts]) -> str:
-    """What was asked and what was found over all papers, in two sentences."""
-    texts = []
-    for found in papers.values():
-        n = found.words()
-        texts.append(
-            f"of {n['claims_all']} claims of {found.book.title} {n['claims_replicated']} are "
-            f"replicated, {n['claims_direction_only']} hold in direction only, "
-            f"{n['claims_not_replicated']} are not replicated and {n['claims_untestable']} cannot "
-            "be tested so far"
-        )
-    text = "; ".join(texts)
+    """What was asked of all papers, what became of the main claim of each, and all counts.
+
+    The sentence has no count of all claims: these run from tens to thousands, most of them one
+    statement on several models and measures, and say little side by side.
+    """
+    counted = [(found.book, found.words()) for found in papers.values()]
+    *others, last = [book.lead(n) for book, n in counted]
+    leads = f"{', '.join(others)} and {last}" if others else last
+    return opening(
+        "Which claims of the papers hold on real data?",
+        f"Where a comparison can be decided, {leads}.",
+        [f"{book.title}, {n['claims_all']} claims: {_counts(n)}." for book, n in counted],
+    )
+
+
+def _counts(n: Mapping[str, str]) -> str:
+    """How often each verdict was given, as a list in words."""
     return (
-        "**Asked.** Which claims of the papers hold on real data? **Found.** "
-        f"{text[:1].upper()}{text[1:]}."
+        f"replicated {n['claims_replicated']}, in direction only {n['claims_direction_only']}, "
+        f"not replicated {n['claims_not_replicated']}, not to be tested so far "
+        f"{n['claims_untestable']}"
     )
 
 

@@ -198,10 +198,37 @@ def test_a_page_in_quick_mode_runs_its_own_paper(
 
 def test_the_headline_of_table_2_counts_what_is_there(results: None) -> None:
     text = table2.headline(planted())
-    assert "Of 9 measured RMSEs" in text
-    assert "autoencoder in the place of simple is an established gain for 3 of 3" in text
-    assert "attentive in the place of autoencoder is an established gain for 3 of 3" in text
+    assert "0 of 9 measured RMSEs could not be told from print, while a gain is established" in text
+    assert "Beside print: 1 of 9 came out above it and 8 below, measured minus printed -" in text
+    assert "from look-ups to the autoencoder for 3 of 3 predictors and from the auto" in text
+    assert "From the autoencoder to the attentive user: an established gain for 3 of 3" in text
+    assert "predictors and an established loss for 0." in text and "p is corrected over" in text
     assert "the paper prints attentive + MLP2 as the best with 0.9740" in text
+    again = planted()
+    # The other way round: what Table II calls attentive is the autoencoder's, and vice versa.
+    swap = {"attentive": "autoencoder", "autoencoder": "attentive"}
+    for record in again.records:
+        embedding, predictor = record["row"].split(" + ")
+        record["row"] = f"{swap.get(embedding, embedding)} + {predictor}"
+    text = table2.headline(again)
+    assert "to the attentive user for 0 of 3 predictors (a loss for 3)." in text
+    assert "gain for 0 of 3 predictors and an established loss for 3." in text
+
+
+def test_the_headline_of_table_2_says_what_is_pending(results: None) -> None:
+    """Of one fold there is no interval, and without the attentive rows there is one step."""
+    text = table2.headline(planted(range(1)))
+    assert "**Found.** No measured RMSE has an interval yet, while a gain is" in text
+    assert "- Beside print: measured minus printed -" in text
+    assert "- Without an interval, as one fold has none: 9 of 9." in text
+    assert "to the attentive user for 0 predictors (all pending)." in text
+    assert "From look-ups" not in text and "p is corrected" not in text
+    found = planted()
+    found.records = [r for r in found.records if not r["row"].startswith("attentive")]
+    text = table2.headline(found)
+    assert "autoencoder for 3 of 3 predictors and from the autoencoder to the attentive" in text
+    assert "for 0 predictors (all pending)." in text and "p is corrected" in text
+    assert "From the autoencoder" not in text
 
 
 def test_pairs_are_compared_in_both_metrics(results: None) -> None:
@@ -317,6 +344,7 @@ def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:
     text = table2.summary_markdown()
     assert "0.9731 (1 of 10 folds), published 0.9740" in text
     assert text.count("published 0.") == 9 and text.count("pending, published") == 8
+    assert text.count("**Found.**") == 2 and "\n- " not in text
 
 
 # --- the other pages -------------------------------------------------------------------------
@@ -329,18 +357,26 @@ def test_variants_against_the_spread_of_seeds(results: None) -> None:
     same = variants.effects(planted(variant_gap=0.0))
     assert {effect.outcome for effect in same} == {"neither"}
     text = variants.headline(planted())
-    assert "Of 9 departures on fold 0 (" in text and "9 are established as worse" in text
-    assert "more are pending" in text
+    assert "Of 9 variants on fold 0 so far, 9 came out worse, 0 better and 0 within" in text
+    pending = len(variants._questions()) - 9
+    assert f"- Pending: the runs of {pending} more." in text and "judged yet" not in text
+    assert "and the largest difference is +0.02" in text and "(trained with all context)." in text
     frame = variants.table(planted(), "other-size")
     assert set(frame["main"]) == {"pending"}
     bare = planted()
     bare.records = [r for r in bare.records if r["variant"] != "seeds"]
     assert {effect.outcome for effect in variants.effects(bare)} == {"no spread"}
+    text = variants.headline(bare)
+    assert "0 better, 0 within the spread of seeds and 9 not judged yet, and" in text
+    assert "- Not judged yet: 9, until other seeds show the spread." in text
 
 
 def test_learning_curves_turn_where_it_was_planted(results: None) -> None:
     text = variants.overfitting(planted())
-    assert "lowest after 2 to 2 epochs" in text and "risen by 0.0200 to 0.0200" in text
+    assert "lowest after epoch 2, and by its last epoch it has risen by 0.0200." in text
+    fewer = planted()
+    fewer.records = [r for r in fewer.records if r["row"] == "attentive + MLP2"]
+    assert "it has risen by 0.0200 (1 of 9 are measured)." in variants.overfitting(fewer)
     assert variants.curves(planted(), "test") and variants.curves(planted(), "validation")
 
 
@@ -362,14 +398,19 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
         ]
     found = study(experiments.TABLE1, records)
     text = table1.headline(found)
-    assert "2 of the 3 baselines that were measured so far, of 12, lie within 0.005" in text
-    assert "NMF-Surprise, is -0.0472 away" in text
-    assert "ALS with biases is best with 0.9800" in text
+    assert "within 0.005 of print for 2 of 3 baselines measured so far (of 12), and the" in text
+    assert "Farthest from print: NMF-Surprise, measured minus printed -0.0472." in text
+    assert "Order: that of these 3 agrees" in text
+    assert "the best simple model, ALS with biases, reaches 0.9800 where the best" in text
+    assert "where the best baseline, BaselineOnly-Surprise, has 0.9990." in text
     assert "scikit-surprise 1.1.5" in table1.versions(found)
     assert "number: NMF-Surprise (-0.0472)." in table1.versions(found)
     assert table1.dealing(found).loc["NMF-Surprise", "plain minus within"] == "+0.0030"
     assert "by +0.0030 (measured" in table1.dealing_sentence(found)
     assert table1.figure(found) is not None
+    every = [baseline(name, fold, 0.99) for name in claims.BASELINES for fold in TEN]
+    text = table1.headline(study(experiments.TABLE1, every))
+    assert "of 12 baselines, and no simple model is measured yet." in text
 
 
 def test_table_1_says_that_a_trained_row_has_the_papers_epoch(results: None) -> None:
@@ -414,7 +455,14 @@ def test_the_ensemble_beside_its_best_member(results: None) -> None:
     records += [mean(experiments.BAGGED, 0, 0.002, "validation-no-refit")]
     found = study(experiments.ENSEMBLE, records)
     text = ensemble.headline(found)
-    assert "1 of 2 means have a lower RMSE than their best member" in text
+    assert "a lower RMSE than its best member in 1 of 2 ensembles measured so far (of 4)" in text
+    assert "differing from it by -0.0030 to +0.0020." in text
+    assert f"- Lowest RMSE: that of the {names[0]}." in text
+    every = study(experiments.ENSEMBLE, [mean(n, 0, -0.003, "best-epoch") for n in names])
+    every.grid = [cell for cell in every.grid if cell.row in names]
+    assert f"in {len(names)} of {len(names)} ensembles, differing from it by -0.0030." in (
+        ensemble.headline(every)
+    )
     frame = ensemble.table(found)
     heads = "mean minus best member [95 %]"
     assert frame.loc[names[0], heads].startswith("-0.0030 [")
@@ -463,8 +511,15 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert {j.main.verdict for j in found if j.claim.id != "parameters/count"} == {"untestable"}
     n = found.words()
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
-    assert "refute 2 of the" in found.headline()
-    assert "**Found.** Of 81 claims of Attentive NCF" in verdicts.headline({"a": found})
+    text = found.headline()
+    assert "refute 2 of the" in text
+    assert "1 of 81 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
+    assert "- Verdicts: replicated 1, in direction only 0, not replicated 0, not to be" in text
+    lead = "Attentive NCF's smarter embeddings beat simpler ones in 0 (all pending)"
+    assert f"and {lead}." in text
+    text = verdicts.headline({"a": found})
+    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 81" in text
+    assert f"decided, {lead}, {lead} and {lead}." in verdicts.headline(dict.fromkeys("abc", found))
     assert "Pending" in found.second()
     for family in families:
         assert "<summary>" in found.details(family)
@@ -549,10 +604,21 @@ def test_parameters_add_up_and_are_the_printed_ones() -> None:
     assert counted["simple + MLP1"]["tables"] == 704_000
     assert architecture.counts()["simple + MLP1"]["tables"] == 2 * 704_000
     text = architecture.headline(load_published("attentive_ncf"))
-    assert "128,000" in text and "704,000" in text and ", as printed;" in text
+    assert "128,000" in text and "704,000" in text and ", as printed.\n" in text
+    assert "without a vector of the user's own, both MLPs" in text
     wrong = load_published("attentive_ncf")
     wrong.loc[wrong["metric"] == "embedding parameters", "value"] += 1
-    assert ", not as printed;" in architecture.headline(wrong)
+    assert ", not as printed.\n" in architecture.headline(wrong)
+
+
+def test_a_table_of_users_behind_the_attentive_user_would_be_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = architecture.Node("user", "B × E", ("embedding.users",))
+    monkeypatch.setattr(architecture, "read", lambda embedding, predictor: [own])
+    text = architecture.headline(load_published("attentive_ncf"))
+    assert "computed with a vector of the user's own" in text
+    assert "- Behind the attentive user: a vector of the user's own." in text
 
 
 def test_every_combination_and_predictor_can_be_drawn() -> None:

@@ -45,6 +45,16 @@ def test_figure_1_has_the_tensors_and_dependences_of_section_3() -> None:
         figure1.read(1)
 
 
+def test_figure_1_opens_with_what_is_learned_and_what_the_score_is_made_of() -> None:
+    text = figure1.headline(figure1.read(4))
+    found = text.split("\n\n")[1]
+    assert (
+        "it learns only the personas $U^i$, the item vectors $v^j$, the projection $A^u$" in found
+    )
+    assert "score from the attention, the similarity and the item biases $b^j$." in found
+    assert "Used twice: the item vectors $v^j$ and the personas $U^i$ enter through the" in text
+
+
 def test_the_score_is_the_sum_that_figure_1_writes_into_its_box() -> None:
     torch.manual_seed(0)
     amp = AMP(5, 9, AMPConfig(personas=4, dimension=8))
@@ -94,9 +104,11 @@ def study(table: str, grid: list, records: Any = (), ranks: Any = None) -> Study
 def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     empty = study(measured.TABLE, measured.grid())
     text = figure2.headline(RECORD, empty)
-    assert "3 of 4 personas claim 30, 20 and 5 of the 55 items" in text
-    assert "2 are responsible for the ten" in text and "AMI of 0.2500" in text
-    assert text.endswith("has 0.9000 of its attention, over all items shown (1/4 is uniform).")
+    assert "55 items are claimed by 3 of 4 personas, 30, 20 and 5 of them" in text
+    assert "2 of 4 personas are responsible for the ten" in text and "AMI of 0.2500" in text
+    assert "user shown, an item's persona has 0.9000 of its attention (1/4 is uniform), the" in text
+    assert "over all items shown, the persona responsible for one has 0.9000 of it (1/4 is" in text
+    assert "Over all users" not in text
     drawn = figure2.draw(RECORD)
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
     assert len(marks) == 20 + 10 + 4 * 10 + 4
@@ -110,7 +122,20 @@ def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:
     for item in (*shown["figure"]["history"], *shown["figure"]["final"]):
         item["attention"] = 0.2504
     text = figure2.headline(shown, study(measured.TABLE, measured.grid()))
-    assert "has 0.2504 of" in text and "it is uniform, no item is told from another" in text
+    assert "has 0.2504 of it. It is uniform" in text
+    assert "user shown, attention is uniform and tells no item from another, the" in text
+
+
+def test_figure_2_says_how_far_personas_overlap_over_all_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    means = {"overlap/lists": 0.3, "overlap/other users": 0.02}
+    monkeypatch.setattr(figure2, "overlap_of_all", lambda study, dataset: means)
+    text = figure2.headline(RECORD, study(measured.TABLE, measured.grid()))
+    assert text.endswith(
+        "- Over all users: the mean overlap is 0.3000, against 0.0200 between the personas of "
+        "different users."
+    )
 
 
 def test_the_shown_user_is_the_one_in_the_middle() -> None:
@@ -165,13 +190,15 @@ def planted_records(shift: float, seeds: int = 3, users: int = 300) -> Study:
 
 
 @pytest.mark.parametrize(
-    ("shift", "words"), [(0.1, "in 2 of 2,"), (0.0, "in 0 of 2,"), (-0.1, "the reverse in 2")]
+    ("shift", "words"), [(0.1, "in 2 of 2."), (0.0, "in 0 of 2."), (-0.1, "the reverse in 2")]
 )
 def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, words: str) -> None:
     made = planted_records(shift)
     found = explanations.answer_all(made)
     text = explanations.headline(made, found, study("amp_cf/planted", []))
     assert words in text.split("HR@10 falls")[0], text
+    above = 2 if shift > 0 else 0
+    assert f"more entropy on negatives than positives in {above} of 2 models, a user's" in text
     frame = explanations.table(found["entropy"])
     stars = frame["negatives minus test positives"].str.endswith("*")
     assert stars.all() if shift else not stars.any()

@@ -283,8 +283,8 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
 def test_the_headline_counts_what_is_there(planted: Study) -> None:
     text = table2.headline(planted)
     # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
-    assert "2 measured AMP values have a printed counterpart: under `loo-random` 2 of 2" in text
-    assert "2 of 2 lie above it (differences" in text
+    assert "0 of 2 printed AMP values lie within the interval" in text
+    assert "Beside print: under `loo-random` 2 of 2 lie above it (measured minus" in text
     assert "2 of 2 comparisons show an established gain" in text
 
 
@@ -483,19 +483,26 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     told = Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
     nothing = Study("amp_cf/planted", "stored", "validation", [], {}, None, [])
     text = explaining.headline(told, explaining.answer_all(told), nothing)
-    assert "Of 2 models" in text and "in 2 of 2, HR@10 falls" in text
-    assert "(left out are AMP-4 on `ml-latest-small`)" in text
-    assert f"agree with genres beyond chance in {count} but" in text
-    assert f"more than random ones in {count} (the control, shuffled claims, in 0 of 1)" in text
+    assert "in 2 of 2 models, a user's personas are one vector in 1, and the rest follow" in text
+    assert f"beyond chance in {count}, better than K-means in 0, worse in 1.\n" in text
+    assert "HR@10 falls in 2 of 2." in text
+    assert "in 1 of 2 models (an AMP on a data set), AMP-4 on `ml-latest-small`.\n" in text
+    assert f"agree with them beyond chance in {count} but" in text
+    assert f"more than random ones in {count}, and the control, shuffled claims, in 0 of 1" in text
     alone = replace(told, records=parts[0][0])
     text = explaining.headline(alone, explaining.answer_all(alone), nothing)
-    assert "left out" not in text and f"beyond chance in {count} but" in text
+    assert "in 0 of 1 models (an AMP on a data set).\n" in text
+    assert f"beyond chance in {count} but" in text
+    same = replace(told, records=parts[1][0])
+    text = explaining.headline(same, explaining.answer_all(same), nothing)
+    assert "in 1 of 1 models, a user's personas are one vector in 1.\n" in text
 
 
 def test_curves_and_their_limit(planted: Study) -> None:
     # Planted: the best validation NDCG@10 after epoch 2 of 3, and 3 is the limit.
     text = data.convergence_headline(planted)
-    assert "10 runs" in text and not re.search(r"\bnan\b", text)
+    assert "is best at epoch 2 of a run (median 2), by the last epoch it has fallen by" in text
+    assert text.endswith("before saturation in 10 of 10 runs.") and not re.search(r"\bnan\b", text)
     table = data.epochs_table(planted).reset_index()
     assert not table.isna().any(axis=None)
     assert set(table["model"]) == {"AMP-2", "MF (r=1)"}
@@ -541,3 +548,27 @@ def test_statistics_are_compared_at_the_printed_digit() -> None:
     assert "ML-1M" in data.contradictions(table1)
     nothing = Study(table1.table, "stored", "validation", [], {}, table1.published, table1.grid)
     assert "ending" in data.statistics_headline(nothing)
+    printed = {row["metric"]: row["published"] for row in data.statistics(table1)
+               if row["dataset"] == "ml-1m"}  # fmt: skip
+    of = next(record for record in table1.records if record["dataset"] == "ml-1m")
+    for change, words in (
+        ({}, "for 10 of 10 statistics, and for both users and items on 1 of 1 data sets.\n"),
+        ({"items": 1796}, "9 of 10 statistics, and for both users and items on 0 of 1 data sets,"),
+    ):
+        some = replace(nothing, records=[of | {"metrics": printed | change}])
+        text = data.statistics_headline(some)
+        assert words in text and ("difference of a statistic is 50.0%." in text) == bool(change)
+        assert text.endswith("the printed ones: none." if change else "the printed ones: ML-1M.")
+
+
+def test_the_opening_of_table_3_counts_what_its_table_of_personas_shows() -> None:
+    study = open_table("amp_cf/table3", {"mode": "stored"}, ["mode"])
+    shown = table3.personas(study)["established"]
+    text = table3.headline(study)
+    closer, farther = ((shown == word).sum() for word in ("closer", "farther"))
+    assert f"in {closer} of {len(shown)} comparisons and farther in {farther}.\n" in text
+    assert "Printed JS: 50 of 50 values exceed 0.8326" in text
+    alone = replace(study, records=[r for r in study.records if r["row"] == "AMP-2"])
+    text = table3.headline(alone)
+    assert "and several personas are not compared with one vector yet.\n" in text
+    assert "Against one vector" not in text

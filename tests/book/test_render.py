@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,22 @@ def test_every_source_of_the_study_has_its_page() -> None:
             known = table in {*TABLES, *MACHINE, SPEED, AFM_SPEED}
             known |= (paths.RESULTS / f"{table}.jsonl").is_file()
             assert known, f"{name} wants records of {table}"
+
+
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_a_page_opens_with_what_was_asked_and_what_was_found(name: str) -> None:
+    """One question and one sentence that can be read aloud; the numbers behind them come after."""
+    page = json.loads((notebooks.BOOK / f"{name}.ipynb").read_text(encoding="utf-8"))
+    texts = [
+        "".join(output["data"]["text/markdown"])
+        for cell in page["cells"]
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+    asked, found = next(t for t in texts if t.startswith("**Asked.**")).split("\n\n")[:2]
+    assert asked.count("?") == 1 and asked.endswith("?") and len(asked.split()) <= 41
+    assert found.startswith("**Found.**") and found.endswith(".") and len(found.split()) <= 46
+    assert not re.search(r"[.!?;] ", found.removeprefix("**Found.** ").replace("Pending: ", ""))
 
 
 # ---------------------------------------------------------------------------------------------

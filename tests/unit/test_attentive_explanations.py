@@ -211,7 +211,21 @@ def test_records_pages_and_audit(study, capsys):
         assert records[1]["metrics"][name] == pytest.approx(mean), name
     study_ = stored_table(explanations.TABLE)
     found = shown.answer_all(study_)
-    assert "of 1 models" in shown.headline(study_, found)
+    text = shown.headline(study_, found)
+    assert "better than shuffled attention in " in text and "of 1 models, and removing" in text
+    assert "- Width of the attention: " in text and " % of the context." in text
+    above = [a._replace(test=replace(a.test, difference=0.1, ci_low=0.1, ci_high=0.1), pvalue=0.0)
+             for a in found["faithful"]]  # fmt: skip
+    below = [a._replace(test=replace(a.test, difference=-0.1, ci_low=-0.1, ci_high=-0.1))
+             if a.question.second.startswith("moved/extreme") else a for a in above]  # fmt: skip
+    ends = {
+        "above": "extreme ratings in 1 of 1.\n",
+        "below": "extreme ratings in 0 of 1 (reverse in 1).",
+    }
+    for name, some in (("above", above), ("below", below)):
+        text = shown.headline(study_, found | {"faithful": some})
+        assert f"random ones in 1 of 1 and {ends[name]}" in text
+    assert "less how far without 4 random ones, is +0.1000 stars." in text
     assert "attentive + MLP1 on `ml-100k` (0 of 5 seeds)" in shown.gaps(study_)
     assert shown.figure(study_) is not None
     assert "genre overlap" in shown.agreement_figure(study_).axes[0].get_xlabel()

@@ -199,7 +199,9 @@ def test_records_pages_and_rerun(study, capsys):
     command = ["run", newcomers.TABLE, "--dataset", "ml-100k", "--device", "cpu"]
     assert cli.main([*command, "--model", "attentive", "--seeds", "1"]) == 0
     partial = stored_table(newcomers.TABLE)
-    assert "the RMSE of attention" in shown.headline(shown.errors(partial), [])
+    text = shown.headline(shown.errors(partial), [])
+    assert "is measured, but not yet look-ups with 10 steps of fine-tuning or movie means" in text
+    assert "- On `ml-100k`: the RMSE of attention is " in text and "against" not in text
     assert cli.main([*command, "--seeds", "2"]) == 0
     out = capsys.readouterr().out
     assert out.count("(stored)") == 1
@@ -222,7 +224,9 @@ def test_records_pages_and_rerun(study, capsys):
     made = shown.comparisons(found)
     assert len(made) == 1 + len(shown.AGAINST) * len(newcomers.KNOWN)
     text = shown.headline(found, made)
-    assert "against the autoencoder it errs less with" in text and "`cil`" not in text
+    assert "- On `ml-100k` against the autoencoder, by the number of known" in text
+    assert "`cil`" not in text
+    assert f"of {len(newcomers.KNOWN)} comparisons and more in" in text
     assert shown.figure(found).axes and len(shown.differences(made, "ml-100k")) == 8
     assert shown.differences(made, "cil").index.name == "comparison"
     assert "trained default user" in shown.default_user(made, found)
@@ -251,8 +255,16 @@ def test_a_planted_difference_is_established_and_none_is_not():
     by_second = {c.second: c.direction for c in made}
     assert by_second == {"autoencoder": -1, "simple-10": 0}
     text = shown.headline(found, made)
-    assert "against the autoencoder it errs less with all and more with none" in text
-    assert "fine-tuned in 10 steps it errs less with none and more with none" in text
+    steps, every = "look-ups with 10 steps of fine-tuning", len(newcomers.KNOWN)
+    said = f"errs less than {steps} in 0 of {every} comparisons and more in 0."
+    assert f"**Found.** Attention without retraining {said}\n" in text
+    known = "by the number of known ratings: attention errs less with"
+    assert f"On `cil` against the autoencoder, {known} all and more with none." in text
+    assert f"On `cil` against {steps}, {known} none and more with none." in text
+    found["cil", "bias"] = errors("bias", -0.2)
+    text = shown.headline(found, shown.comparisons(found))
+    assert f"and less than movie means with the user's bias in 0 of {every} comparisons and " \
+           f"more in {every}." in text  # fmt: skip
     gap = next(c for c in made if c.second == "autoencoder")
     assert gap.low < gap.difference < gap.high < 0
 

@@ -43,7 +43,7 @@ def test_peaks_stand_where_they_belong() -> None:
     text = machine.memory_found(peaks)
     assert "1.23 GiB of EASE^R on `pinterest`, is within" in text
     assert f"1 of {cases} models" in text and f"{cases - 1} are pending" in text
-    assert "is beyond the limit" in machine.memory_found([peak("EASE^R", 3.5)])
+    assert "is beyond the 3 GiB" in machine.memory_found([peak("EASE^R", 3.5)])
 
 
 def test_every_model_is_measured_or_smaller_than_one_that_is(evidence) -> None:
@@ -101,10 +101,12 @@ def test_a_limit_can_be_broken(evidence) -> None:
 def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
     assert machine.speed([]).eq("pending").any(axis=1).all()
     assert machine.speed_settings([]).iloc[0, 0] == "pending"
-    assert machine.speed_found([]).startswith("Pending 4 of 4: ")
+    assert machine.speed_found([]).startswith(
+        "This study's limits on speed not measured yet: 4 of 4, "
+    )
     measured(evidence)
     found = Store(experiments.SPEED).load()
-    assert machine.speed_found(found).startswith("Kept 1 of 4: ranking of MF (r=1)")
+    assert machine.speed_found(found).startswith("This study's limits on speed kept: 1 of 4, ")
     measured(evidence, ours=0.2)
     found = Store(experiments.SPEED).load()
     assert [r["seed"] for r in found] == [0, 1]
@@ -115,9 +117,9 @@ def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
     assert (line["ours"], line["kept"], line["limit"]) == ("0.2", "no", "under 0.1")
     how = machine.speed_settings(found).loc[("ranking all", "MF (r=1)")]
     assert (how["peer"], how["threads"], how["day"]) == ("a loop", "2", "2999-01-01")
-    assert "Not kept 1 of 4: ranking of MF (r=1)" in machine.speed_found(found)
+    assert "speed not kept: 1 of 4, ranking of MF (r=1)" in machine.speed_found(found)
     # A measurement elsewhere says nothing of what is asked of ML-1M.
-    assert "Pending 4 of 4" in machine.speed_found([found[0] | {"dataset": "ml-100k"}])
+    assert "not measured yet: 4 of 4" in machine.speed_found([found[0] | {"dataset": "ml-100k"}])
 
 
 def test_agreement_is_shown_whether_there_is_any_or_not(evidence) -> None:

@@ -101,10 +101,13 @@ def test_the_protocol_and_the_models_are_told_apart() -> None:
     assert line["AMP-r and MF under one protocol"] == "0.2000"
     assert line["AMP-r minus MF over protocols"] == "0.0000"
     assert line["printed lead of the best AMP"] == "+0.0400"
-    assert (
-        "up to 0.2000 on ml-latest-small, while these models differ by at most 0.2000 on"
-        in page.headline(of)
-    )
+    text = page.headline(of)
+    assert "its HR@10 by up to 0.2000 on ml-latest-small.\n" in text
+    assert "one protocol: they differ by at most 0.2000 on ml-latest-small.\n" in text
+    far = page.headline(study((LEVEL, {}), ({m: s - 0.3 for m, s in LEVEL.items()}, LAST)))
+    near = page.headline(study((LEVEL, {}), ({m: s - 0.1 for m, s in LEVEL.items()}, LAST)))
+    assert "by up to 0.3000, on 1 of 1 data sets by more than these models differ," in far
+    assert "by up to 0.1000, on 0 of 1 data sets by more than these models differ," in near
     moved = study((LEVEL, {}), (REVERSED, LAST))
     # AMP-2 minus MF goes from -0.2 to 0.2.
     assert (
@@ -162,15 +165,15 @@ def test_the_best_model_is_named_by_protocol_and_that_it_changes() -> None:
     assert (table[title].loc["NDCG@10/full"] == "–").all()
     text = page.headline(own)
     assert (
-        "The best model by NDCG@10 does change on ml-latest-small (AMP-2 by last item, MF (r=1) by "
-        "random item and the released code's habits; established); by HR@10 it changes on "
+        "- Best model by NDCG@10 on ml-latest-small: AMP-2 by last item, MF (r=1) by random item "
+        "and the released code's habits (established).\n- Best model by HR@10: it changes on "
         "ml-latest-small."
     ) in text
+    assert "by NDCG@10 changes the best model on 1 of 1, established on 1.\n" in text
     stays = page.headline(study((LEVEL, {}), ({m: s - 0.2 for m, s in LEVEL.items()}, LAST)))
-    assert (
-        "by NDCG@10 stays the same on ml-latest-small (MF (r=1)); by HR@10 it changes on no"
-        in stays
-    )
+    assert "by NDCG@10 on ml-latest-small: it stays the same, MF (r=1).\n" in stays
+    assert stays.endswith("- Best model by HR@10: it changes on no data set.")
+    assert "by NDCG@10 changes the best model on 0 of 1.\n" in stays
 
 
 def test_a_change_of_the_best_that_users_do_not_establish_is_called_so() -> None:
@@ -183,6 +186,7 @@ def test_a_change_of_the_best_that_users_do_not_establish_is_called_so() -> None
     assert "not established: AMP-2, AMP-3, AMP-4, AMP-8 and MF (r=1) may be best in all" in (
         page.headline(of)
     )
+    assert "changes the best model on 1 of 1, established on 0.\n" in page.headline(of)
     few = page.best_models(ways(study((LEVEL | {"EASE^R": 0.9}, {}), (LEVEL, LAST))), few=True)
     assert list(few) == ["best of 5 models"] and set(few.loc["HR@10"].iloc[:, 0]) == {"MF (r=1)"}
 

@@ -85,10 +85,13 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     low, high, share = page.shuffled(pair.gain("NDCG@10"), pair.facts["genre entropy"])
     assert low < 0 < high and share < 0.12
     assert "2 are established above zero and 0 below" in page.headline(found)
+    assert "for this is established in 2 of 8 comparisons" in page.headline(found)
+    assert "and what speaks against it in 0.\n" in page.headline(found)
     (other,) = pairs(-0.5 * (own["genre entropy"] - 0.5), own)
-    assert {f.direction for f in page.findings([other], {}) if f.place[3] == "genre entropy"} == {
-        -1
-    }
+    against = page.findings([other], {})
+    assert {f.direction for f in against if f.place[3] == "genre entropy"} == {-1}
+    assert "in 0 of 8 comparisons" in page.headline(against)
+    assert "and what speaks against it in 2.\n" in page.headline(against)
     grown = page.growth_table([other], "ml-100k").xs("genre entropy", level="diversity")
     assert list(grown.columns) == ["100 candidates", "full catalogue"]
     assert grown.index.names == ["gain of", "metric"] and len(grown) == len(page.GAINS)

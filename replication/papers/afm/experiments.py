@@ -59,7 +59,7 @@ DATASETS = {
     "ml-1m": "MovieLens",
     "douban-music": "Douban Music",
     "douban-movie": "Douban Movie",
-    "ml-1m-omdb": "MovieLens, five features",
+    "ml-1m-omdb": "MovieLens with five features",
     "ml-latest-small": "MovieLens latest-small",
 }
 # Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings. Of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,6 +17,7 @@ from replication.page import (
     difference_text,
     errors,
     mean_sd,
+    opening,
     over_folds,
     stored_table,
 )
@@ -33,6 +34,7 @@ from replication.papers.afm.pages.table2 import (
     AFM,
     METRIC,
     gap,
+    mean_text,
     runs_of,
 )
 from replication.papers.afm.rows import ROWS
@@ -74,48 +76,71 @@ def gaps(study: Study, main: Study) -> dict[str, dict[str, Gap]]:
     """
     found: dict[str, dict[str, Gap]] = {}
     for dataset in ALTERNATIVE_FOLDS:
-        runs, own = runs_of(study, dataset), runs_of(main, dataset).get(AFM, {})
-
-        def beside(model: str, runs: Mapping[str, Runs] = runs, own: Runs = own) -> Runs:
-            return runs.get(ROWS[TWINS[model]].name, {}) if model in TWINS else own
-
+        runs = runs_of(study, dataset)
         there = {
             model: one
             for model, known in ROWS.items()
-            if (one := gap(known.name, runs.get(known.name, {}), beside(model))) is not None
+            if (
+                one := gap(
+                    known.name, runs.get(known.name, {}), _beside(model, runs, main, dataset)
+                )
+            )
         }
         found[dataset] = dict(zip(there, adjusted(list(there.values())), strict=True))
     return found
 
 
+def _beside(model: str, runs: Mapping[str, Runs], main: Study, dataset: str) -> Runs:
+    """The runs that an alternative is compared with: its twin's, or AFM's main cell."""
+    if model in TWINS:
+        return runs.get(ROWS[TWINS[model]].name, {})
+    return runs_of(main, dataset).get(AFM, {})
+
+
 def headline(study: Study, main: Study) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked, what was found over all data sets, and what on each."""
     asked = "Which choices that the paper leaves open move AFM's RMSE, and to which side?"
-    texts = []
-    for dataset, found in gaps(study, main).items():
-        if not found:
-            continue
-        outcomes = [g.outcome for g in found.values()]
-        lowest = min(found.values(), key=lambda g: g.difference)
-        highest = max(found.values(), key=lambda g: g.difference)
-        tested = (
-            f"{outcomes.count('better')} are established as better, {outcomes.count('worse')} as "
-            f"worse and {outcomes.count('neither')} as neither"
-        )
-        few = outcomes.count("too few folds")
-        if few:
-            tested = f"{few} have too few folds for a test" + (
-                f", and of the others {tested}" if few < len(outcomes) else ""
-            )
+    found = {dataset: list(by.values()) for dataset, by in gaps(study, main).items() if by}
+    if not found:
+        return opening(asked, PENDING)
+    return opening(asked, _moved(found), [_moved_on(name, own) for name, own in found.items()])
+
+
+def _moved(found: Mapping[str, Sequence[Gap]]) -> str:
+    """How many alternatives are better and worse, and the ends; of those tested where any is."""
+    every = [(f"{short(g.name)}, `{name}`", g) for name, own in found.items() for g in own]
+    tested = [(name, g) for name, g in every if g.test is not None]
+    outcomes = [g.outcome for _, g in tested]
+    text = (
+        f"An alternative is established as better in {outcomes.count('better')} of {len(tested)} "
+        f"tested comparisons and as worse in {outcomes.count('worse')}"
+        if tested
+        else "No alternative has run on enough folds for a test yet"
+    )
+    return f"{text}, and the RMSE changes by {_ends(tested or every)}."
+
+
+def _moved_on(dataset: str, found: Sequence[Gap]) -> str:
+    """The same of all alternatives on one data set, tested or not."""
+    outcomes = [g.outcome for g in found]
+    few = outcomes.count("too few folds")
+    texts = [f"{few} with too few folds for a test"] if few else []
+    if few < len(found):
         texts.append(
-            f"of {len(found)} alternatives on `{dataset}` {tested}; the differences go from "
-            f"{number(lowest.difference, True)} ({short(lowest.name)}) to "
-            f"{number(highest.difference, True)} ({short(highest.name)})"
+            f"{outcomes.count('better')} established as better, {outcomes.count('worse')} as worse "
+            f"and {outcomes.count('neither')} as neither"
         )
-    if not texts:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    text = "; ".join(texts)
-    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+    return (
+        f"On `{dataset}`, of {len(found)} {'alternative' if len(found) == 1 else 'alternatives'}: "
+        f"{', '.join(texts)}. The RMSE changes by {_ends([(short(g.name), g) for g in found])}."
+    )
+
+
+def _ends(found: Sequence[tuple[str, Gap]]) -> str:
+    """The lowest and the highest difference with what they are of; the only one alone."""
+    by_size = sorted(found, key=lambda one: one[1].difference)
+    texts = [f"{number(g.difference, True)} ({name})" for name, g in (by_size[0], by_size[-1])]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def short(name: str) -> str:
@@ -132,6 +157,7 @@ def table(study: Study, main: Study, group: str) -> pd.DataFrame:
     before, after = ("without", "with") if group == "biases" else ("AFM", "alternative")
     lines, index = [], []
     for dataset in ALTERNATIVE_FOLDS:
+        runs = runs_of(study, dataset)
         for model in GROUPS[group]:
             if not tries(model, dataset):
                 continue
@@ -140,7 +166,10 @@ def table(study: Study, main: Study, group: str) -> pd.DataFrame:
             lines.append(
                 {before: number(one.before), after: number(one.after)} | gap_line(one)
                 if one
-                else {before: "pending"}
+                else {
+                    before: mean_text(_beside(model, runs, main, dataset)),
+                    after: mean_text(runs.get(ROWS[model].name, {})),
+                }
             )
     places = pd.MultiIndex.from_tuples(index, names=["data set", "alternative"])
     columns = [before, after, "difference [95 %]", "relative", "p", "outcome", "folds"]

@@ -15,7 +15,7 @@ from replication import figures
 from replication.compare import published_values
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import encode
-from replication.page import stored_table
+from replication.page import opening, stored_table
 from replication.papers.afm.experiments import DATASETS, TABLE1
 from replication.papers.afm.model import AFM, AFMConfig, blend
 from replication.papers.afm.pages.table2 import MAIN
@@ -222,7 +222,7 @@ def attention_sizes(n_users: int, n_features: int) -> tuple[int, int]:
 
 
 def headline(statistics: Mapping[str, float]) -> str:
-    """What the figures were asked and what was found, in two sentences.
+    """What the figures were asked, what was found, and what is computed from what.
 
     Args:
         statistics: of the paper's data that can be had; see ``counts``.
@@ -239,15 +239,20 @@ def headline(statistics: Mapping[str, float]) -> str:
     )
     every = counts(statistics)
     all_shared, all_own = (every[ROWS[model].name]["all"] for model in ("afm", "afm-free"))
-    return (
-        "**Asked.** Is the module that this study trains the one that the paper draws, and does it "
-        "have as many parameters as the paper counts? **Found.** The attention is computed from "
-        f"{_told(nodes['attention'].parents)}, the item from {_told(nodes['item'].parents)}, and "
-        f"the rating from {_told(nodes['rating'].parents)}, {'as' if wired else 'NOT as'} in "
-        f"Figures 2 and 3; with one feature and {users:,} users the shared map has {shared:,} "
-        f"numbers where an attention of each user's own has {own:,}, "
-        f"{'as' if agree else 'NOT as'} the paper counts, which adds "
-        f"{all_own / all_shared - 1:.1%} to the {all_shared:,} numbers of the whole model."
+    return opening(
+        "Is the module that this study trains the one that the paper draws, and does it have as "
+        "many parameters as the paper counts?",
+        f"Attention, item and rating are {'' if wired else 'NOT '}computed as in Figures 2 and 3, "
+        f"and for {users:,} users and one feature the map that all users share has {shared:,} "
+        f"numbers and an attention of each user's own {own:,}, "
+        f"{'as' if agree else 'NOT as'} the paper counts.",
+        [
+            f"Figures 2 and 3: the attention is computed from {_told(nodes['attention'].parents)}, "
+            f"the item from {_told(nodes['item'].parents)}, and the rating from "
+            f"{_told(nodes['rating'].parents)}.",
+            "The whole model: an attention of each user's own adds "
+            f"{all_own / all_shared - 1:.1%} to its {all_shared:,} numbers.",
+        ],
     )
 
 

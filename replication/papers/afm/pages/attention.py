@@ -28,13 +28,14 @@ from replication.compare import (
 )
 from replication.errors import ReplicationError
 from replication.figures import Interval
-from replication.page import MODES, Study, two_digits
+from replication.page import MODES, Study, opening, two_digits
 from replication.papers.afm import attention as measured
 from replication.papers.afm import experiments
 from replication.papers.afm import explanations as measures
 from replication.papers.afm.attention import GENRES, SHUFFLED
 from replication.papers.afm.model import OTHERS
-from replication.questions import Answer, Filled, Question, count, span
+from replication.papers.afm.pages.table2 import joined
+from replication.questions import Answer, Filled, Question, span, tally
 from replication.records import Store
 from replication.training import resolve_device
 
@@ -115,78 +116,102 @@ def _mean(runs: Mapping[int, Record], metric: str) -> float | None:
 
 
 def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
-    """What was asked of the attention and what was found, in two sentences."""
+    """What was asked of the attention, what was found, and the numbers behind it."""
     asked = (
         "Does a user's attention over the features say what the user cares for, as Figures 1 and "
         "4 of the paper show of four users, and does the prediction depend on it?"
     )
-    parts = [*_shares(study), *_follows(study)]
     costs = MASKED["squared error", measures.MASKINGS[0]][0]
-    for group, question, text in (
-        ("masked", costs, "masking the most attended feature costs more than any one in"),
-        ("error", ERROR[0], "a user's own attention predicts better than another user's in"),
-    ):
-        if any(a.question == question for a in found[group]):
-            some = found[group]
-            parts.append(
-                f"{text} {count(some, question)} data sets (by {span(some, question)} of squared "
-                "error)"
-            )
-    parts += [*_recovered(study), *_fallen(study)]
-    if not parts:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    text = "; ".join(parts)
-    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+    follows, planted = followed(study), _recovered(study)
+    tests = [
+        (text, some, question)
+        for text, some, question in (
+            ("another user's attention predicts worse", found["error"], ERROR[0]),
+            ("masking the most attended feature costs more than any one", found["masked"], costs),
+        )
+        if any(a.question == question for a in some)
+    ]
+    details = [
+        _shares(study),
+        _follows(follows),
+        *(f"{joined([text])}: by {span(some, q)} of squared error." for text, some, q in tests),
+        f"Planted users: one {planted}." if planted else "",
+        _fallen(study),
+    ]
+    if not any(details):
+        return opening(asked, PENDING)
+    answers = []
+    if follows:
+        above, below = _directions(follows)
+        counted = _times(above, below, len(follows), "cases")
+        answers.append(f"attention follows what users rate in {counted}")
+    answers += [f"{text} in {_times(*tally(some, q), 'data sets')}" for text, some, q in tests]
+    if not answers:
+        answers.append("no test of the attention of real users is recorded yet")
+        answers += [f"of planted users one {planted}"] if planted else []
+    return opening(asked, f"{joined(answers)}.", details)
 
 
-def _shares(study: Study) -> list[str]:
+def _times(above: int, below: int, total: int, what: str) -> str:
+    """How often something is established, and how often its reverse where it ever is."""
+    return f"{above} of {total} {what}" + (f" (reverse: {below})" if below else "")
+
+
+def _shares(study: Study) -> str:
+    """How much attention users have on genre; "" before it is measured, as of all below."""
     runs = _runs(study, FIGURE_4_ON)
     share, below = (_mean(runs, f"{name}/{GENRES}") for name in ("attention", "below"))
     if share is None or below is None:
-        return []
-    return [
-        f"on `{FIGURE_4_ON}` users have {percent(share)} of their attention on genre, where the "
-        f"same on both slots would be 50.0%, and {percent(below)} of them have less than 20%"
-    ]
+        return ""
+    return (
+        f"How attention is spread: on `{FIGURE_4_ON}` users have {percent(share)} of it on genre, "
+        f"where the same on both slots would be 50.0%, and {percent(below)} of them have less than "
+        "20%."
+    )
 
 
-def _follows(study: Study) -> list[str]:
-    found = followed(study)
-    if not found:
-        return []
+def _directions(found: Sequence[Followed]) -> tuple[int, int]:
+    """How many are established above zero, and how many below."""
     above, below = (sum(f.direction == sign for f in found) for sign in (1, -1))
+    return above, below
+
+
+def _follows(found: Sequence[Followed]) -> str:
+    if not found:
+        return ""
+    above, below = _directions(found)
     raw = sum(f.raw_direction == 1 for f in found)
-    values = [f.correlation for f in found]
     given = [f.given.mean for f in found if f.given]
-    rest = f", and given it {least_to_most(given)}" if given else ""
-    return [
-        "attention on a feature is the greater the fewer of its values a user rates, beyond what "
-        f"the number of ratings tells, in {above} of {len(found)} cases (and the reverse in "
-        f"{below}; in {raw} before that number is taken out; rank correlations "
-        f"{least_to_most(values)}{rest})"
-    ]
+    rest = f", and given that number {least_to_most(given)}" if given else ""
+    return (
+        "What users rate: attention on a feature is the greater the fewer of its values a user "
+        f"rates, beyond what the number of ratings tells, in {above} of {len(found)} cases (in "
+        f"{raw} before that number is taken out), and the reverse in {below}. The rank "
+        f"correlations are {least_to_most(f.correlation for f in found)}{rest}."
+    )
 
 
-def _recovered(study: Study) -> list[str]:
+def _recovered(study: Study) -> str:
+    """How well one planted user is told from another, after "one"."""
     main, dealt = (_recovery(study, variant) for variant in ("", SHUFFLED))
     if not main:
-        return []
+        return ""
     control = f" ({number(float(np.mean(dealt)))} with shuffled genres)" if dealt else ""
-    return [
-        "of planted users one who cares for genre is told from one who does not with a "
-        f"probability of {number(float(np.mean(main)))}{control}"
-    ]
+    return (
+        "who cares for genre is told from one who does not with a probability of "
+        f"{number(float(np.mean(main)))}{control}"
+    )
 
 
-def _fallen(study: Study) -> list[str]:
+def _fallen(study: Study) -> str:
     change = shuffled_attention(study)
     if change is None:
-        return []
+        return ""
     text, established = change
-    return [
-        f"genres dealt to the wrong films change the attention on them by {text} "
-        f"({'established' if established else 'not established'})"
-    ]
+    return (
+        f"Shuffled genres: dealt to the wrong films they change the attention on them by {text} "
+        f"({'established' if established else 'not established'})."
+    )
 
 
 def percent(share: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import number
-from replication.page import PENDING, Study, agrees, range_text, with_digits
+from replication.page import PENDING, Study, agrees, opening, range_text, with_digits
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, LARGEST_ID, RUN_HERE, STATISTICS
 from replication.papers.afm.pages.table2 import MAIN, METRIC, runs_of
@@ -25,24 +25,26 @@ DIGITS = dict.fromkeys(STATISTICS, 0) | {"sparsity": 4}
 
 
 def headline(study: Study) -> str:
-    """What Table 1 was asked and what was found, in two sentences."""
+    """What Table 1 was asked, what was found, and where the number of films comes from."""
     asked = "Are these the data that the paper used, and what is known of their films?"
     rows = study.rows()
     both = [r for r in rows if None not in (r["mean"], r["published"])]
     if not both:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     same = sum(agrees(r, DIGITS[r["metric"]]) for r in both)
     missing = list(dict.fromkeys(r["row"] for r in rows if r["status"].startswith("unavailable")))
-    return (
-        f"**Asked.** {asked} **Found.** {same} of {len(both)} printed statistics of "
-        f"{' and '.join(dict.fromkeys(r['row'] for r in both))} come out to the printed digit"
-        f"{largest_id(study)}; {' and '.join(missing)} cannot be had, and five features from OMDb "
-        "stand in for those of Douban Movie."
+    return opening(
+        asked,
+        f"{same} of {len(both)} printed statistics of "
+        f"{' and '.join(dict.fromkeys(r['row'] for r in both))} come out to the printed digit, "
+        f"{' and '.join(missing)} cannot be had, and five features from OMDb stand in for those of "
+        "Douban Movie.",
+        [largest_id(study)],
     )
 
 
 def largest_id(study: Study) -> str:
-    """Where the printed number of films comes from, as the end of a sentence; "" before a run."""
+    """Where the printed number of films comes from, in one sentence; "" before a run."""
     found = {r["metric"]: r for r in study.rows() if r["dataset"] == MAIN}
     largest = _metrics(study).get(MAIN, {}).get(LARGEST_ID)
     films = found.get("items")
@@ -50,8 +52,9 @@ def largest_id(study: Study) -> str:
         return ""
     is_id = "which is the largest id" if films["published"] == largest else "which is not an id"
     return (
-        f": {films['mean']:,.0f} films have a rating where {films['published']:,.0f} are printed, "
-        f"{is_id}" + ("" if films["published"] == largest else f" ({largest:,.0f} is the largest)")
+        f"The number of films: {films['mean']:,.0f} have a rating where {films['published']:,.0f} "
+        f"are printed, {is_id}"
+        + ("." if films["published"] == largest else f" ({largest:,.0f} is the largest).")
     )
 
 
@@ -121,9 +124,9 @@ def coverage_sentence(study: Study) -> str:
     if not _metrics(study):
         return PENDING
     return (
-        f"Most values belong to one film alone, for which they are another id, of: "
-        f"{', '.join(once) or 'no feature'}. Less than half of the films have a value of: "
-        f"{', '.join(rare) or 'no feature'}."
+        "More than half of a feature's values belong to one film alone, of which they say no more "
+        f"than its id does, for {', '.join(once) or 'no feature'}. Less than half of the films "
+        f"have a value of {', '.join(rare) or 'no feature'}."
     )
 
 
@@ -181,14 +184,14 @@ def convergence(study: Study) -> str:
         if "curve" in run
     ]
     if not runs:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     chosen = [run["epochs"] for run in runs]
     cut = sum(run["epochs"] >= run["config"]["max_epochs"] for run in runs)
     cost = [run["metrics"][METRIC] - min(run["curve"][f"test {METRIC}"]) for run in runs]
-    return (
-        f"**Asked.** {asked} **Found.** Over {len(runs)} runs the validation error is lowest after "
-        f"{min(chosen)} to {max(chosen)} epochs (median {np.median(chosen):g}), in {cut} of them "
-        "after the last one that was allowed; an epoch chosen on the test ratings "
-        f"would have given a test RMSE that is {number(float(np.mean(cost)))} lower on average and "
-        f"{number(max(cost))} at most."
+    return opening(
+        asked,
+        f"The validation error is lowest at epoch {range_text(chosen)} (median "
+        f"{np.median(chosen):g}), in {cut} of {len(runs)} runs at the last one allowed, and "
+        "choosing it on the test ratings would lower the test RMSE by "
+        f"{number(float(np.mean(cost)))} on average and {number(max(cost))} at most.",
     )

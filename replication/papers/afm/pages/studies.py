@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from replication import figures
-from replication.compare import number, published_values
+from replication.compare import FoldTest, number, published_values
 from replication.fold_gaps import MIN_FOLDS, Gap, adjusted, gap_line
-from replication.page import PENDING, ByFold, Runs, Study, errors, larger_share, over_folds
+from replication.page import (
+    PENDING,
+    ByFold,
+    Runs,
+    Study,
+    errors,
+    larger_share,
+    opening,
+    over_folds,
+)
 from replication.papers.afm.experiments import (
     DATASETS,
     FEATURES,
@@ -26,6 +35,8 @@ from replication.papers.afm.pages.table2 import (
     MAIN,
     METRIC,
     gap,
+    joined,
+    mean_text,
     runs_of,
 )
 from replication.papers.afm.rows import ROWS
@@ -114,7 +125,7 @@ def growth(study: Study) -> pd.DataFrame:
             _gain_line(means, f"{FIVE}, both", ends, str(len(common))),
             _gain_line(there, " and ".join(PRINTED_GAINS), "", "–"),
         ]
-    names = pd.MultiIndex.from_tuples(index, names=["AFM below", ""])
+    names = pd.MultiIndex.from_tuples(index, names=["AFM's gain over", ""])
     return pd.DataFrame(lines, index=names, dtype=str)
 
 
@@ -154,7 +165,7 @@ def step_table(found: Steps, steps: Mapping[int, str], unit: str) -> pd.DataFram
         line = {row: _mean(own.get(step)) for row, own in found.items()}
         for row in rows:
             values = gains(found, row).get(step)
-            line[f"AFM below {row}"] = (
+            line[f"gain over {row}"] = (
                 ", ".join(f"{100 * value:+.2f} %" for value in values) if values else "–"
             )
         lines[f"{step}{unit}"] = line | {"folds": str(len(folds))}
@@ -182,65 +193,113 @@ def drawn(found: Steps, xlabel: str) -> Figure | None:
 # --- sentences -------------------------------------------------------------------------------
 
 
+def _ends(found: Steps) -> dict[str, list[tuple[int, float]]]:
+    """The first step and the last, and AFM's mean gain over each model there; of two or more."""
+    every = {row: gains(found, row) for row in found if row != AFM}
+    return {
+        row: [(step, float(np.mean(values[step]))) for step in (min(values), max(values))]
+        for row, values in every.items()
+        if len(values) > 1
+    }
+
+
 def _trend(found: Steps, unit: str) -> str:
     """How AFM's gain over each model changes from the first step to the last; "" before it."""
-    texts = []
-    for row in found:
-        values = gains(found, row) if row != AFM else {}
-        if len(values) < 2:
-            continue
-        first, last = min(values), max(values)
-        texts.append(
-            f"{100 * np.mean(values[first]):+.2f} % at {first}{unit} to "
-            f"{100 * np.mean(values[last]):+.2f} % at {last}{unit} against {row}"
-        )
-    return ", ".join(texts)
+    return ", ".join(
+        f"{_percent(first)} at {start}{unit} to {_percent(last)} at {end}{unit} against {row}"
+        for row, ((start, first), (end, last)) in _ends(found).items()
+    )
 
 
-def _grown(study: Study) -> str:
-    """AFM's gain with five features minus that with one, over each model; "" without a test."""
-    texts = []
+def _grown(study: Study) -> dict[str, FoldTest]:
+    """AFM's gain with five features minus that with one, over each model with enough folds."""
+    found = {}
     for row in PRINTED_STUDIED:
         one, five = gain_by_fold(study, row, ONE_FEATURE), gain_by_fold(study, row)
         if len(one.keys() & five.keys()) < MIN_FOLDS:
             continue
         test = over_folds(five, one, PROTOCOL)
         assert test is not None
-        texts.append(
-            f"{_percent(test.difference)} [{_percent(test.ci_low)}, {_percent(test.ci_high)}] "
-            f"over {row}"
-        )
-    return " and ".join(texts)
+        found[row] = test
+    return found
 
 
 def headline(study: Study) -> str:
-    """What the studies were asked and what was found, in two sentences."""
+    """What the studies were asked, what was found, and the gains over each model."""
     asked = (
         "Does AFM gain more with more features, as the paper conjectures, and with less data; and "
         "what do genres do that are dealt to the wrong films?"
     )
-    by_feature, by_share = _trend(features(study), ""), _trend(shares(study), " %")
-    texts = []
-    grown = _grown(study)
-    if grown:
-        texts.append(f"AFM's gain with five features minus that with one is {grown}")
-    if by_feature:
-        texts.append(
-            f"AFM's RMSE is below the others', by number of features, on the folds of all steps, "
-            f"by {by_feature}"
-        )
-    if by_share:
-        texts.append(f"by share of the training ratings, by {by_share}")
+    by_feature, by_share, grown = features(study), shares(study), _grown(study)
     own = next((g for g in effects(study, "shuffled-genres") if g.name == AFM), None)
-    if own:
-        texts.append(
-            f"shuffled genres move AFM's RMSE by {number(own.difference, signed=True)} "
-            f"({own.outcome})"
+    details = []
+    if grown:
+        each = " and ".join(
+            f"{_percent(test.difference)} [{_percent(test.ci_low)}, {_percent(test.ci_high)}] "
+            f"over {row}"
+            for row, test in grown.items()
         )
-    if not texts:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    text = "; ".join(texts)
-    return f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
+        details.append(
+            f"Five features against one: AFM's gain with five minus that with one is {each}."
+        )
+    if by_feature_text := _trend(by_feature, ""):
+        details.append(
+            "By number of features, on the folds of all steps: AFM's RMSE is below the others' by "
+            f"{by_feature_text}."
+        )
+    if by_share_text := _trend(by_share, " %"):
+        details.append(
+            f"By share of the training ratings: AFM's RMSE is below the others' by {by_share_text}."
+        )
+    if own:
+        details.append(
+            f"Shuffled genres: they move AFM's RMSE by {number(own.difference, signed=True)} "
+            f"({own.outcome})."
+        )
+    if not details:
+        return opening(asked, PENDING)
+    return opening(asked, _answer(by_feature, by_share, grown, own), details)
+
+
+def _answer(
+    by_feature: Steps, by_share: Steps, grown: Mapping[str, FoldTest], own: Gap | None
+) -> str:
+    """The three questions in one sentence; what has no answer yet is named at its end."""
+    more = [last - first for (_, first), (_, last) in _ends(by_feature).values()]
+    less = [first - last for (_, first), (_, last) in _ends(by_share).values()]
+    known, pending = [], []
+    if grown:
+        tests = grown.values()
+        known.append(
+            "five features instead of one change AFM's gain by "
+            f"{_span(test.difference for test in tests)} "
+            f"({sum(not t.ci_low <= 0 <= t.ci_high for t in tests)} of {len(tests)} intervals "
+            "exclude zero)"
+        )
+    elif more:
+        known.append(f"more features change AFM's gain by {_span(more)} (untested)")
+    else:
+        pending.append("more features")
+    if less:
+        what = "it" if known else "AFM's gain"
+        known.append(f"less data changes {what} by {_span(less)} (untested)")
+    else:
+        pending.append("less data")
+    if own:
+        sure = "established" if own.outcome in ("better", "worse") else "not established"
+        known.append(
+            f"shuffled genres change AFM's RMSE by {number(own.difference, signed=True)} ({sure})"
+        )
+    else:
+        pending.append("shuffled genres")
+    waiting = f", with {' and '.join(pending)} still pending" if pending else ""
+    return f"{joined(known)}{waiting}."
+
+
+def _span(gains: Iterable[float]) -> str:
+    """The least and the most of some gains; the one where both look alike."""
+    found = list(gains)
+    return " to ".join(dict.fromkeys(_percent(end) for end in (min(found), max(found))))
 
 
 def no_test(variant: str) -> str:
@@ -248,12 +307,12 @@ def no_test(variant: str) -> str:
     folds = VARIANTS[variant].folds
     if folds >= MIN_FOLDS:
         return (
-            f"It is run on {folds} folds, and differences are tested with the correction for "
-            "overlapping folds."
+            f"This study is run on {folds} folds, and differences are tested with the correction "
+            "for overlapping folds."
         )
     return (
-        f"It is run on {folds} folds: each fold is shown by itself, and nothing is tested, since "
-        "of two folds a difference would have to be a dozen times its standard error."
+        f"This study is run on {folds} folds: each fold is shown by itself, and nothing is tested, "
+        "since of two folds a difference would have to be a dozen times its standard error."
     )
 
 
@@ -282,6 +341,7 @@ def effects(study: Study, variant: str) -> list[Gap]:
 def effect_table(study: Study, variant: str) -> pd.DataFrame:
     """``effects`` as strings, with the models that are still to be run."""
     there = {g.name: g for g in effects(study, variant)}
+    main = runs_of(study, VARIANTS[variant].dataset)
     lines = {}
     for model in VARIANTS[variant].models:
         row = ROWS[model].name
@@ -289,7 +349,7 @@ def effect_table(study: Study, variant: str) -> pd.DataFrame:
         lines[row] = (
             {"main": number(found.before), "variant": number(found.after)} | gap_line(found)
             if found
-            else {"main": "pending"}
+            else {"main": mean_text(main.get(row, {})), "variant": "pending"}
         )
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).fillna("–").rename_axis("model")
 

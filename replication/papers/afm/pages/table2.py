@@ -12,7 +12,16 @@ from replication import fold_gaps, page
 from replication.baselines.rating_packages import DEFAULTS, MyFMConfig, SurpriseConfig
 from replication.compare import cells, interval, least_to_most, number, published_values
 from replication.fold_gaps import Gap, adjusted, gap_line
-from replication.page import PENDING, Runs, Study, errors, range_text, stored_table
+from replication.page import (
+    PENDING,
+    Runs,
+    Study,
+    errors,
+    opening,
+    range_text,
+    stored_table,
+    two_sentences,
+)
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
 from replication.papers.afm.rows import BEST, READINGS, ROWS
@@ -52,6 +61,12 @@ def mean(runs: Runs, metric: str = METRIC) -> float | None:
     """The mean of a metric over the folds; None without any."""
     values = list(errors(runs, metric).values())
     return float(np.mean(values)) if values else None
+
+
+def mean_text(runs: Runs) -> str:
+    """The mean of the RMSE as a table shows it; "pending" for none."""
+    value = mean(runs)
+    return "pending" if value is None else number(value)
 
 
 # --- AFM against the others ------------------------------------------------------------------
@@ -101,7 +116,7 @@ def margins(study: Study) -> pd.DataFrame:
                     "folds": str(found.folds) if found else "0",
                 }
             )
-    places = pd.MultiIndex.from_tuples(index, names=["data set", "AFM below"])
+    places = pd.MultiIndex.from_tuples(index, names=["data set", "AFM's gain over"])
     return pd.DataFrame(lines, index=places, dtype=str)
 
 
@@ -109,23 +124,70 @@ def margins(study: Study) -> pd.DataFrame:
 
 
 def headline(study: Study) -> str:
-    """What Table 2 was asked and what was found, in two sentences."""
+    """What Table 2 was asked, what was found, and the numbers behind it."""
     asked = (
         "Do the errors of Table 2 come out again, and does AFM beat LibFM, SVDFeature, CDL and "
         "NFM: slightly with genre alone, by far with five features?"
     )
-    found = [_printed(study), *(_beaten(study, dataset) for dataset in RUN_HERE)]
-    texts = [text for text in found if text] or [text for text in [_simple_alone(study)] if text]
-    if not texts:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    text = "; ".join(texts)
-    found_text = f"**Asked.** {asked} **Found.** {text[:1].upper()}{text[1:]}."
-    return f"{found_text} {truncation(study)}".rstrip()
-
-
-def _printed(study: Study) -> str:
-    """Measured errors beside the printed ones; "" before the first."""
     rows = [r for r in study.rows() if None not in (r["published"], r["mean"])]
+    by_data = {dataset: _theirs(against(study, dataset)) for dataset in RUN_HERE}
+    if not rows and not any(by_data.values()):
+        return opening(asked, _simple_alone(study) or PENDING)
+    return opening(
+        asked,
+        f"On `{MAIN}` {_reached(rows)}, and {_won(by_data)}.",
+        [
+            _beside_print(rows),
+            *(_beaten(study, dataset) for dataset in RUN_HERE),
+            truncation(study),
+        ],
+    )
+
+
+def _theirs(gaps: Sequence[Gap]) -> list[Gap]:
+    """Those with the baselines of the paper."""
+    return [g for g in gaps if g.name in PRINTED]
+
+
+def _reached(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many errors come out again: the printed one lies within the interval."""
+    known = [r for r in rows if r["ci_low"] is not None]
+    if not known:
+        return "no error that the paper prints has an interval yet"
+    reached = sum(r["ci_low"] <= r["published"] <= r["ci_high"] for r in known)
+    return f"{reached} of {len(known)} measured errors have the printed one within their interval"
+
+
+def _won(by_data: Mapping[str, Sequence[Gap]]) -> str:
+    """How often AFM beats a baseline of the paper and loses, and how often with five features."""
+    every = [g for gaps in by_data.values() for g in gaps]
+    if not every:
+        return "AFM has not run beside a baseline of the paper yet"
+    text = (
+        f"by RMSE AFM beats a baseline of the paper in {_outcomes(every, 'better')} of "
+        f"{len(every)} comparisons and loses in {_outcomes(every, 'worse')}"
+    )
+    five = by_data[FIVE]
+    if not five:
+        return f"{text}, with none on five features yet"
+    return (
+        f"{text} (with five features {_outcomes(five, 'better')} of {len(five)} won, "
+        f"{_outcomes(five, 'worse')} lost)"
+    )
+
+
+def joined(clauses: Sequence[str]) -> str:
+    """Clauses as one sentence without its full stop: "First, second, and third"."""
+    text = ", and ".join(filter(None, [", ".join(clauses[:-1]), clauses[-1]]))
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _outcomes(gaps: Sequence[Gap], outcome: str) -> int:
+    return sum(g.outcome == outcome for g in gaps)
+
+
+def _beside_print(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Measured errors beside the printed ones; "" before the first."""
     if not rows:
         return ""
     gaps = [r["mean"] - r["published"] for r in rows]
@@ -133,9 +195,9 @@ def _printed(study: Study) -> str:
     above = sum(r["ci_low"] > r["published"] for r in known)
     below = sum(r["ci_high"] < r["published"] for r in known)
     return (
-        f"Of {len(rows)} measured errors on `{MAIN}` {above} are above the printed number, {below} "
-        f"below and {len(rows) - above - below} not to be told apart from it (differences "
-        f"{least_to_most(gaps)})"
+        f"Beside print: of {len(rows)} measured errors on `{MAIN}` {above} are above the printed "
+        f"number, {below} below and {len(rows) - above - below} not to be told apart from it "
+        f"(differences {least_to_most(gaps)})."
     )
 
 
@@ -147,42 +209,41 @@ def _simple_alone(study: Study) -> str:
         return ""
     best = min(ours, key=lambda r: r["mean"])
     return (
-        f"Neither AFM nor the paper's baselines have run yet; of the models that it does not have, "
-        f"{best['row']} has the lowest RMSE on `{MAIN}`, {number(best['mean'])} "
+        f"On `{MAIN}` neither AFM nor the paper's baselines have run yet, and of the models that "
+        f"the paper does not have {best['row']} has the lowest RMSE, {number(best['mean'])} "
         f"{interval(best['ci_low'], best['ci_high'])}, where {number(rows[AFM]['published'])} is "
-        "printed for AFM"
+        "printed for AFM."
     )
 
 
 def _beaten(study: Study, dataset: str) -> str:
     """How AFM stands among the others of one data set; "" without a common fold."""
     gaps = against(study, dataset)
-    theirs = [g for g in gaps if g.name in PRINTED]
+    theirs = _theirs(gaps)
     if not theirs:
         return ""
-    lower = sum(g.difference < 0 for g in theirs)
-    sure = sum(g.outcome == "better" for g in theirs)
-    lost = sum(g.outcome == "worse" for g in theirs)
     nearest = min(theirs, key=lambda g: g.before)
     text = (
-        f"on `{dataset}` AFM's RMSE is lower than that of {lower} of {len(theirs)} baselines of "
-        f"the paper (established for {sure}, the opposite for {lost}), and "
-        f"{abs(nearest.difference / nearest.before):.1%} "
+        f"On `{dataset}`: AFM's RMSE is lower than that of "
+        f"{sum(g.difference < 0 for g in theirs)} of {len(theirs)} baselines of the paper "
+        f"(established for {_outcomes(theirs, 'better')}, the opposite for "
+        f"{_outcomes(theirs, 'worse')}), and {abs(nearest.difference / nearest.before):.1%} "
         f"{'below' if nearest.difference < 0 else 'above'} the best of them, {nearest.name}"
     )
-    readings = [g for g in against(study, dataset, first=BEST_READING) if g.name in PRINTED]
+    readings = _theirs(against(study, dataset, first=BEST_READING))
     if readings:
         text += (
             f" (in its best reading lower than that of {sum(g.difference < 0 for g in readings)} "
-            f"of {len(readings)}, established for {sum(g.outcome == 'better' for g in readings)})"
+            f"of {len(readings)}, established for {_outcomes(readings, 'better')})"
         )
+    text += "."
     simple = [g for g in gaps if g.name not in (*PRINTED, BEST_READING)]
     if simple:
         best = max(simple, key=lambda g: g.difference)
         word = "better" if best.difference > 0 else "behind"
         text += (
-            f"; the best of the rows that it does not have, {best.name}, is {word} by "
-            f"{abs(best.difference):.4f}"
+            f" The best of the rows that the paper does not have, {best.name}, is {word} by "
+            f"{abs(best.difference):.4f}."
         )
     return text
 
@@ -202,7 +263,8 @@ def summary_markdown() -> str:
             printed = f", published {number(r['published'])}" if r["published"] is not None else ""
             texts.append(here + printed)
         lines.append(f"| {row} | {' | '.join(texts)} |")
-    return headline(study) + "\n\nRMSE, mean over folds:\n\n" + "\n".join(lines)
+    title = "RMSE, mean over folds:"
+    return f"{two_sentences(headline(study))}\n\n{title}\n\n" + "\n".join(lines)
 
 
 def shown(study: Study) -> list[dict[str, Any]]:
@@ -244,7 +306,10 @@ def oracle(study: Study) -> str:
     text = f"{len(gaps[True])} of {len(known)} published numbers come out to their last digit"
     if gaps[False]:
         others = ", ".join(f"{name} by {gap:+.4f}" for name, gap in gaps[False])
-        text += f"; off are {others}"
+        text += f", but not {others}"
+    missing = sum(map(len, experiments.ORACLE.values())) - len(known)
+    if missing:
+        text += f"; {missing} more are pending"
     return (
         f"Surprise publishes errors of its algorithms on the five folds that this study uses, "
         f"trained on all of a fold's training ratings: they check the data, the folds and the "
@@ -289,14 +354,14 @@ def truncation(study: Study) -> str:
         if own:
             texts.append(
                 f"on `{dataset}` {cut(own)} of AFM's {len(own)} search trials and {cut(theirs)} of "
-                f"the {len(theirs)} of the paper's baselines were cut off"
+                f"the {len(theirs)} of the paper's baselines"
             )
     if not texts:
         return ""
     return (
-        f"Longer searches might move these numbers: {'; '.join(texts)}, that is, ended at the "
-        f"last epoch allowed before {experiments.PATIENCE} epochs had brought no better validation "
-        "error."
+        "Searches that were cut off, so that longer ones might move these numbers: "
+        f"{', '.join(texts)}. Cut off are trials that ended at the last epoch allowed before "
+        f"{experiments.PATIENCE} epochs had brought no better validation error."
     )
 
 

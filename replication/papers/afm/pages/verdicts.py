@@ -108,12 +108,17 @@ def _stored() -> list[Judgement]:
     )
 
 
-def _more(n: Mapping[str, str]) -> str:
-    return (
-        f"AFM beats a baseline of the paper in {of_tested(n, 'better')} comparisons that can be "
-        f"decided, in its best reading in {of_tested(n, 'reading')}, and a simple model on the "
-        f"same folds in {of_tested(n, 'simple')}. "
-    )
+def _lead(n: Mapping[str, str]) -> str:
+    return f"AFM beats its paper's baselines in {of_tested(n, 'better')}"
+
+
+def _more(n: Mapping[str, str]) -> list[str]:
+    return [
+        "AFM in its best reading, where a comparison can be decided: it beats a baseline of the "
+        f"paper in {of_tested(n, 'reading')}.",
+        "Against a simple model on the same folds, where a comparison can be decided: AFM is "
+        f"better in {of_tested(n, 'simple')}.",
+    ]
 
 
 BOOK = Book(
@@ -127,5 +132,6 @@ BOOK = Book(
     ),
     counted="row, data set, measure or opponent",
     judgements=_stored,
+    lead=_lead,
     more=_more,
 )

@@ -20,7 +20,7 @@ from replication.compare import (
     interval,
     number,
 )
-from replication.page import Study
+from replication.page import Study, opening
 from replication.papers.amp_cf.ablations import LEVELS, PROTOCOL, SMALL, STUDIES, Line
 from replication.papers.amp_cf.claims import GAIN_MARGIN, METRICS
 from replication.papers.amp_cf.experiments import TABLE2, row_name
@@ -122,29 +122,44 @@ def headline(found: Results) -> str:
     by_study = {name: effects(found, name) for name in STUDIES}
     every = [effect for some in by_study.values() for effect in some]
     if not every:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    own = {name: some for name, some in by_study.items() if not STUDIES[name].of_baseline}
+        return opening(asked, PENDING)
+    own = {n: some for n, some in by_study.items() if some and not STUDIES[n].of_baseline}
     losing = [STUDIES[name].inner_title for name, some in own.items() if _count(some)[0]]
-    where = f" (losses under: {', '.join(losing)})" if losing else ""
+    where = f", under {', '.join(losing)}" if losing else ""
     n = sum(len(some) for some in own.values())
     loss, gain, neither = _count([effect for some in own.values() for effect in some])
-    late = sum(len(list(_questions(name))) for name in own) - n
-    pending = f" ({late} more are pending)" if late else ""
-    others = "".join(
-        f" With {STUDIES[name].inner_title}, {_count(some)[0]} of {len(some)} comparisons of that "
-        f"baseline with itself establish a loss and {_count(some)[1]} a gain."
-        for name, some in by_study.items()
-        if some and STUDIES[name].of_baseline
+    late = sum(len(list(_questions(x))) for x in STUDIES if not STUDIES[x].of_baseline) - n
+    judged = {x: _judged(found, x) for x, some in by_study.items() if some and STUDIES[x].claim}
+    claims = " and on ".join(
+        f"the {STUDIES[name].inner_title} is {judgement}"
+        for name, (judgement, _) in judged.items()
+        if name in own
     )
-    said = " ".join(
-        f"The paper says that {study.claim}: {_judged(found, name)}."
-        for name, study in STUDIES.items()
-        if study.claim and by_study[name]
-    )
-    return (
-        f"**Asked.** {asked} **Found.** Of {n} paired comparisons of AMP and MF on two small data "
-        f"sets {loss} establish a loss{where}, {gain} a gain and {neither} neither{pending}."
-        f"{others}{' ' + said if said else ''}"
+    told = f", and the paper's claim on {claims}" if claims else ""
+    return opening(
+        asked,
+        f"A loss of accuracy is established in {loss} of {n} comparisons ({len(losing)} of "
+        f"{len(own)} choices) and a gain in {gain}{told}."
+        if own
+        else "Pending: no choice of AMP or MF is compared yet.",
+        [
+            f"AMP and MF on two small data sets: of {n} paired comparisons, {loss} with an "
+            f"established loss{where}; {gain} with a gain and {neither} with neither"
+            f"{f' (pending: {late} more)' if late else ''}."
+            if own
+            else "",
+            *(
+                f"{STUDIES[name].title}: of {len(some)} comparisons of that baseline with itself, "
+                f"{_count(some)[0]} with an established loss and {_count(some)[1]} with a gain."
+                for name, some in by_study.items()
+                if some and STUDIES[name].of_baseline
+            ),
+            *(
+                f"{STUDIES[name].title}: the paper says that {STUDIES[name].claim}. This is "
+                f"{''.join(judgement)}."
+                for name, judgement in judged.items()
+            ),
+        ],
     )
 
 
@@ -160,7 +175,9 @@ def verdict(found: Results, name: str) -> str:
         f"{f'; {late} more are pending' if late else ''}."
     )
     claim = STUDIES[name].claim
-    return f"{text} The paper says that {claim}: {_judged(found, name)}." if claim else text
+    return (
+        f"{text} The paper says that {claim}: {''.join(_judged(found, name))}." if claim else text
+    )
 
 
 def _count(some: list[Effect]) -> tuple[int, int, int]:
@@ -168,42 +185,45 @@ def _count(some: list[Effect]) -> tuple[int, int, int]:
     return outcomes.count("loss"), outcomes.count("gain"), outcomes.count("neither")
 
 
-def _judged(found: Results, name: str) -> str:
-    """Whether the records support the paper's claim."""
+def _judged(found: Results, name: str) -> tuple[str, str]:
+    """Whether the records support the paper's claim, and the rest of the sentence: the counts."""
     some = effects(found, name)
     loss, gain, _ = _count(some)
     n = len(some)
     if STUDIES[name].others == "worse":
         if loss == n:
-            return f"supported, in all {n} comparisons"
+            return "supported", f", in all {n} comparisons"
         if loss and not gain:
-            return f"supported in part, the loss is established in {loss} of {n} comparisons"
+            return "supported in part", f", the loss is established in {loss} of {n} comparisons"
         if gain and not loss:
-            return f"contradicted, {gain} of {n} comparisons establish a gain and none a loss"
+            return "contradicted", f", {gain} of {n} comparisons establish a gain and none a loss"
         if gain:
-            return f"divided, {loss} of {n} comparisons establish a loss and {gain} a gain"
-        return f"not supported, none of {n} comparisons establishes a difference"
+            return "divided", f", {loss} of {n} comparisons establish a loss and {gain} a gain"
+        return "not supported", f", none of {n} comparisons establishes a difference"
     open_ = sum(effect.test.ci_high >= GAIN_MARGIN for effect in some)
     if gain:
-        text = f"contradicted, {gain} of {n} comparisons establish a gain"
+        verdict, rest = "contradicted", f", {gain} of {n} comparisons establish a gain"
     elif open_:
-        text = (
-            f"not contradicted, but a gain of {GAIN_MARGIN:g} is not excluded in {open_} of {n} "
-            "comparisons"
+        verdict, rest = (
+            "not contradicted",
+            f", but a gain of {GAIN_MARGIN:g} is not excluded in {open_} of {n} comparisons",
         )
     else:
-        places = ", ".join(dict.fromkeys(f"`{effect.dataset}`" for effect in some))
-        text = (
-            f"supported on {places} with the settings of the dot products, which were not searched "
-            f"anew: a gain of {GAIN_MARGIN:g} is excluded in all {n} comparisons"
+        places = " and ".join(dict.fromkeys(f"`{effect.dataset}`" for effect in some))
+        verdict, rest = (
+            f"supported on {places}",
+            " with the settings of the dot products, which were not searched anew: a gain of "
+            f"{GAIN_MARGIN:g} is excluded in all {n} comparisons, and a loss is established in "
+            f"{loss}",
         )
     slower = _slower(found, name)
     if not slower:
-        return text
+        return verdict, rest
     longer = "longer" if min(slower) > 1 else "not always longer"
     return (
-        f"{text}; training is {longer}, an epoch takes {min(slower):.1f} to {max(slower):.1f} "
-        "times the seconds"
+        verdict,
+        f"{rest}; training is {longer}, an epoch takes {min(slower):.1f} to {max(slower):.1f} "
+        "times the seconds",
     )
 
 

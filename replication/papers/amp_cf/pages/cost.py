@@ -14,7 +14,7 @@ import pandas as pd
 
 from replication import figures
 from replication.compare import Cell, Record, cells
-from replication.page import Study, two_digits
+from replication.page import Study, opening, two_digits
 from replication.papers.amp_cf import experiments, packing
 from replication.papers.amp_cf.rows import row
 from replication.papers.amp_cf.tables import TABLES
@@ -245,19 +245,24 @@ def trials() -> list[Record]:
 
 
 def core_hours(records: Iterable[Record], device: str = "cpu") -> float:
-    """Hours on the CPU times the threads that a run had, or hours on a GPU.
-
-    Each training counts once: what is selected on the way to it, and variants that only test it
-    in another way, hold its seconds again.
-    """
+    """Hours on the CPU times the threads that a run had, or hours on a GPU, of ``trained``."""
     return (
         sum(
             r["seconds"] * (r.get("threads", 1) if device == "cpu" else 1)
-            for r in records
-            if r.get("device", "cpu") == device and r.get("seconds") and not _again(r)
+            for r in trained(records)
+            if r.get("device", "cpu") == device and r.get("seconds")
         )
         / HOUR
     )
+
+
+def trained(records: Iterable[Record]) -> list[Record]:
+    """The records of which each is a training.
+
+    What is selected on the way to a run, and variants that only test it in another way, hold its
+    seconds again.
+    """
+    return [record for record in records if not _again(record)]
 
 
 def _again(record: Record) -> bool:
@@ -338,40 +343,50 @@ def measured_left(table: str, load: Load = _stored) -> tuple[int, float, int]:
 
 
 def headline(study: Study, searched: Sequence[Record], load: Load = _stored) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked, what was found, and what is on record and missing."""
     asked = "What does each cell of the study cost, and what would all of it cost again?"
     every = [*study.records, *searched]
     if not every:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     found = costs(study, searched)
     gpu = core_hours(every, "cuda")
     took = (
         _hours(core_hours(every)) + " core-hours" + (f" and {_hours(gpu)} GPU-hours" if gpu else "")
     )
-    runs = sum(not _again(r) for r in study.records)
-    text = (
-        f"**Asked.** {asked} **Found.** The {runs} runs behind Table 2 and {len(searched)} search "
-        f"trials on record took {took}; "
-    )
+    runs = len(trained(study.records))
+    spent = f"On record for Table 2: runs {runs}, search trials {len(searched)}."
     open_cells = [c for c in found if c.missing]
     open_runs = sum(c.missing for c in open_cells)
     open_trials = sum(c.missing_trials for c in _open_searches(found).values())
     others = {table: measured_left(table, load) for table in OTHERS}
     records = sum(lacking for lacking, *_ in others.values())
     if not (open_runs or open_trials or records):
-        return (
-            text + f"all {len(found)} cells are complete, and so are the tables that are measured "
-            "on their models, so that this is the cost of a full rerun."
+        return opening(
+            asked,
+            f"The runs and search trials on record took {took}, and nothing is missing, so that "
+            "this is the cost of a full rerun.",
+            [
+                spent,
+                f"Complete: all {len(found)} cells, and the tables that are measured on their "
+                "models.",
+            ],
         )
     left, _ = remaining(found)
     left += sum(hours for _, hours, _ in others.values())
-    text += (
-        f"{len(open_cells)} of {len(found)} cells, variants and ablations included, lack "
-        f"{open_runs} runs, searches lack {open_trials} trials and the other tables {records} "
-        f"records, which need about {_hours(left)} hours more where a pace is known"
-    )
     silent = [*_silent(found), *(f"{n} records of `{t}`" for t, (_, _, n) in others.items() if n)]
-    return text + (f"; not yet measured is that of {', '.join(silent)}." if silent else ".")
+    pace = ", as far as its pace is known" if silent else ""
+    return opening(
+        asked,
+        f"The runs and search trials on record took {took}, and what is missing needs about "
+        f"{_hours(left)} hours more{pace}.",
+        [
+            spent,
+            f"Missing: runs {open_runs}, in {len(open_cells)} of {len(found)} cells, variants and "
+            f"ablations included; search trials {open_trials}; records of the other tables "
+            f"{records}.",
+            f"Pace not yet measured: {', '.join(silent)}." if silent else "",
+        ],
+    )
 
 
 def _silent(found: Sequence[Cost]) -> list[str]:

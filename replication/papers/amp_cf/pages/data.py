@@ -11,7 +11,16 @@ import pandas as pd
 from replication import figures, page
 from replication.compare import Record, cells, published_values, rows
 from replication.data import pinterest
-from replication.page import PENDING, Study, agrees, cut_to, two_digits, with_digits
+from replication.page import (
+    PENDING,
+    Study,
+    agrees,
+    cut_to,
+    opening,
+    range_text,
+    two_digits,
+    with_digits,
+)
 from replication.papers.amp_cf import draws, experiments
 
 # How Table 1 prints each statistic: digits after the point.
@@ -263,11 +272,11 @@ def statistics_gaps(study: Study) -> str:
 
 
 def statistics_headline(study: Study) -> str:
-    """What Table 1 was asked and what was found, in two sentences."""
+    """What Table 1 was asked, what was found, and what was compared."""
     asked = "Are these the data that the paper used, after the same filter?"
     both = _both(study)
     if not both:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     same = [r for r in both if _agrees(r)]
     sets = list(dict.fromkeys(r["row"] for r in both))
     exact = [
@@ -276,12 +285,20 @@ def statistics_headline(study: Study) -> str:
         if all(_agrees(r) for r in both if r["row"] == name and r["metric"] in ("users", "items"))
     ]
     off = [r for r in both if not _agrees(r)]
-    worst = max((abs(r["mean"] / r["published"] - 1) for r in off), default=0.0)
-    return (
-        f"**Asked.** {asked} **Found.** For {' and '.join(sets)}, {len(same)} of {len(both)} "
-        f"printed statistics come out to the printed digit, cut as in print, among them users and "
-        f"items of {' and '.join(exact) or 'no data set'}; the largest relative difference of the "
-        f"others is {worst:.1%}."
+    found = (
+        f"The measured value is the printed one to the last digit for {len(same)} of {len(both)} "
+        f"statistics, and for both users and items on {len(exact)} of {len(sets)} data sets"
+    )
+    if off:
+        worst = max(abs(r["mean"] / r["published"] - 1) for r in off)
+        found += f", while the largest relative difference of a statistic is {worst:.1%}"
+    return opening(
+        asked,
+        f"{found}.",
+        [
+            f"Compared: the statistics of {', '.join(sets)}, digits cut as in print.",
+            f"Data sets whose users and items are the printed ones: {', '.join(exact) or 'none'}.",
+        ],
     )
 
 
@@ -468,21 +485,22 @@ def _range(values: Sequence[float]) -> str:
 
 
 def convergence_headline(study: Study) -> str:
-    """What the curves were asked and what was found, in two sentences."""
+    """What the curves were asked and what was found."""
     asked = "How fast does each model learn, and does it go on too long?"
-    limits, chosen, ends = [], [], []
+    limits, chosen, falls = [], [], []
     for place in places(study):
         for run in curves_of(study, *place):
             most = run["config"]["max_epochs"]
             limits.append(len(run["curve"]["epoch"]) >= most)
             chosen.append(run["epochs"])
             values = run["curve"]["NDCG@10"]
-            ends.append(values[-1] - max(values))
+            falls.append(max(values) - values[-1])
     if not chosen:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    return (
-        f"**Asked.** {asked} **Found.** Over {len(chosen)} runs the best validation NDCG@10 comes "
-        f"after {min(chosen)} to {max(chosen)} epochs (median {np.median(chosen):g}); "
-        f"{sum(limits)} runs reached their limit of epochs before they saturated, and by the last "
-        f"epoch NDCG@10 has fallen by {-np.mean(ends):.4f} on average from its best."
+        return opening(asked, PENDING)
+    return opening(
+        asked,
+        f"Validation NDCG@10 is best at epoch {range_text(chosen)} of a run (median "
+        f"{np.median(chosen):g}), by the last epoch it has fallen by {np.mean(falls):.4f} on "
+        f"average, and the limit of epochs came before saturation in {sum(limits)} of "
+        f"{len(chosen)} runs.",
     )

@@ -11,10 +11,10 @@ import pandas as pd
 
 from replication import questions
 from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
-from replication.page import Study, two_digits
+from replication.page import Study, opening, two_digits
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf import explanations as measured
-from replication.questions import Answer, Question, count
+from replication.questions import Answer, Question, count, tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,30 +106,45 @@ def _by_metric(frame: pd.DataFrame, mark: str) -> pd.DataFrame:
 
 
 def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study) -> str:
-    """What was asked of the explanations and what was found, in two sentences."""
+    """What was asked of the explanations, what was found, and the count of each test."""
     asked = (
         "Does AMP's attention do what the paper says of it, and do its explanations pass tests "
         "that a shuffled assignment fails?"
     )
     entropy, conditional, genres, _, faithful, _ = (found[name] for name in GROUPS)
     if not entropy:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    n = sum(a.question == ENTROPY[0] for a in entropy)
-
+        return opening(asked, PENDING)
+    even, _, n = tally(entropy, ENTROPY[0])
     one, _ = collapsed(study)
-    left_out = f" (left out are {', '.join(one)})" if one else ""
+    which = f", {', '.join(one)}" if one else ""
     genres, faithful = (_told_apart(some, one) for some in (genres, faithful))
-    return (
-        f"**Asked.** {asked} **Found.** Of {n} models (an AMP on a data set) a user's personas "
-        f"are one vector (mean cosine above {measured.COLLAPSED}) in {len(one)}, attention has a "
-        "higher entropy on negatives than on positives in "
-        f"{count(entropy, ENTROPY[0])}, HR@10 falls when the "
-        f"candidates' attention is shuffled in {count(conditional, CONDITIONAL[0])}; of the "
-        f"models whose personas differ{left_out}, assignments agree with genres beyond chance in "
-        f"{count(genres, GENRES[0])} but more than K-means of the item vectors in "
-        f"{count(genres, GENRES[1])}, and claimed history items carry the recommendation more than "
-        f"random ones in {count(faithful, FAITHFUL[0])} (the control, shuffled claims, in "
-        f"{count(faithful, FAITHFUL[2])}); planted tastes are recovered {recovery(planted)}."
+    follow, _, rest = tally(genres, GENRES[0])
+    better, worse, _ = tally(genres, GENRES[1])
+    others = (
+        f", and the rest follow genres beyond chance in {follow} of {rest}, better than K-means in "
+        f"{better}, worse in {worse}"
+        if rest
+        else ""
+    )
+    return opening(
+        asked,
+        f"Attention has more entropy on negatives than positives in {even} of {n} models, a user's "
+        f"personas are one vector in {len(one)}{others}.",
+        [
+            f"One vector for all personas (mean cosine above {measured.COLLAPSED}): in {len(one)} "
+            f"of {n} models (an AMP on a data set){which}.",
+            "Entropy of attention: higher on negatives than on positives in "
+            f"{count(entropy, ENTROPY[0])}.",
+            "Attention shuffled over the candidates: HR@10 falls in "
+            f"{count(conditional, CONDITIONAL[0])}.",
+            "Genres, in the models whose personas differ: assignments agree with them beyond "
+            f"chance in {count(genres, GENRES[0])} but more than K-means of the item vectors in "
+            f"{count(genres, GENRES[1])}.",
+            "Claimed history items, in the same models: they carry the recommendation more than "
+            f"random ones in {count(faithful, FAITHFUL[0])}, and the control, shuffled claims, in "
+            f"{count(faithful, FAITHFUL[2])}.",
+            f"Planted tastes: recovered {recovery(planted)}.",
+        ],
     )
 
 
@@ -178,7 +193,7 @@ def recovery(planted: Study) -> str:
         if runs
     }
     texts = [
-        f"{number(value)} by {row}" for (row, data), value in found.items() if data == "planted-3"
+        f"{number(value)} ({row})" for (row, data), value in found.items() if data == "planted-3"
     ]
     return f"with an AMI of {', '.join(texts)}" if texts else "(pending)"
 

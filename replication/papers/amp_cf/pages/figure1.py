@@ -11,6 +11,7 @@ import torch
 
 from replication import figures
 from replication.errors import ReplicationError
+from replication.page import opening
 from replication.papers.amp_cf.model import AMP, AMPConfig
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def read(personas: int = 4) -> list[Node]:
 WORDS = {  # for a sentence
     "personas": "the personas $U^i$",
     "items": "the item vectors $v^j$",
-    "attention_user": "$A^u$",
-    "attention_item": "$A^v$",
+    "attention_user": "the projection $A^u$",
+    "attention_item": "the projection $A^v$",
     "item_bias": "the item biases $b^j$",
 }
 
@@ -116,18 +117,20 @@ def _told(names: Iterable[str]) -> str:
 
 
 def headline(nodes: list[Node]) -> str:
-    """What the figure was asked and what was found, in two sentences."""
+    """What the figure was asked, what was found, and what is used twice."""
     learned = [node.name for node in nodes if not node.parents]
     by_name = {node.name: node for node in nodes}
     attention, similarity = (set(by_name[n].parents) for n in ("attention", "similarity"))
     only = sorted(attention - similarity)
     through = f"through {_told(only)} for the attention" if only else "for the attention"
-    return (
-        "**Asked.** Is the module that this study trains the architecture that the paper draws? "
-        f"**Found.** It learns {_told(learned)} and nothing else; "
-        f"{_told(sorted(attention & similarity))} enter twice, {through} and as they are "
-        f"for the similarity, and the score is made of {_told(by_name['score'].parents)}, as "
-        "in Section 3."
+    return opening(
+        "Is the module that this study trains the architecture that the paper draws?",
+        f"As in Section 3, it learns only {_told(learned)}, and computes its score from "
+        f"{_told(by_name['score'].parents)}.",
+        [
+            f"Used twice: {_told(sorted(attention & similarity))} enter {through} and as they are "
+            "for the similarity, as in Section 3."
+        ],
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from replication import figures
 from replication.compare import Record, least_to_most, number
 from replication.errors import ReplicationError
-from replication.page import MODES, Study
+from replication.page import MODES, Study, opening
 from replication.papers.amp_cf import experiments, explanations, figure2
 from replication.records import Store
 from replication.training import resolve_device
@@ -49,46 +49,51 @@ def view(mode: str, dataset: str, user: int | None, device: str) -> Record | Non
 
 
 def headline(record: Record | None, study: Study) -> str:
-    """What the figure was asked and what was found, in two sentences."""
+    """What the figure was asked, what was found, and the numbers behind it."""
     asked = (
         "Do the four personas of a user stand for tastes that can be told apart, and do they "
         "explain the recommended list?"
     )
     if record is None:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     shown, metrics = record["figure"], record["metrics"]
-    used = sum(count > 0 for count in shown["claimed"])
+    count, whole = len(shown["claimed"]), f"{metrics['history']:.0f}"
+    used = sum(claims > 0 for claims in shown["claimed"])
     behind = len({item["persona"] for item in shown["final"]})
-    text = (
-        f"For the user shown, picked by a rule, {used} of {len(shown['claimed'])} personas claim "
-        f"{_counts(shown['claimed'])} of the {metrics['history']:.0f} items of the history, "
-        f"{behind} {'is' if behind == 1 else 'are'} responsible for the ten recommended items, the "
-        f"claims agree with genres by an AMI of {number(metrics['AMI'])} (0 is chance), and the "
-        f"personas' own lists of ten overlap by {number(metrics['overlap'])} (Jaccard)"
-    )
     over = overlap_of_all(study, record["dataset"])
-    if over is not None:
-        text += (
-            f"; over all users the mean overlap is {number(over['overlap/lists'])}, against "
-            f"{number(over['overlap/other users'])} between the personas of different users"
-        )
-    return f"**Asked.** {asked} **Found.** {text}.{_told_apart(record)}"
+    told, attention = _told_apart(record)
+    return opening(
+        asked,
+        f"For the one user shown, {told}, the personas' own lists of ten overlap by "
+        f"{number(metrics['overlap'])} (Jaccard), and the items they claim agree with genres by "
+        f"an AMI of {number(metrics['AMI'])} (0 is chance).",
+        [
+            attention,
+            f"History of the user shown: its {whole} items are claimed by "
+            f"{used} of {count} personas, {_counts(shown['claimed'])} of them.",
+            f"Recommended list: {behind} of {count} personas {'is' if behind == 1 else 'are'} "
+            "responsible for the ten items.",
+            ""
+            if over is None
+            else f"Over all users: the mean overlap is {number(over['overlap/lists'])}, against "
+            f"{number(over['overlap/other users'])} between the personas of different users.",
+        ],
+    )
 
 
-def _told_apart(record: Record) -> str:
-    """Whether the shown items are told apart by attention, as a sentence."""
+def _told_apart(record: Record) -> tuple[str, str]:
+    """Whether attention tells the shown items apart: a part of a sentence, and a detail."""
     shown = record["figure"]
     largest = [item["attention"] for item in (*shown["history"], *shown["final"])]
-    text = (
-        f" The persona responsible for an item has {least_to_most(largest, signed=False)} of its "
-        "attention, over all items shown"
-    )
+    size, equal = least_to_most(largest, signed=False), f"1/{len(shown['personas'])} is uniform"
+    of_all = f"Attention: over all items shown, the persona responsible for one has {size} of it"
     if max(largest) < 1 / len(shown["personas"]) + UNIFORM:
         return (
-            f"{text}: it is uniform, no item is told from another, and the number and colour of an "
-            "item are decided by differences of no size."
+            "attention is uniform and tells no item from another",
+            f"{of_all}. It is uniform, and the number and colour of an item are decided by "
+            "differences of no size.",
         )
-    return f"{text} (1/{len(shown['personas'])} is uniform)."
+    return f"an item's persona has {size} of its attention ({equal})", f"{of_all} ({equal})."
 
 
 def _counts(claimed: Sequence[int]) -> str:
@@ -136,7 +141,7 @@ def overlaps(study: Study) -> pd.DataFrame:
 
 def rule() -> str:
     """How the user is picked, in one sentence."""
-    return f"The user is not picked by hand: {figure2.RULE}."
+    return f"Unless the parameter `user` names one, a rule picks the user: {figure2.RULE}."
 
 
 def draw(record: Record) -> Figure:

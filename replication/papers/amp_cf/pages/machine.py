@@ -56,8 +56,8 @@ def memory_found(records: Sequence[Record] | None = None) -> str:
     left = len(wanted - done)
     return (
         f"The largest peak on record, {peak:.2f} GiB of {top['row']} on `{top['dataset']}`, is "
-        f"{said} the limit of {LIMIT:g}; {len(wanted) - left} of {len(wanted)} models and "
-        f"data sets are measured{f', {left} are pending' if left else ''}."
+        f"{said} the {LIMIT:g} GiB that this study allows itself; {len(wanted) - left} of "
+        f"{len(wanted)} models and data sets are measured{f', {left} are pending' if left else ''}."
     )
 
 
@@ -103,8 +103,8 @@ def speed_found(records: Sequence[Record] | None = None) -> str:
         text = f"{what} of {name} on `{dataset}` ({demand})"
         (open_ if not judged else kept if all(judged) else broken).append(text)
     parts = [
-        f"{start} {len(some)} of {len(DEMANDS)}: {', '.join(some)}."
-        for start, some in (("Kept", kept), ("Not kept", broken), ("Pending", open_))
+        f"This study's limits on speed {start}: {len(some)} of {len(DEMANDS)}, {', '.join(some)}."
+        for start, some in (("kept", kept), ("not kept", broken), ("not measured yet", open_))
         if some
     ]
     return " ".join(parts)

@@ -29,7 +29,7 @@ from replication.compare import (
     ranks_of,
 )
 from replication.figures import Interval
-from replication.page import Study, effect_table
+from replication.page import Study, effect_table, opening
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.experiments import VARIANTS
 from replication.papers.amp_cf.rows import ROWS
@@ -384,9 +384,26 @@ def asked_for_best(own: Ways, metric: str) -> dict[str, Best]:
     return {name: every[key] for name, key in asked.items() if key in every}
 
 
-def _best_sentence(study: Study) -> str:
-    """Whether the protocol changes which model is best, and which it is."""
-    changed, same, by_hits = {}, {}, []
+@dataclass(frozen=True)
+class Bests:
+    """Whether the protocol changes which model is best on one data set.
+
+    Attributes:
+        text: the best models by NDCG@10, each with its protocols.
+        changes: whether they are several.
+        established: whether no one model may be the best under all protocols.
+        by_hits: whether the best by HR@10 are several.
+    """
+
+    text: str
+    changes: bool
+    established: bool
+    by_hits: bool
+
+
+def _bests(study: Study) -> dict[str, Bests]:
+    """Data set -> its best models, where two ways to measure can be compared."""
+    told = {}
     for dataset, own in datasets(study).items():
         found = asked_for_best(own, "NDCG@10")
         if len(found) < 2:
@@ -394,25 +411,18 @@ def _best_sentence(study: Study) -> str:
         by_model: dict[str, list[str]] = {}
         for name, one in found.items():
             by_model.setdefault(one.model, []).append(name)
-        if len({one.model for one in asked_for_best(own, "HR@10").values()}) > 1:
-            by_hits.append(dataset)
-        if len(by_model) == 1:
-            same[dataset] = f"{dataset} ({next(iter(by_model))})"
-            continue
-        texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
         possible = set.intersection(*({one.model, *one.others} for one in found.values()))
-        sure = "established"
-        if possible:
-            sure = f"not established: {_listed(sorted(possible))} may be best in all"
-        changed[dataset] = f"{dataset} ({', '.join(texts)}; {sure})"
-    if not changed and not same:
-        return ""
-    told = {"does change": changed, "stays the same": same}
-    text = " and ".join(
-        f"{what} on {_listed(list(on.values()))}" for what, on in told.items() if on
-    )
-    hits = f"changes on {_listed(by_hits)}" if by_hits else "changes on no data set"
-    return f" The best model by NDCG@10 {text}; by HR@10 it {hits}."
+        by_hits = {one.model for one in asked_for_best(own, "HR@10").values()}
+        if len(by_model) == 1:
+            text = f"it stays the same, {next(iter(by_model))}"
+        else:
+            sure = "established"
+            if possible:
+                sure = f"not established: {_listed(sorted(possible))} may be best in all"
+            texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
+            text = f"{', '.join(texts)} ({sure})"
+        told[dataset] = Bests(text, len(by_model) > 1, not possible, len(by_hits) > 1)
+    return told
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -650,20 +660,40 @@ def missing(study: Study, select: str = "test", variant: str = "") -> str:
 
 
 def headline(study: Study) -> str:
-    """What was asked and what was found."""
+    """What was asked, what was found, and the numbers of each data set."""
     asked = (
         "How much of a published difference does the protocol make by itself, and does it change "
         "which model is best?"
     )
     sizes = {d: both for d, own in datasets(study).items() if (both := _moved(own))}
     if not sizes:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    moved = {d: number(size) for d, (size, _) in sizes.items()}
-    apart = {d: number(size) for d, (_, size) in sizes.items()}
-    return (
-        f"**Asked.** {asked} **Found.** The protocol moves the HR@10 of one and the same AMP or "
-        f"MF by up to {_by_dataset(moved)}, while these models differ by at most "
-        f"{_by_dataset(apart)} under any one protocol.{_best_sentence(study)}"
+        return opening(asked, PENDING)
+    moved, apart = ([size[side] for size in sizes.values()] for side in (0, 1))
+    more = sum(own > other for own, other in sizes.values())
+    bests = _bests(study)
+    changed = [d for d, own in bests.items() if own.changes]
+    by_hits = [d for d, own in bests.items() if own.by_hits]
+    sure = sum(bests[dataset].established for dataset in changed)
+    best_changes = (
+        f", and by NDCG@10 changes the best model on {len(changed)} of {len(bests)}"
+        f"{f', established on {sure}' if changed else ''}"
+        if bests
+        else ""
+    )
+    return opening(
+        asked,
+        f"The protocol moves the HR@10 of an AMP or MF by up to {number(max(moved))}, on {more} "
+        f"of {len(sizes)} data sets by more than these models differ{best_changes}.",
+        [
+            "One and the same AMP or MF: the protocol moves its HR@10 by up to "
+            f"{_by_dataset(dict(zip(sizes, map(number, moved), strict=True)))}.",
+            "AMP and MF under any one protocol: they differ by at most "
+            f"{_by_dataset(dict(zip(sizes, map(number, apart), strict=True)))}.",
+            *(f"Best model by NDCG@10 on {dataset}: {own.text}." for dataset, own in bests.items()),
+            f"Best model by HR@10: it changes on {_listed(by_hits) if by_hits else 'no data set'}."
+            if bests
+            else "",
+        ],
     )
 
 
@@ -675,7 +705,7 @@ def one_split(study: Study) -> str:
         if len(ways) > 1 and not set(LAST) & set(ways):
             found.setdefault(" and ".join(ways), []).append(dataset)
     return " ".join(
-        f"On {_listed(places)} no other split was made: there the ways compared are {ways}."
+        f"On {_listed(places)} no other split was made: this range is over {ways} there."
         for ways, places in found.items()
     )
 
@@ -685,7 +715,7 @@ def _by_dataset(texts: Mapping[str, str]) -> str:
 
 
 def _pairs(own: Ways) -> dict[str, tuple[Side, Side]]:
-    """The pairs of ways to measure that the issue is about, by NDCG@10; only what is recorded."""
+    """The pairs of ways whose rankings of models by NDCG@10 are compared; only what is recorded."""
     found: dict[str, tuple[Side, Side]] = {}
     last = next((name for name in LAST if name in own), "")
     for title, a, b in (

@@ -21,7 +21,7 @@ from replication.compare import (
     ranks_of,
     user_standard_error,
 )
-from replication.page import Study, stored_table
+from replication.page import Study, opening, stored_table, two_sentences
 from replication.papers.amp_cf import claims, experiments
 from replication.protocols import NCF_CONSUMED_NEGATIVES
 from replication.records import Store
@@ -38,7 +38,7 @@ def evidence(study: Study) -> Evidence:
 
 
 def headline(study: Study) -> str:
-    """What Table 2 was asked and what was found, in two sentences."""
+    """What Table 2 was asked, what was found, and the numbers behind it."""
     asked = (
         "Do the HR@10 and NDCG@10 that the paper prints for AMP-CF come out again, and do several "
         "personas rank better than one vector a user?"
@@ -54,7 +54,7 @@ def headline(study: Study) -> str:
     adjusted = proof.adjusted(family)
     against_mf = [pair for pair in adjusted if pair.b == claims.SINGLE]
     if not rows or not against_mf:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     tests = {pair: proof.test(pair) for pair in against_mf}
     established = {
         pair: test
@@ -62,17 +62,25 @@ def headline(study: Study) -> str:
         if adjusted[pair] < 0.05 and not test.ci_low <= 0 <= test.ci_high
     }
     gains = sum(test.difference > 0 for test in established.values())
+    losses = len(established) - gains
     differences = [test.difference for test in tests.values()]
-    return (
-        f"**Asked.** {asked} **Found.** {len(rows)} measured AMP values have a printed "
-        f"counterpart: {_beside_print(rows)} (differences "
-        f"{least_to_most(gaps)}). Against one "
-        f"vector a user, MF (r=1) with the same tuning, {gains} of {len(tests)} comparisons show "
-        f"an established gain, {len(established) - gains} an established loss and "
-        f"{len(tests) - len(established)} no established difference (differences "
-        f"{least_to_most(differences)}, "
-        f"median {number(float(np.median(differences)), signed=True)}).{_one_vector()}"
-        f"{_against_simple(proof)}"
+    reached = sum(r["ci_low"] <= r["published"] <= r["ci_high"] for r in rows)
+    return opening(
+        asked,
+        f"{reached} of {len(rows)} printed AMP values lie within the interval of the measured one, "
+        f"and several personas rank better than one vector a user in {gains} of {len(tests)} "
+        f"comparisons and worse in {losses}.",
+        [
+            f"Beside print: {_beside_print(rows)} (measured minus published from "
+            f"{least_to_most(gaps)}).",
+            f"Against one vector a user, MF (r=1) with the same tuning: {gains} of {len(tests)} "
+            f"comparisons show an established gain, {losses} an established loss and "
+            f"{len(tests) - len(established)} no established difference (differences "
+            f"{least_to_most(differences)}, median "
+            f"{number(float(np.median(differences)), signed=True)}).",
+            _one_vector(),
+            _against_simple(proof),
+        ],
     )
 
 
@@ -98,7 +106,7 @@ def _one_vector() -> str:
     if not every:
         return ""
     return (
-        f" In {len(same)} of {every} models whose attention was measured a user's personas have "
+        f"In {len(same)} of {every} models whose attention was measured a user's personas have "
         "become one vector: such a model is matrix factorisation."
     )
 
@@ -121,7 +129,7 @@ def _against_simple(proof: Evidence) -> str:
             (won if test.difference > 0 else lost).append(test.difference)
     differences = [proof.test(pair).difference for pair in adjusted]
     return (
-        f" Against {', '.join(claims.SIMPLE)}, tuned with the same care, the best AMP has an "
+        f"Against {', '.join(claims.SIMPLE)}, tuned with the same care: the best AMP has an "
         f"established gain in {len(won)} of {len(adjusted)} comparisons and an established loss in "
         f"{len(lost)} (differences {least_to_most(differences)})."
     )
@@ -148,7 +156,7 @@ def summary_markdown() -> str:
             f"{number(errors[dataset, protocol]) if (dataset, protocol) in errors else '–'} |"
         )
     title = "HR@10, mean over seeds; the standard error is that of AMP-2 over users:"
-    return f"{headline(study)}\n\n{title}\n\n" + "\n".join(lines)
+    return f"{two_sentences(headline(study))}\n\n{title}\n\n" + "\n".join(lines)
 
 
 def _with_gaps(row: dict[str, Any]) -> str:
@@ -449,26 +457,29 @@ def live_case(study: Study) -> LiveCase:
     table = pd.DataFrame(lines, dtype=str)
     good = sum(line["inside"] == "yes" for line in lines)
     found = (
-        f"Retrained now, {good} of {len(lines)} numbers are within the {LIVE_LEVEL:.1%} prediction "
-        "interval of the committed seeds."
+        f"After retraining now, the {LIVE_LEVEL:.1%} prediction interval of the committed seeds "
+        f"holds {good} of {len(lines)} numbers."
     )
     verdict = f"within the {LIVE_LEVEL:.1%} prediction interval of the committed seeds"
+    details = []
     if study.mode == "stored":
         found = (
-            "Nothing was retrained for this page: the committed seeds stand in the place of a live "
-            "run, to show its form. `make book` retrains the case and prints the table."
+            "Nothing was retrained for this page, where the committed seeds stand in the place of "
+            "a live run to show its form."
         )
+        details = ["Live run: `make book` retrains the case and prints the table."]
         verdict = "not retrained here; the committed seeds stand in"
     if outside:
         verdict = (
             f"OUTSIDE the {LIVE_LEVEL:.1%} prediction interval of the committed seeds: "
             f"{'; '.join(outside)}"
         )
-    opening = (
-        "**Asked.** Does a small part of Table 2, AMP-2, MF (r=1) and MostPop on MovieLens 100K "
-        f"under `loo-random`, come out again on this machine? **Found.** {found}"
+    asked = (
+        "Does a small part of Table 2, AMP-2, MF (r=1) and MostPop on MovieLens 100K under "
+        "`loo-random`, come out again on this machine?"
     )
-    return LiveCase(opening, table, verdict, [r for r in live if r["row"] in LIVE_ROWS])
+    runs = [r for r in live if r["row"] in LIVE_ROWS]
+    return LiveCase(opening(asked, found, details), table, verdict, runs)
 
 
 def _pooled_sd(records: Sequence[Record], metric: str) -> tuple[float, int]:

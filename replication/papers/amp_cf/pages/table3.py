@@ -18,7 +18,7 @@ from replication.compare import (
     ranks_of,
 )
 from replication.errors import ReplicationError
-from replication.page import Study, difference_text
+from replication.page import Study, difference_text, opening
 from replication.papers.amp_cf import claims, lists
 from replication.papers.amp_cf import readings as read
 from replication.papers.amp_cf.readings import READINGS, SPACES, fit, ratio_bounds
@@ -67,7 +67,7 @@ def _against_single(study: Study) -> dict[Comparison, tuple[PairedTest, float]]:
 
 
 def headline(study: Study) -> str:
-    """What Table 3 was asked and what was found, in two sentences."""
+    """What Table 3 was asked, what was found, and the numbers behind it."""
     asked = (
         "Do the taste distances that the paper prints come out again, and do several personas "
         "follow a user's tastes more closely than one vector?"
@@ -75,22 +75,37 @@ def headline(study: Study) -> str:
     means, tests = _means(study), _against_single(study)
     rows = [r for r in study.rows() if None not in (r["mean"], r["published"])]
     if not means or not rows:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     factor = {
         metric: [r["mean"] / r["published"] for r in rows if r["metric"] == metric]
         for metric in lists.METRICS
     }
     sizes = " and ".join(
-        f"{min(values):.2f} to {max(values):.2f} times the printed {metric}"
+        " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))
+        + f" times the printed {metric}"
         for metric, values in factor.items()
     )
+    js = _printed(study)["JS"]
     closer = [p for p, (t, value) in tests.items() if value < 0.05 and t.ci_high < 0]
     farther = [p for p, (t, value) in tests.items() if value < 0.05 and t.ci_low > 0]
-    return (
-        f"**Asked.** {asked} **Found.** The measured distances are {sizes} (JS as printed cannot "
-        f"exceed {number(JS_LIMIT)}, and every printed value does); of {len(tests)} comparisons of "
-        f"an AMP with MF (r=1) on the Hellinger distance, {len(closer)} establish that the "
-        f"personas are closer to the user's tastes, {len(farther)} that they are farther."
+    against = (
+        f"several personas are closer to a user's tastes than one vector in {len(closer)} of "
+        f"{len(tests)} comparisons and farther in {len(farther)}"
+        if tests
+        else "several personas are not compared with one vector yet"
+    )
+    return opening(
+        asked,
+        f"Measured distances are {sizes}, and {against}.",
+        [
+            f"Printed JS: {(js > JS_LIMIT).sum()} of {len(js)} values exceed {number(JS_LIMIT)}, "
+            "the largest that the printed formula can give.",
+            f"Against one vector a user, MF (r=1), on the Hellinger distance: of {len(tests)} "
+            f"comparisons of an AMP, {len(closer)} establish that the personas are closer to the "
+            f"user's tastes and {len(farther)} that they are farther."
+            if tests
+            else "",
+        ],
     )
 
 
@@ -276,35 +291,37 @@ def established(study: Study) -> str:
         sized = [key for key, found in fits.items() if 0.5 <= found["factor"] <= 2]
         plain = fits["as printed", "centred"]
         best = min(fits, key=lambda key: fits[key]["spread"])
-        names = "; ".join(f"{name} ({space})" for name, space in sized) or "none"
+        names = f": {'; '.join(f'{name}, {space}' for name, space in sized)}" if sized else ""
         texts.append(
-            f"The printed {column} is {plain['factor']:.3g} times what the printed formula gives "
-            f"on the lists measured here (geometric mean over {n} pairs of model and data "
-            f"set); of "
-            f"{len(fits)} readings, {len(sized)} come within a factor of two on average: {names}. "
-            f"None leaves less than a factor of {fits[best]['spread']:.2f} between the cell that "
-            f"is farthest above and the one farthest below ({best[0]}, {best[1]})."
+            f"Printed {column}: {plain['factor']:.3g} times what the printed formula gives on the "
+            f"lists measured here (geometric mean over {n} pairs of model and data set). Of "
+            f"{len(fits)} readings {len(sized)} come within a factor of two of print on "
+            f"average{names}. In the reading whose ratios to print differ least ({best[0]}, "
+            f"{best[1]}), the largest ratio is still {fits[best]['spread']:.2f} times the smallest."
         )
     pairs = _pairs(study)
     sized_pairs = [pair for pair in pairs if 0.5 <= pair[1] <= 2]
     as_printed = next(p for p in pairs if p[2:] == ("centred", "as printed", "as printed"))
-    texts.append(
-        f"Of {len(pairs)} pairs of readings, {len(sized_pairs)} give the printed ratio of the two "
-        f"columns within a factor of two on average; the formulas as printed leave a factor of "
-        f"{as_printed[1]:.3g} and a spread of {as_printed[0]:.2f} in it."
-    )
+    closest = ""
     if sized_pairs:
         spread, factor, space, js, other = sized_pairs[0]
-        texts.append(
-            f"The closest of them (JS {js}, Hellinger {other}, PCA {space}) leaves a factor of "
-            f"{factor:.3g} and a spread of {spread:.2f}."
+        closest = (
+            f" With the closest of them (JS {js}, Hellinger {other}, PCA {space}) it is off by a "
+            f"factor of {factor:.3g} on average, and by {spread:.2f} times as much in the pair "
+            "where it is off most as where it is off least."
         )
     texts.append(
-        "Established is that the printed formula of JS did not make the printed JS, and that no "
-        "factor on either column reconciles the two; a reading that fits is a possibility and no "
-        "more, since the lists, the space and the clusters behind the printed values are not known."
+        f"Ratio of the two columns: of {len(pairs)} pairs of readings {len(sized_pairs)} give the "
+        "printed one within a factor of two on average. With the formulas as printed it is off by "
+        f"a factor of {as_printed[1]:.3g} on average, and by {as_printed[0]:.2f} times as much in "
+        f"the pair where it is off most as where it is off least.{closest}"
     )
-    return " ".join(texts)
+    texts.append(
+        "Established: the printed formula of JS did not make the printed JS, and no factor on "
+        "either column reconciles the two. A reading that fits is a possibility and no more, since "
+        "the lists, the space and the clusters behind the printed values are not known."
+    )
+    return "\n".join(f"- {text}" for text in texts)
 
 
 def uncentred(study: Study) -> pd.DataFrame:
@@ -404,10 +421,10 @@ def is_it_diversity(study: Study) -> str:
     return (
         f"{text} Over the users of one run it is {' and '.join(spans)}. With diversity it is "
         f"beyond {claims.STRONG:g}, either way, over the models of {models} of {len(over_models)} "
-        f"data sets and over the users of {near} of {len(users)} runs: which model's lists are far "
-        f"from the users' tastes {_is(2 * models > len(over_models))} much of how diverse they "
-        f"are; which user's lists are far from her own {_is(2 * near > len(users))} much of how "
-        "diverse those are."
+        f"data sets and over the users of {near} of {len(users)} runs: how far a model's lists lie "
+        f"from the users' tastes {_is(2 * models > len(over_models))} much about how diverse its "
+        f"lists are; how far a user's list lies from her tastes "
+        f"{_is(2 * near > len(users))} much about how diverse that list is."
     )
 
 

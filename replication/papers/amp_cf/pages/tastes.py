@@ -29,7 +29,7 @@ from replication.compare import (
 )
 from replication.figures import Interval
 from replication.metrics.ranking import NO_RANK, hit_rate, ndcg
-from replication.page import Study
+from replication.page import Study, opening
 from replication.papers.amp_cf import claims, experiments, lists, minority, tastes, users
 from replication.papers.amp_cf.minority import (
     DIVERSITY,
@@ -568,26 +568,38 @@ def findings(
 
 
 def headline(found: Sequence[Finding]) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked, what was found, and the counts of each question."""
     asked = (
         "Does one vector a user crowd out minority tastes, so that several personas gain most "
         "where a user's tastes are diverse or the item is of a minority taste?"
     )
     if not found:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
-    parts = []
+        return opening(asked, PENDING)
+    details = []
     for name, text in QUESTIONS.items():
         own = [f for f in found if f.question == name]
         if own:
-            up, down = (sum(f.direction == sign for f in own) for sign in (1, -1))
-            parts.append(
-                f"of {len(own)} {text}, {up} {_is(up)} established above zero and {down} below (no "
-                f"interval ends above {number(max(f.high for f in own), signed=True)})"
+            up, down = _established(own)
+            details.append(
+                f"{text[:1].upper()}{text[1:]}: of {len(own)}, {up} {_is(up)} established above "
+                f"zero and {down} below, and no interval ends above "
+                f"{number(max(f.high for f in own), signed=True)}."
             )
-    return (
-        f"**Asked.** {asked} **Found.** Against MF (r=1), {'; '.join(parts)} (Holm over all "
-        f"{len(found)} comparisons)."
+    up, down = _established(found)
+    return opening(
+        asked,
+        f"What speaks for this is established in {up} of {len(found)} comparisons of several "
+        f"personas with one vector a user, and what speaks against it in {down}.",
+        [
+            *details,
+            f"Compared with: MF (r=1), with Holm's correction over all {len(found)} comparisons.",
+        ],
     )
+
+
+def _established(found: Sequence[Finding]) -> tuple[int, int]:
+    """How many are established above zero, and how many below."""
+    return sum(f.direction == 1 for f in found), sum(f.direction == -1 for f in found)
 
 
 def _is(count: int) -> str:
@@ -622,7 +634,7 @@ def equal_parameters(pairs: Sequence[Pair], untold: Collection[tuple[str, str]] 
             "Pending: one vector of r times d dimensions (rows MF-128, MF-192, MF-256, MF-512) is "
             "not recorded beside the personas yet."
         )
-    up, down = (sum(f.direction == sign for f in found) for sign in (1, -1))
+    up, down = _established(found)
     return (
         f"Against one vector with as many numbers as the personas have, of {len(found)} "
         f"correlations and differences {up} {_is(up)} established above zero and {down} below."

@@ -13,7 +13,7 @@ from replication.page import Study, stored_table
 from replication.papers.amp_cf import experiments, explanations, lists, minority, users
 from replication.papers.amp_cf.claims import ARMS, BEST, CLAIMS
 from replication.papers.amp_cf.pages.explanations import collapsed
-from replication.verdicts import Book, Verdicts, folded, in_print, refuted
+from replication.verdicts import Book, Verdicts, folded, in_print, of_tested, refuted
 
 # Families of claims that the paper makes, and the study's own checks.
 CLAIMED = {
@@ -129,14 +129,24 @@ def _counts(found: Verdicts) -> dict[str, int]:
     }
 
 
-def _more(n: Mapping[str, str]) -> str:
+def _lead(n: Mapping[str, str]) -> str:
+    return f"AMP-CF's personas beat one vector a user in {of_tested(n, 'personas')}"
+
+
+def _more(n: Mapping[str, str]) -> list[str]:
+    return [
+        "Against NCF, where a comparison can be decided: an AMP is more accurate in "
+        f"{of_tested(n, 'ncf')}.",
+        f"Printed numbers that are reached: {of_tested(n, 'number')}.",
+        "Against a simple model with the same tuning, where a comparison can be decided: an AMP "
+        f"is better in {of_tested(n, 'simple')}.",
+    ]
+
+
+def _among(n: Mapping[str, str]) -> str:
     return (
-        f"{n['open_replicated']} of the replicated ones are against AISP and DiRec, whose settings "
-        f"the paper leaves open, and {n['ncf_replicated']} of {n['ncf_tested']} say that an AMP is "
-        f"more accurate than NCF; {n['number_replicated']} of {n['number_tested']} printed numbers "
-        "are reached. Where a comparison can be decided, several personas beat one vector a user "
-        f"in {n['personas_replicated']} of {n['personas_tested']}, and an AMP beats a simple model "
-        f"with the same tuning in {n['simple_replicated']} of {n['simple_tested']}. "
+        f"{n['open_replicated']} of them against AISP and DiRec, whose settings the paper leaves "
+        "open"
     )
 
 
@@ -148,8 +158,10 @@ BOOK = Book(
     told=frozenset({"aisp", "domain", "formula", "not-diversity"}),
     counted="model, opponent, data set, protocol and metric",
     judgements=_stored,
+    lead=_lead,
     counts=_counts,
     more=_more,
+    among=_among,
 )
 
 

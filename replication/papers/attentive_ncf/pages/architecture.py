@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from replication import figures
 from replication.folds import Ratings, RatingSplit
+from replication.page import opening
 from replication.papers.attentive_ncf.claims import COMBINATIONS, at_paper_size
 from replication.papers.attentive_ncf.model import (
     EMBEDDINGS,
@@ -200,7 +201,7 @@ def count_table(dimension: int | None = None) -> pd.DataFrame:
 
 
 def headline(published: pd.DataFrame) -> str:
-    """What the figures were asked and what was found, in two sentences."""
+    """What the figures were asked, what was found, and the counts behind it."""
     same = counts(64)
     attentive, simple = same["attentive + MLP2"], same["simple + MLP2"]
     text = published[published["metric"] == "embedding parameters"]
@@ -208,18 +209,26 @@ def headline(published: pd.DataFrame) -> str:
     agree = (attentive["tables"], simple["tables"]) == (printed["attentive"], printed["simple"])
     every = [takes_both_and_product(_model("simple", p)[0].predictor) for p in PREDICTORS[1:]]
     user = {e: dict((n.name, n.parents) for n in read(e, "MLP2"))["user"] for e in EMBEDDINGS}
-    told = {"structure": "$m$", "tastes": "$t$", "default_user": "the vector for an empty context"}
-    drawn = ", ".join(told[name.split(".")[1]] for name in user["attentive"])
-    return (
-        "**Asked.** Are the modules that this study trains the ones that the paper draws, and do "
-        "they have as many parameters as it counts? **Found.** The attentive user is computed from "
-        "the movies' vectors "
-        f"{drawn} and from no vector of the user's own, "
-        f"{'both' if all(every) else 'not both'} MLPs take the user, the movie and their product, "
-        f"and at 64 dimensions the modules hold {attentive['tables']:,} numbers in the attentive "
-        f"tables against {simple['tables']:,} in the look-up, "
-        f"{'as printed' if agree else 'not as printed'}; with everything else that is learned, "
-        f"attentive + MLP2 has {attentive['all']:,} and simple + MLP2 {simple['all']:,}."
+    told = {
+        "users": "a vector of the user's own",
+        "structure": "the movies' vectors $m$",
+        "tastes": "the movies' vectors $t$",
+        "default_user": "the vector for an empty context",
+    }
+    behind = [name.split(".")[1] for name in user["attentive"]]
+    return opening(
+        "Are the modules that this study trains the ones that the paper draws, and do they have as "
+        "many parameters as it counts?",
+        f"The attentive user is computed {'with' if 'users' in behind else 'without'} a vector of "
+        f"the user's own, {'both' if all(every) else 'not both'} MLPs take the user, the movie and "
+        f"their product, and at 64 dimensions the attentive tables hold {attentive['tables']:,} "
+        f"numbers against {simple['tables']:,} in the look-up, "
+        f"{'as printed' if agree else 'not as printed'}.",
+        [
+            f"Behind the attentive user: {', '.join(told[name] for name in behind)}.",
+            "With everything else that is learned at 64 dimensions: attentive + MLP2 has "
+            f"{attentive['all']:,} numbers and simple + MLP2 {simple['all']:,}.",
+        ],
     )
 
 

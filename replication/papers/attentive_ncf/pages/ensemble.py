@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from replication.compare import Record, cells, interval, least_to_most, number
-from replication.page import PENDING, Study, difference_text, errors, mean_sd, over_folds
+from replication.page import (
+    PENDING,
+    Study,
+    difference_text,
+    errors,
+    mean_sd,
+    opening,
+    over_folds,
+)
 from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC, PROTOCOL
 from replication.papers.attentive_ncf.experiments import LESS_BEST
 
@@ -20,22 +28,28 @@ def _runs(study: Study) -> dict[str, Mapping[int, Record]]:
 
 
 def headline(study: Study) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked of the means, what was found, and what else there is."""
     asked = "Does a mean over models predict better than the best of them?"
+    every = _runs(study)
     gaps = {
         row: float(np.mean([own[fold] - best[fold] for fold in own]))
-        for row, runs in _runs(study).items()
+        for row, runs in every.items()
         if (own := errors(runs)) and (best := errors(runs, f"{METRIC}/{BEST_MEMBER}"))
     }
     if not gaps:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     better = [row for row, gap in gaps.items() if gap < 0]
-    means = {row: float(np.mean(list(errors(_runs(study)[row]).values()))) for row in gaps}
+    means = {row: float(np.mean(list(errors(every[row]).values()))) for row in gaps}
     lowest = min(means, key=means.__getitem__)
-    return (
-        f"**Asked.** {asked} **Found.** {len(better)} of {len(gaps)} means have a lower RMSE than "
-        f"their best member (differences {least_to_most(gaps.values())}); the lowest RMSE is "
-        f"that of the {lowest}. The paper prints none."
+    so_far = "" if len(gaps) == len(every) else f" measured so far (of {len(every)})"
+    return opening(
+        asked,
+        f"A mean over models had a lower RMSE than its best member in {len(better)} of {len(gaps)} "
+        f"ensembles{so_far}, differing from it by {least_to_most(gaps.values())}.",
+        [
+            f"Lowest RMSE: that of the {lowest}.",
+            "In print: the paper prints no RMSE of a mean.",
+        ],
     )
 
 

@@ -12,10 +12,10 @@ from replication import figures, questions
 from replication.compare import Record, bootstrap_interval, cells, number
 from replication.errors import ReplicationError
 from replication.figures import Interval
-from replication.page import MODES, Study
+from replication.page import MODES, Study, opening
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf import explanations as measured
-from replication.questions import Answer, Filled, Question, count, span
+from replication.questions import Answer, Filled, Question, count, span, tally
 from replication.training import resolve_device
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def answer_all(study: Study) -> dict[str, list[Answer]]:
 
 
 def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
-    """What was asked of the attention and what was found, in two sentences."""
+    """What was asked of the attention, what was found, and the numbers behind it."""
     asked = (
         "Does the attention explain a prediction, as the paper says: does it go to movies like the "
         "target, and does the prediction depend on the movies that get it?"
     )
     genres, _, _, faithful = (found[name] for name in GROUPS)
     if not faithful:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     even = [
         float(np.mean([r["metrics"]["evenness"] for r in runs.values()]))
         for _, runs in found_cells(study)
@@ -94,17 +94,31 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     ]
     shares = " to ".join(dict.fromkeys(f"{100 * x:.0f}" for x in (min(even), max(even))))
     removed = dict(zip(AGAINST, FAITHFUL[HEADLINE], strict=True))
-    return (
-        f"**Asked.** {asked} **Found.** The attention is as wide as an even one over {shares} % "
-        f"of the context, and its rank correlation with genre "
-        f"overlap exceeds that of shuffled attention in {count(genres, GENRES[0])} models (by "
-        f"{span(genres, GENRES[0])}) and that of plain co-rating similarity in "
-        f"{count(genres, GENRES[1])}; without the {HEADLINE} most attended movies the prediction "
-        f"moves more than without {HEADLINE} random ones in {count(faithful, removed['random'])} "
-        f"(by {span(faithful, removed['random'])} stars; the control, shuffled attention, in "
-        f"{count(faithful, removed['shuffled'])}), and more than without the {HEADLINE} most "
-        f"extreme ratings, which need no attention, in {count(faithful, removed['extreme'])}."
+    return opening(
+        asked,
+        "Attention follows genre overlap better than shuffled attention in "
+        f"{_often(genres, GENRES[0], ' models')}, and removing the {HEADLINE} most attended movies "
+        f"moves the prediction more than random ones in {_often(faithful, removed['random'])} and "
+        f"extreme ratings in {_often(faithful, removed['extreme'])}.",
+        [
+            f"Width of the attention: that of an even one over {shares} % of the context.",
+            "Genres: the rank correlation of attention with genre overlap, less that of shuffled "
+            f"attention, is {span(genres, GENRES[0])}. It exceeds that of plain co-rating "
+            f"similarity in {count(genres, GENRES[1])} models.",
+            f"Movies taken away: how far the prediction moves without the {HEADLINE} most attended "
+            f"ones, less how far without {HEADLINE} random ones, is "
+            f"{span(faithful, removed['random'])} stars. The control, shuffled attention, moves it "
+            f"more than random ones do in {count(faithful, removed['shuffled'])} models.",
+            f"Extreme ratings: which {HEADLINE} movies have the most extreme ones can be told "
+            "without attention.",
+        ],
     )
+
+
+def _often(some: Sequence[Answer], question: Question, of: str = "") -> str:
+    """As ``questions.count``, in as few words as the sentence at the top has left."""
+    above, below, total = tally(some, question)
+    return f"{above} of {total}{of}" + (f" (reverse in {below})" if below else "")
 
 
 def agreement(study: Study) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from replication.compare import (
     paired_test,
 )
 from replication.figures import Interval
-from replication.page import Study
+from replication.page import Study, opening
 from replication.papers.attentive_ncf import newcomers as measured
 from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
 
@@ -53,6 +53,12 @@ AGAINST = (
     ("autoencoder", "autoencoder-kept"),
 )
 DEFAULT = ("attentive-default", "attentive")
+FINE_TUNED = f"simple-{measured.STEPS[0]}"
+OPPONENTS = {  # of the attentive user, at the top of the page
+    "autoencoder": "the autoencoder",
+    FINE_TUNED: f"look-ups with {measured.STEPS[0]} steps of fine-tuning",
+    "bias": "movie means with the user's bias",
+}
 
 
 @dataclass(frozen=True)
@@ -152,37 +158,46 @@ def _paired(one: Errors, other: Errors, n: int) -> tuple[np.ndarray | None, np.n
 
 
 def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]) -> str:
-    """What was asked of new users and what was found, in two sentences."""
+    """What was asked of new users, what was found, and the numbers of each data set."""
     asked = (
         "Can new users be served without retraining, as the paper says of attention and "
         "autoencoder, and does that beat what needs no network?"
     )
-    parts = [_sentence(found, made, dataset) for dataset in measured.DATASETS]
-    ready = "; ".join(part for part in parts if part)
-    return (
-        f"**Asked.** {asked} **Found.** {ready[:1].upper() + ready[1:] + '.' if ready else PENDING}"
-    )
+    details = [text for dataset in measured.DATASETS for text in _on(found, made, dataset)]
+    if not details:
+        return opening(asked, PENDING)
+    asked_of = (FINE_TUNED, "bias")  # what is retrained, and what needs no network
+    clauses = []
+    for method in asked_of:
+        rows = [c.direction for c in made if (c.first, c.second) == ("attentive", method)]
+        if rows:
+            clauses.append(
+                f"less than {OPPONENTS[method]} in {rows.count(-1)} of {len(rows)} comparisons and "
+                f"more in {rows.count(1)}"
+            )
+    answer = f"is measured, but not yet {' or '.join(OPPONENTS[m] for m in asked_of)}"
+    if clauses:
+        answer = f"errs {', and '.join(clauses)}"
+    return opening(asked, f"Attention without retraining {answer}.", details)
 
 
-def _sentence(
+def _on(
     found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison], dataset: str
-) -> str:
-    """The findings on one data set; empty while the attentive model is not measured there."""
+) -> list[str]:
+    """The findings on one data set; none while the attentive model is not measured there."""
     own = found.get((dataset, "attentive"))
     if own is None:
-        return ""
+        return []
     points = [f"{number(rmse(own.by_known[n]).mean)} with {n}" for n in (0, 1, 8, MOST)]
-    text = f"on `{dataset}` the RMSE of attention is {', '.join(points)} known ratings"
-    for method, name in (
-        ("autoencoder", "the autoencoder"),
-        (f"simple-{measured.STEPS[0]}", f"look-ups fine-tuned in {measured.STEPS[0]} steps"),
-        ("bias", "movie means with the user's bias"),
-    ):
+    texts = [f"On `{dataset}`: the RMSE of attention is {', '.join(points)} known ratings."]
+    for method, name in OPPONENTS.items():
         rows = [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
         if rows:
-            text += f"; against {name} it errs less with {_numbers(rows, -1)} and more "
-            text += f"with {_numbers(rows, 1)}"
-    return text
+            texts.append(
+                f"On `{dataset}` against {name}, by the number of known ratings: attention errs "
+                f"less with {_numbers(rows, -1)} and more with {_numbers(rows, 1)}."
+            )
+    return texts
 
 
 def _numbers(some: Sequence[Comparison], direction: int) -> str:

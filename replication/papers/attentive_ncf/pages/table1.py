@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from replication.compare import Record, least_to_most, number
-from replication.page import PENDING, Study, difference_text, dots, errors, over_folds
+from replication.page import PENDING, Study, difference_text, dots, errors, opening, over_folds
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     BASELINES,
@@ -45,7 +45,7 @@ def _main(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def headline(study: Study) -> str:
-    """What Table I was asked and what was found, in two sentences."""
+    """What Table I was asked, what was found, and the numbers behind it."""
     asked = (
         "Do the RMSEs of the paper's twelve baselines come out again with today's version of the "
         "package, and what do simple models with care reach on the same folds?"
@@ -53,39 +53,52 @@ def headline(study: Study) -> str:
     rows = _main(study)
     printed = {name: r for name, r in rows.items() if name in BASELINES}
     if not printed:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     near = [n for n, r in printed.items() if abs(r["mean"] - r["published"]) < NUMBER_MARGIN]
     far = max(printed, key=lambda name: abs(printed[name]["mean"] - printed[name]["published"]))
     gap = printed[far]["mean"] - printed[far]["published"]
-    return (
-        f"**Asked.** {asked} **Found.** {len(near)} of the {len(printed)} baselines that were "
-        f"measured so far, of {len(BASELINES)}, lie within {NUMBER_MARGIN:g} of the printed RMSE, "
-        f"and the farthest, {far}, is {number(gap, True)} away{_order(printed)}{_simple(rows)}."
+    so_far = "" if len(printed) == len(BASELINES) else f" measured so far (of {len(BASELINES)})"
+    reached, best = _simple(rows)
+    return opening(
+        asked,
+        f"The RMSE comes out within {NUMBER_MARGIN:g} of print for {len(near)} of {len(printed)} "
+        f"baselines{so_far}, and {reached}.",
+        [
+            f"Farthest from print: {far}, measured minus printed {number(gap, True)}.",
+            _order(printed),
+            best,
+        ],
     )
 
 
 def _order(printed: dict[str, dict[str, Any]]) -> str:
-    """How well the order of the baselines agrees with the printed one."""
+    """How well the order of the baselines agrees with print, in one sentence; "" for a few."""
     if len(printed) < 3:
         return ""
     pairs = [(r["mean"], r["published"]) for r in printed.values()]
     tau = float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
-    return f"; the order of these {len(pairs)} agrees with print at Kendall's tau {tau:.2f}"
+    return f"Order: that of these {len(pairs)} agrees with print at Kendall's tau {tau:.2f}."
 
 
-def _simple(rows: dict[str, dict[str, Any]]) -> str:
-    """The best simple model beside the best baseline and the paper's best model."""
+def _simple(rows: dict[str, dict[str, Any]]) -> tuple[str, str]:
+    """What the best simple model reaches, and that beside the best baseline and the paper's best.
+
+    The first is half a sentence, the second a whole one, empty where there is no simple model yet.
+    """
     ours = {name: r["mean"] for name, r in rows.items() if name in SIMPLE}
     theirs = {name: r["mean"] for name, r in rows.items() if name in BASELINES}
     if not ours:
-        return ""
+        return "no simple model is measured yet", ""
     best, baseline = min(ours, key=ours.__getitem__), min(theirs, key=theirs.__getitem__)
-    text = (
-        f"; of the simple models the paper does not have, {best} is best with "
-        f"{number(ours[best])}, where the best baseline, {baseline}, has {number(theirs[baseline])}"
-    )
+    reached, there = number(ours[best]), number(theirs[baseline])
     winner = _winner()
-    return text + (f" and {WINNER}, as the paper selects, {number(winner)}" if winner else "")
+    also = f" and {WINNER}, as the paper selects, {number(winner)}" if winner else ""
+    return (
+        f"the best simple model, {best}, reaches {reached} where the best measured baseline has "
+        f"{there}",
+        f"Simple models, which the paper does not have: {best} is best with {reached}, where the "
+        f"best baseline, {baseline}, has {there}{also}.",
+    )
 
 
 def _winner() -> float | None:

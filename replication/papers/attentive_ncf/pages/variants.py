@@ -10,9 +10,9 @@ import pandas as pd
 
 from replication import figures
 from replication.claims import Comparison, Evidence, NoEvidence, variant_row
-from replication.compare import PairedTest, Record, interval, number
+from replication.compare import PairedTest, Record, interval, least_to_most, number
 from replication.fold_gaps import outcome_of
-from replication.page import PENDING, Study, errors
+from replication.page import PENDING, Study, errors, opening, range_text
 from replication.papers.attentive_ncf.claims import METRIC, OWN, SELECT, pair
 from replication.papers.attentive_ncf.experiments import VARIANTS
 from replication.papers.attentive_ncf.pages.table2 import by_row, evidence
@@ -84,24 +84,35 @@ def effects(study: Study, proof: Evidence | None = None) -> list[Effect]:
 
 
 def headline(study: Study) -> str:
-    """What was asked and what was found, in two sentences."""
+    """What was asked of the open choices, what was found, and how it is judged."""
     asked = (
         "Which choices that the paper leaves open, or makes without a comparison, move the RMSE of "
         "Table II by more than another seed does?"
     )
     found = effects(study)
     if not found:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     outcomes = [effect.outcome for effect in found]
     largest = max(found, key=lambda effect: abs(effect.after - effect.before))
     pending = len(_questions()) - len(found)
-    return (
-        f"**Asked.** {asked} **Found.** Of {len(found)} departures on fold 0"
-        f"{f' ({pending} more are pending)' if pending else ''} {outcomes.count('worse')} are "
-        f"established as worse, {outcomes.count('better')} as better and "
-        f"{len(found) - outcomes.count('worse') - outcomes.count('better')} stay within the spread "
-        f"of seeds; the largest difference is {number(largest.after - largest.before, True)}, of "
-        f"{largest.row} with {SHOWN[largest.variant]}."
+    unjudged = outcomes.count("no spread")
+    parts = [
+        f"{outcomes.count('worse')} came out worse",
+        f"{outcomes.count('better')} better",
+        f"{outcomes.count('neither')} within the spread of seeds",
+        *([f"{unjudged} not judged yet"] if unjudged else []),
+    ]
+    return opening(
+        asked,
+        f"Of {len(found)} variants on fold 0{' so far' if pending else ''}, "
+        f"{', '.join(parts[:-1])} and {parts[-1]}, and the largest difference is "
+        f"{number(largest.after - largest.before, True)}, of {largest.row} "
+        f"({SHOWN[largest.variant]}).",
+        [
+            "Worse and better: only what is established against the spread of seeds counts.",
+            f"Pending: the runs of {pending} more." if pending else "",
+            f"Not judged yet: {unjudged}, until other seeds show the spread." if unjudged else "",
+        ],
     )
 
 
@@ -256,7 +267,7 @@ def curves(study: Study, part: str) -> Figure | None:
 
 
 def overfitting(study: Study) -> str:
-    """What was asked of the learning curves and what was found, in two sentences."""
+    """What was asked of the learning curves, what was found, and for which combinations."""
     asked = "How many epochs does each combination need, and does its error rise again after that?"
     main = by_row(study, SELECT)
     rises, chosen = {}, {}
@@ -267,11 +278,13 @@ def overfitting(study: Study) -> str:
             mean = np.mean([line[:shortest] for line in lines], axis=0)  # [E]
             rises[row], chosen[row] = float(mean[-1] - mean.min()), 1 + int(mean.argmin())
     if not rises:
-        return f"**Asked.** {asked} **Found.** {PENDING}"
+        return opening(asked, PENDING)
     worst, slow = max(rises, key=rises.__getitem__), max(chosen, key=chosen.__getitem__)
-    return (
-        f"**Asked.** {asked} **Found.** The mean over the folds is lowest after "
-        f"{min(chosen.values())} to {max(chosen.values())} epochs (latest: {slow}), and by the "
-        f"last epoch it has risen by {number(min(rises.values()))} to "
-        f"{number(max(rises.values()))} (most: {worst})."
+    so_far = "" if len(rises) == len(main) else f" ({len(rises)} of {len(main)} are measured)"
+    return opening(
+        asked,
+        f"A combination's test RMSE, the mean over the folds, is lowest after epoch "
+        f"{range_text(list(chosen.values()))}, and by its last epoch it has risen by "
+        f"{least_to_most(rises.values(), signed=False)}{so_far}.",
+        [f"Most epochs: {slow}.", f"Largest rise: {worst}."],
     )

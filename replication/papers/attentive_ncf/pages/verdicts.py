@@ -80,13 +80,20 @@ def correction(proof: Evidence) -> str:
     )
 
 
-def _more(n: Mapping[str, str]) -> str:
-    return (
-        f"{n['number_replicated']} of the replicated ones are printed numbers that are reached. A "
-        f"smarter embedding is better in {of_tested(n, 'embedding')} comparisons that can be "
-        f"decided, and attentive + MLP2 beats a simple model on the same folds in "
-        f"{of_tested(n, 'simple')}. "
-    )
+def _lead(n: Mapping[str, str]) -> str:
+    return f"Attentive NCF's smarter embeddings beat simpler ones in {of_tested(n, 'embedding')}"
+
+
+def _more(n: Mapping[str, str]) -> list[str]:
+    return [
+        f"Printed numbers that are reached: {of_tested(n, 'number')}.",
+        "Against a simple model on the same folds, where a comparison can be decided: attentive + "
+        f"MLP2 is better in {of_tested(n, 'simple')}.",
+    ]
+
+
+def _among(n: Mapping[str, str]) -> str:
+    return f"{n['number_replicated']} of them printed numbers"
 
 
 BOOK = Book(
@@ -97,5 +104,7 @@ BOOK = Book(
     told=frozenset({"parameters", "best", "explains", "newcomers"}),
     counted="row, predictor or opponent",
     judgements=_stored,
+    lead=_lead,
     more=_more,
+    among=_among,
 )
