@@ -792,7 +792,10 @@ def judge_gain(
         kind, end = "not replicated", f"a gain of {margin:.2g} is excluded"
         end = f"no difference, {end}, and so is a loss" if inside else end
     elif d > 0 and low > -margin:
-        kind, end = "direction only", f"no gain is established, a loss of {margin:.2g} is excluded"
+        # The interval is of this comparison alone, p of its whole family.
+        after = " after correction" if low > 0 else ""
+        end = f"no gain is established{after}, a loss of {margin:.2g} is excluded"
+        kind = "direction only"
     else:
         kind, end = "untestable", f"too little data to tell a gain of {margin:.2g} from none"
     return _verdict(claim, evidence, comparison, family, kind, end, inside)

@@ -158,8 +158,9 @@ class Verdicts:
         otherwise = len(moved) - len(lost) - len(won)
         return (
             f"Of {len(tested)} claims that at least one of the two ways can decide, the study's "
-            f"own checks included, {len(moved)} get another verdict {way}: {len(lost)} can no "
-            f"longer be told, {len(won)} can be told only then, and {otherwise} are decided "
+            f"own checks included, {len(moved)} get another verdict {way}: {len(lost)} cannot be "
+            f"told then, for too few runs or too wide an interval, {len(won)} can be told only "
+            f"then, and {otherwise} are decided "
             f"otherwise{f' ({ways})' if ways else ''}."
             + (f" {waiting} more have runs in one way only." if waiting else "")
         )

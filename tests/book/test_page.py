@@ -366,7 +366,7 @@ def test_taste_distance_beside_diversity_is_what_was_planted(alike: bool) -> Non
     assert "over the models of 1 of 1 data sets and over the users of" in text
     assert f"over the users of {5 if alike else 0} of 5 runs" in text
     end = "says" if alike else "does not say"
-    assert text.endswith(f"far from her own {end} much of how diverse those are.")
+    assert text.endswith(f"from her tastes {end} much about how diverse that list is.")
 
 
 def test_the_page_of_verdicts_says_what_hangs_on_the_margins() -> None:

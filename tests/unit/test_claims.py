@@ -239,6 +239,7 @@ def test_the_correction_counts_all_comparisons_of_the_table(
     assert "(Holm, 18 comparisons)" in second.sentence
     assert second.statistic == first.statistic
     assert second.verdict == "direction only"
+    assert "no gain is established after correction" in second.sentence
 
 
 # ---------------------------------------------------------------------------------------------

@@ -293,10 +293,12 @@ def optimism(study: Study) -> str:
         return "pending"
     gaps = [test.difference for test in tests.values()]
     sure = sum(test.ci_low > 0 for test in tests.values())
+    open_ = len(claims.COMBINATIONS) - len(tests)
     return (
         f"an epoch that is chosen on an inner validation gives an RMSE that differs by "
         f"{least_to_most(gaps)} from that of the "
         f"paper's selection, higher beyond doubt for {sure} of {len(tests)} combinations"
+        f"{f' ({open_} more are pending)' if open_ else ''}"
     )
 
 
