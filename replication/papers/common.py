@@ -182,18 +182,24 @@ def drawn_config(known: Any, trial: int) -> Any:
     return replace(known.start, **known.draw(np.random.default_rng([0, trial])))
 
 
-def say_if_unsearched(known: Any, dataset: str, have: int, n_trials: int) -> None:
+def distinct_draws(known: Any, n_trials: int) -> int:
+    """How many settings the first trials of a row draw; two may draw the same, tried once.
+
+    A row without a ``draw`` has nothing to search: 0.
+    """
+    if known.draw is None:
+        return 0
+    return len({str(described(drawn_config(known, trial))) for trial in range(n_trials)})
+
+
+def say_if_unsearched(known: Any, dataset: str, have: int, wanted: int) -> None:
     """One line on stderr, once, if a model is about to run before its search is complete.
 
     Args:
-        known: the model's row; one without a ``draw`` has nothing to search.
+        known: the model's row.
         dataset: what it runs on.
-        have, n_trials: how many of its trials are stored and count, and how many there should be.
+        have, wanted: how many of its trials are stored and count, and how many there should be.
     """
-    if known.draw is None:
-        return
-    # Two trials may draw the same settings, which are tried once.
-    wanted = len({str(described(drawn_config(known, trial))) for trial in range(n_trials)})
     if have < wanted:
         runs_with = "the best of these" if have else "its starting point"
         _say_once(
@@ -212,7 +218,7 @@ def run_trials(
     row: str,
     data: Interactions,
     protocol: str,
-    configs: Iterable[Any],
+    configs: Mapping[int, Any],
     tried: Callable[[int, Any], Record],
     device: torch.device,
     describe: Callable[[Any], Record] = described,
@@ -223,7 +229,7 @@ def run_trials(
         table: where they are stored.
         row: the model's name.
         data, protocol: what is searched on.
-        configs: the configuration of every trial.
+        configs: a trial's number -> its configuration.
         tried: runs a trial: its number and configuration to its metrics, seconds and epochs.
         device: where they run.
         describe: a configuration as the record holds it.
@@ -232,7 +238,7 @@ def run_trials(
         A trial's number, its record, and whether it was run now (True) or was there (False).
     """
     store = Store(table)
-    for trial, config in enumerate(configs):
+    for trial, config in configs.items():
         head = record_address(
             table,
             row,

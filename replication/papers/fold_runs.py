@@ -30,6 +30,8 @@ from replication.rating_training import (
 from replication.records import Record, Store, record_key
 from replication.training import described, write_state
 
+CONTINUED = 3  # trials that were cut off and go on in the second round of a search
+
 
 @dataclass(frozen=True)
 class RatingRow:
@@ -227,6 +229,32 @@ def _as_drawn(config: Any, stored: Record) -> bool:
         for name, value in described(config).items()
         if name != "max_epochs"
     )
+
+
+def longest(trials: Iterable[Record]) -> list[Record]:
+    """Each trial once: of several records of a number the one that was allowed the most epochs."""
+    by_length = sorted(trials, key=lambda trial: trial["config"].get("max_epochs", 0))
+    return list({trial["trial"]: trial for trial in by_length}.values())
+
+
+def to_continue(trials: Iterable[Record], allowed: int, patience: int) -> list[int]:
+    """The numbers of the trials that a second round of a search runs with more epochs.
+
+    The best of those that the limit cut off, at most ``CONTINUED``: among models that were still
+    learning a short limit favours the fast ones. Successive halving (Jamieson and Talwalkar,
+    AISTATS 2016) spends more on the best in the same way.
+
+    Args:
+        trials: of one model.
+        allowed: how many epochs a trial of the first round might last; others do not count.
+        patience: after how many epochs without a better validation error it would have ended.
+    """
+    cut = [
+        trial
+        for trial in trials
+        if trial["config"].get("max_epochs") == allowed and cut_off(trial, allowed, patience)
+    ]
+    return [trial["trial"] for trial in sorted(cut, key=rank_of_trial)[:CONTINUED]]
 
 
 def rank_of_trial(trial: Record) -> tuple[float, int]:

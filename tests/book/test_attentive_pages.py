@@ -337,6 +337,17 @@ def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
     text = table2.search_limit()
     assert "2 of 5 trials had not stopped" in text
     assert "0 of 2 with the simple, 2 of 3 with the attentive embedding." in text
+    assert "epochs: 0 of 2 have run, 0 of these were cut off again, and the settings" in text
+    for number, error in ((0, 0.99), (1, 0.98)):
+        config = experiments.trial_config("attentive-mlp2", number)
+        Store(experiments.TUNING).append(
+            run("attentive + MLP2", 0, error, table=experiments.TUNING, trial=number, epochs=39,
+                epochs_run=40, config=described(config) | {"max_epochs": 40})
+        )  # fmt: skip
+    text = table2.search_limit()
+    assert "2 of 5 trials had not stopped" in text  # in the first round
+    assert "epochs: 2 of 2 have run, 2 of these were cut off again, and the settings" in text
+    assert text.endswith("are now others for attentive + MLP2.")
 
 
 def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:

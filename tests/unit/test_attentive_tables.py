@@ -198,18 +198,61 @@ def test_a_trial_is_cut_off_if_its_patience_had_not_run_out(trial, cut):
     assert fold_runs.cut_off(trial, 12, 3) is cut
 
 
-def trial_of(model, number, error):
+def trial_of(model, number, error, epochs=5, lasted=8, allowed=12):
     """A search trial on cil as it is stored, of the configuration that its number draws."""
-    config = dataclasses.replace(experiments.trial_config(model, number), max_epochs=12)
+    config = dataclasses.replace(experiments.trial_config(model, number), max_epochs=allowed)
     return {
         "row": experiments.row_name(model),
         "dataset": "cil",
         "trial": number,
         "config": described(config),
         "metrics": {"RMSE": error},
-        "epochs": 5,
-        "epochs_run": 8,
+        "epochs": epochs,
+        "epochs_run": lasted,
     }
+
+
+def test_the_best_of_the_trials_that_were_cut_off_go_on():
+    cut = [trial_of("simple-mlp1", n, 1 - n / 100, 12, 12) for n in range(5)]
+    turned = [trial_of("simple-mlp1", 5, 0.5), trial_of("simple-mlp1", 6, 0.5, 9, 12)]
+    longer = trial_of("simple-mlp1", 7, 0.4, 40, 40, allowed=40)  # of the second round itself
+    found = fold_runs.to_continue([*turned, longer, *cut], 12, 3)
+    assert found == [4, 3, 2] and len(found) == fold_runs.CONTINUED
+    assert fold_runs.to_continue(turned, 12, 3) == []
+
+
+def test_a_trial_that_was_continued_counts_once_and_its_epochs_are_allowed(monkeypatch):
+    short = [trial_of("simple-mlp1", n, 1 - n / 100, 12, 12) for n in range(2)]
+    longer = trial_of("simple-mlp1", 0, 0.9, 30, 33, allowed=40)
+    stored = [longer, *short]
+    monkeypatch.setattr(Store, "load", lambda _: stored)
+    assert sorted((t["trial"], t["epochs_run"]) for t in experiments.trials("simple-mlp1", "cil")) \
+        == [(0, 33), (1, 12)]  # fmt: skip
+    first = experiments.trial_config("simple-mlp1", 0)
+    # Its start allows 20 epochs, its trial 40.
+    assert experiments.tuned_config("simple-mlp1", "cil") == dataclasses.replace(
+        first, max_epochs=34
+    )
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    assert experiments.trials_lacking("simple-mlp1", "cil") == 1  # trial 1 goes on as well
+    stored.append(trial_of("simple-mlp1", 1, 0.95, 35, 38, allowed=40))
+    assert experiments.trials_lacking("simple-mlp1", "cil") == 0
+    stored.append(trial_of("simple-mlp1", 1, 0.85, 40, 40, allowed=40))
+    assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == 40
+
+
+def test_a_search_has_a_second_round(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    monkeypatch.setattr(experiments, "TRIAL_EPOCHS", 1)
+    monkeypatch.setattr(experiments, "LONGER_EPOCHS", 2)
+    found = list(experiments.tune("simple-ip", "cil", progress=False))
+    assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[:2]] == [(0, 1), (1, 1)]
+    best = sorted(found[:2], key=lambda one: fold_runs.rank_of_trial(one[1]))
+    assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[2:]] == [(n, 2) for n, *_ in best]
+    for number, longer, _ in found[2:]:  # the same trial, seen for longer
+        if longer["epochs"] == 1:
+            assert longer["metrics"] == found[number][1]["metrics"]
+    assert not any(new for *_, new in experiments.tune("simple-ip", "cil", progress=False))
 
 
 def test_a_trial_of_another_draw_does_not_count(monkeypatch):

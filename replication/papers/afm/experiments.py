@@ -30,7 +30,7 @@ from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.metrics.rating import summary
 from replication.papers.afm.rows import BEST, READINGS, ROWS, row
-from replication.papers.common import drawn_config, run_trials, say_if_unsearched
+from replication.papers.common import distinct_draws, drawn_config, run_trials, say_if_unsearched
 from replication.papers.fold_runs import (
     failure,
     fitted,
@@ -594,7 +594,8 @@ def run_and_store(
 
     def search(job: Run) -> None:
         model = searched(job.model, job.dataset)
-        say_if_unsearched(row(model), job.dataset, len(trials(model, job.dataset)), N_TRIALS)
+        wanted = distinct_draws(row(model), N_TRIALS)
+        say_if_unsearched(row(model), job.dataset, len(trials(model, job.dataset)), wanted)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 
@@ -647,9 +648,8 @@ def tune(
         label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
         return tried(known, split, config, where, PATIENCE, label, progress)
 
-    return run_trials(
-        TUNING, known.name, data, PROTOCOL, configs, one, where, Run(dataset, own, 0).describe
-    )
+    numbered, describe = dict(enumerate(configs)), Run(dataset, own, 0).describe
+    return run_trials(TUNING, known.name, data, PROTOCOL, numbered, one, where, describe)
 
 
 # --- Table 1 ---------------------------------------------------------------------------------

@@ -24,7 +24,13 @@ from replication.evaluation import HeldOut, held_out, rank_candidates, rank_cata
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
-from replication.papers.common import drawn_config, run_missing, run_trials, say_if_unsearched
+from replication.papers.common import (
+    distinct_draws,
+    drawn_config,
+    run_missing,
+    run_trials,
+    say_if_unsearched,
+)
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_address, record_key, source_hash
@@ -641,7 +647,8 @@ def run_and_store(
     def perform(job: Run) -> Record:
         if store is None and not (job.variant and VARIANTS[job.variant].from_start):
             have = len(_trials(job.model, job.dataset))
-            say_if_unsearched(row(job.model), job.dataset, have, N_TRIALS)
+            wanted = distinct_draws(row(job.model), N_TRIALS)
+            say_if_unsearched(row(job.model), job.dataset, have, wanted)
         results = run(job, where, progress)
         for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
             into.append(record, ranks, full)
@@ -682,7 +689,8 @@ def tune(
         seconds = round(time.perf_counter() - started, 2)
         return {"metrics": summary(ranks), "seconds": seconds}
 
-    return run_trials(TUNING, known.name, data, TUNING_PROTOCOL, configs, tried, where)
+    numbered = dict(enumerate(configs))
+    return run_trials(TUNING, known.name, data, TUNING_PROTOCOL, numbered, tried, where)
 
 
 # --- Table 1 ---------------------------------------------------------------------------------

@@ -39,12 +39,14 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
-from replication.papers.common import drawn_config, run_trials, say_if_unsearched
+from replication.papers.common import distinct_draws, drawn_config, run_trials, say_if_unsearched
 from replication.papers.fold_runs import (
     fitted,
+    longest,
     rank_of_trial,
     run_folds,
     stored_trials,
+    to_continue,
     trained,
     tried,
 )
@@ -80,6 +82,7 @@ SELECTS = ("best-epoch", "validation", *STORED_SELECTS)
 
 N_TRIALS = 10
 TRIAL_EPOCHS = 12
+LONGER_EPOCHS = 40  # of a trial that the limit cut off, in the second round
 TRIAL_PATIENCE = 3
 EPOCHS_BEYOND = 4  # of a main run, beyond the trial's best; the curve must be seen to turn
 TUNING_PROTOCOL = "kfold-10"
@@ -100,7 +103,8 @@ def tuned_config(model: str, dataset: str) -> Any:
 
     Trials of configurations that are no longer drawn do not count (``stored_trials``). A trained
     model gets four epochs more than were best in its trial: the trial itself saw that later ones
-    are worse. One that was cut off while it still improved gets twice as many, and two.
+    are worse. One that was cut off while it still improved gets twice as many, and two. None gets
+    more than the start allows, or its trial in the second round.
     """
     known = row(model)
     if known.draw is None:
@@ -114,13 +118,27 @@ def tuned_config(model: str, dataset: str) -> Any:
         epochs, seen = best["epochs"], best.get("epochs_run", 0)
         turned = seen - epochs >= TRIAL_PATIENCE
         limit = epochs + EPOCHS_BEYOND if turned else 2 * epochs + 2
-        config = replace(config, max_epochs=min(config.max_epochs, limit))
+        allowed = best["config"]["max_epochs"]
+        most = allowed if allowed > TRIAL_EPOCHS else config.max_epochs
+        config = replace(config, max_epochs=min(most, limit))
     return config
 
 
 def trials(model: str, dataset: str) -> list[Record]:
-    """The stored search trials of a model that are of the configurations drawn today."""
+    """The stored search trials of a model, each once; of those that were continued the longer."""
+    return longest(both_rounds(model, dataset))
+
+
+def both_rounds(model: str, dataset: str) -> list[Record]:
+    """The stored records of a model's trials that are of the configurations drawn today."""
     return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
+
+
+def trials_lacking(model: str, dataset: str) -> int:
+    """How many records of a model's search are not stored yet, of both rounds."""
+    stored = both_rounds(model, dataset)
+    second = len(to_continue(stored, TRIAL_EPOCHS, TRIAL_PATIENCE))
+    return max(0, distinct_draws(row(model), N_TRIALS) + second - len(stored))
 
 
 @dataclass(frozen=True)
@@ -522,8 +540,9 @@ def run_and_store(
     """
 
     def search(job: Run) -> None:
-        have = len(trials(job.model, job.dataset))
-        say_if_unsearched(row(job.model), job.dataset, have, N_TRIALS)
+        have = len(both_rounds(job.model, job.dataset))
+        wanted = have + trials_lacking(job.model, job.dataset)
+        say_if_unsearched(row(job.model), job.dataset, have, wanted)
 
     return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
 
@@ -566,20 +585,33 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
 def tune(
     model: str, dataset: str, device: str = "auto", progress: bool = True
 ) -> Iterator[tuple[int, Record, bool]]:
-    """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
+    """Run the trials of one model (inner validation of fold 0, seed 0) and store them.
+
+    In two rounds where it is trained over epochs: those of the first that ``to_continue`` names
+    are run again with more epochs.
+    """
     where, known = resolve_device(device), row(model)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
     split, data = split_for(dataset, TUNING_PROTOCOL, 0, inner=True), data_for(dataset)
-    configs = [trial_config(model, trial) for trial in range(N_TRIALS)]
-    if known.trained:
-        configs = [replace(config, max_epochs=TRIAL_EPOCHS) for config in configs]
+
+    def configs(numbers: Iterable[int], epochs: int) -> dict[int, Any]:
+        drawn = {number: trial_config(model, number) for number in numbers}
+        if not known.trained:
+            return drawn
+        return {number: replace(config, max_epochs=epochs) for number, config in drawn.items()}
 
     def one(trial: int, config: Any) -> Record:
         label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
         return tried(known, split, config, where, TRIAL_PATIENCE, label, progress)
 
-    return run_trials(TUNING, known.name, data, TUNING_PROTOCOL, configs, one, where)
+    def rounds() -> Iterator[tuple[int, Record, bool]]:
+        search = partial(run_trials, TUNING, known.name, data, TUNING_PROTOCOL)
+        yield from search(configs(range(N_TRIALS), TRIAL_EPOCHS), one, where)
+        again = to_continue(both_rounds(model, dataset), TRIAL_EPOCHS, TRIAL_PATIENCE)
+        yield from search(configs(again, LONGER_EPOCHS), one, where)
+
+    return rounds()
 
 
 # --- ensembles -------------------------------------------------------------------------------

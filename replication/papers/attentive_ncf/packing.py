@@ -56,7 +56,7 @@ def pending(
         Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
         for dataset in places
         for model in chosen
-        if len(experiments.trials(model, dataset)) < experiments.N_TRIALS
+        if experiments.trials_lacking(model, dataset)
     ]
     means = [Job("means", d, experiments.TUNING_PROTOCOL, chosen[0], paper=PAPER) for d in places]
     return [*first, *jobs, *means]

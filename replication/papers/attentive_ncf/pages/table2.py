@@ -34,9 +34,10 @@ from replication.page import (
 )
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
+from replication.papers.attentive_ncf.experiments import TRIAL_EPOCHS, TRIAL_PATIENCE
 from replication.papers.attentive_ncf.model import EMBEDDINGS
 from replication.papers.attentive_ncf.rows import of_pretraining
-from replication.papers.fold_runs import cut_off
+from replication.papers.fold_runs import CONTINUED, cut_off, longest, rank_of_trial, to_continue
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -390,31 +391,61 @@ def _cut_off(row: str, dataset: str) -> str:
 
 
 def _was_cut_off(trial: Record) -> bool:
-    return cut_off(trial, trial["config"]["max_epochs"], experiments.TRIAL_PATIENCE)
+    return cut_off(trial, _epochs_of(trial), TRIAL_PATIENCE)
 
 
 def search_limit() -> str:
-    """How many search trials of each embedding the limit of epochs cut off, in one sentence."""
-    found = {
+    """How many search trials the limit of epochs cut off, and what more epochs changed."""
+    rounds = {m: experiments.both_rounds(m, claims.DATASET) for m in experiments.COMBINATIONS}
+    short = {
+        model: [t for t in own if _epochs_of(t) == TRIAL_EPOCHS] for model, own in rounds.items()
+    }
+    cut = {
         embedding: [
             _was_cut_off(trial)
-            for model in experiments.COMBINATIONS
+            for model, own in short.items()
             if experiments.row_name(model).startswith(f"{embedding} +")
-            for trial in experiments.trials(model, claims.DATASET)
+            for trial in own
         ]
         for embedding in EMBEDDINGS
     }
-    every = [was for cut in found.values() for was in cut]
+    every = [was for own in cut.values() for was in own]
     if not every:
         return PENDING
-    parts = [f"{sum(cut)} of {len(cut)} with the {name}" for name, cut in found.items() if cut]
-    return (
-        f"A trial has {experiments.TRIAL_EPOCHS} epochs at most and stops before that after "
-        f"{experiments.TRIAL_PATIENCE} without a better error: {sum(every)} of {len(every)} trials "
-        f"had not stopped when the limit cut them off, {', '.join(parts)} embedding. Where most "
-        "were, the search chose among models that were still learning, and may have missed a "
-        "better one that learns slowly."
+    parts = [f"{sum(own)} of {len(own)} with the {name}" for name, own in cut.items() if own]
+    text = (
+        f"A trial has {TRIAL_EPOCHS} epochs at most and stops before that after "
+        f"{TRIAL_PATIENCE} without a better error: {sum(every)} of {len(every)} trials "
+        f"had not stopped when the limit cut them off, {', '.join(parts)} embedding. Among models "
+        "that are still learning such a limit favours those that learn fast."
     )
+    wanted = {m: to_continue(own, TRIAL_EPOCHS, TRIAL_PATIENCE) for m, own in rounds.items()}
+    longer = [t for own in rounds.values() for t in own if _epochs_of(t) > TRIAL_EPOCHS]
+    n = sum(map(len, wanted.values()))
+    if not n:
+        return text
+    changed = [
+        experiments.row_name(model)
+        for model, own in rounds.items()
+        if any(_epochs_of(t) > TRIAL_EPOCHS for t in own)
+        and _best(own)["trial"] != _best(short[model])["trial"]
+    ]
+    return (
+        f"{text} In a second round, added after the first results had been seen, the "
+        f"{CONTINUED} best of them of each combination are run again with up to "
+        f"{experiments.LONGER_EPOCHS} epochs: {len(longer)} of {n} have run, "
+        f"{sum(map(_was_cut_off, longer))} of these were cut off again, and the settings chosen "
+        f"are now others for {', '.join(changed) or 'no combination'}."
+    )
+
+
+def _epochs_of(trial: Record) -> int:
+    """How many epochs a trial was allowed."""
+    return int(trial["config"]["max_epochs"])
+
+
+def _best(trials: Sequence[Record]) -> Record:
+    return min(longest(trials), key=rank_of_trial)
 
 
 def limit(study: Study) -> str:
