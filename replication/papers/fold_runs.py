@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,7 @@ from replication.rating_training import (
     rating_range,
 )
 from replication.records import Record, Store, record_key
-from replication.training import described, write_state
-
-CONTINUED = 3  # trials that were cut off and go on in the second round of a search
+from replication.training import write_state
 
 
 @dataclass(frozen=True)
@@ -156,125 +153,6 @@ def failure(error: Diverged, started: float) -> Record:
     """
     seconds = round(time.perf_counter() - started, 2)
     return {"metrics": {}, "failed": str(error), "epochs": 0, "seconds": seconds}
-
-
-def tried(
-    known: RatingRow,
-    split: RatingSplit,
-    config: Any,
-    device: torch.device,
-    patience: int,
-    label: str,
-    progress: bool,
-) -> Record:
-    """One search trial: the errors on the validation ratings, with seed 0.
-
-    A trial that diverges gets the largest error that a clipped prediction can have.
-    """
-    if not known.trained:
-        _, found = fitted(known, split, "validation", config, 0, device)
-        return {"metrics": found["metrics"], "seconds": found["seconds"]}
-    started = time.perf_counter()
-    try:
-        result = fit_ratings(
-            partial(known.build, split, config, 0, device),
-            split,
-            config,
-            0,
-            device,
-            ("validation",),
-            patience=patience,
-            label=label,
-            progress=progress,
-        )
-    except Diverged:
-        low, high = rating_range(split)
-        trial: Record = {"metrics": dict.fromkeys(METRICS, high - low), "epochs": 0}
-    else:
-        best, errors = result.curve.best("validation"), result.curve.errors
-        trial = {
-            "metrics": {metric: errors[f"validation {metric}"][best - 1] for metric in METRICS},
-            "epochs": best,
-            "epochs_run": len(result.curve.epoch),
-        }
-    return trial | {"seconds": round(time.perf_counter() - started, 2)}
-
-
-def stored_trials(
-    table: str, row: str, dataset: str, config_of: Callable[[int], Any]
-) -> list[Record]:
-    """The stored search trials of a model that are of the configurations drawn today.
-
-    A trial is known by its number. Where the draw has changed since, the number stands for another
-    configuration, which was never tried: such a trial does not count.
-
-    Args:
-        table: where trials are stored.
-        row, dataset: the model's name, and what it was searched on.
-        config_of: the configuration that a trial's number draws.
-    """
-    return [
-        record
-        for record in Store(table).load()
-        if record["row"] == row
-        and record["dataset"] == dataset
-        and _as_drawn(config_of(record["trial"]), record["config"])
-    ]
-
-
-def _as_drawn(config: Any, stored: Record) -> bool:
-    """Whether a stored trial is of this configuration, but for its epochs."""
-    return all(
-        stored.get(name) == value
-        for name, value in described(config).items()
-        if name != "max_epochs"
-    )
-
-
-def longest(trials: Iterable[Record]) -> list[Record]:
-    """Each trial once: of several records of a number the one that was allowed the most epochs."""
-    by_length = sorted(trials, key=lambda trial: trial["config"].get("max_epochs", 0))
-    return list({trial["trial"]: trial for trial in by_length}.values())
-
-
-def to_continue(trials: Iterable[Record], allowed: int, patience: int) -> list[int]:
-    """The numbers of the trials that a second round of a search runs with more epochs.
-
-    The best of those that the limit cut off, at most ``CONTINUED``: among models that were still
-    learning a short limit favours the fast ones. Successive halving (Jamieson and Talwalkar,
-    AISTATS 2016) spends more on the best in the same way.
-
-    Args:
-        trials: of one model.
-        allowed: how many epochs a trial of the first round might last; others do not count.
-        patience: after how many epochs without a better validation error it would have ended.
-    """
-    cut = [
-        trial
-        for trial in trials
-        if trial["config"].get("max_epochs") == allowed and cut_off(trial, allowed, patience)
-    ]
-    return [trial["trial"] for trial in sorted(cut, key=rank_of_trial)[:CONTINUED]]
-
-
-def rank_of_trial(trial: Record) -> tuple[float, int]:
-    """The better of two trials has the lower: its inner validation RMSE, then its number."""
-    return trial["metrics"]["RMSE"], trial["trial"]
-
-
-def cut_off(trial: Record, allowed: int, patience: int) -> bool:
-    """Whether a search trial ended at its last epoch before its patience had run out.
-
-    Such a trial might have found a better epoch later. One that diverged might not, and one of a
-    model without epochs has none.
-
-    Args:
-        trial: its record.
-        allowed: how many epochs it might last.
-        patience: after how many epochs without a better validation error it would have ended.
-    """
-    lasted = trial.get("epochs_run", 0)
-    return lasted >= allowed and lasted - trial["epochs"] < patience
 
 
 def kept_or_trained(

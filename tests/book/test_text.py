@@ -25,7 +25,7 @@ from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.attentive_ncf.claims import SIZES
 from replication.papers.attentive_ncf.model import HIDDEN, movie_batch
 from replication.papers.attentive_ncf.rows import row as attentive_row
-from replication.papers.fold_runs import CONTINUED
+from replication.papers.rating_search import CONTINUED
 from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +61,7 @@ EXPECTED = {
         f"the {CONTINUED} best are run again with up to {attentive.LONGER_EPOCHS} epochs",
         f"{afm.N_TRIALS} trials for every model with something to tune, with up to "
         f"{afm.TRIAL_EPOCHS['ml-1m']} epochs on MovieLens 1M",
+        f"cuts off the {CONTINUED} best are run again with up to {afm.LONGER_EPOCHS} epochs",
         f"allow for {({8: 'eight'})[len(READINGS)]} readings, apart from the optimiser",
         f"{len(READINGS) * afm.N_TRIALS} trials stand behind it where {afm.N_TRIALS} stand behind",
         f"an inner {({10: 'tenth'})[INNER_FOLDS]} of the training",

@@ -12,9 +12,10 @@ from replication.compare import cells, load_published
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 from replication.metrics.rating import summary
+from replication.papers import rating_search
 from replication.papers.afm import experiments, packing, rows
 from replication.papers.afm.experiments import Run
-from replication.papers.fold_runs import cut_off
+from replication.papers.rating_search import cut_off
 from replication.rating_training import rating_range
 from replication.records import Store, record_key
 from replication.training import described
@@ -231,17 +232,16 @@ def test_other_features_have_another_address(study, monkeypatch):
 
 def test_the_best_trial_is_taken_and_one_that_diverges_is_not(study, monkeypatch):
     monkeypatch.setattr(experiments, "N_TRIALS", 3)
-    rates = iter([1e6, 0.5])
+    rates = {np.random.default_rng([0, n]).random(): rate for n, rate in ((1, 1e6), (2, 0.5))}
     known = dataclasses.replace(
-        rows.ROWS["mf"], draw=lambda rng: {"learning_rate": next(rates), "method": "sgd"}
+        rows.ROWS["mf"], draw=lambda rng: {"learning_rate": rates[rng.random()], "method": "sgd"}
     )
     monkeypatch.setitem(rows.ROWS, "mf", known)
-    fixed = [experiments.trial_config("mf", trial) for trial in range(3)]
-    monkeypatch.setattr(experiments, "trial_config", lambda model, trial: fixed[trial])
+    monkeypatch.setattr(rating_search, "CONTINUED", 0)
     trials = [record for _, record, _ in experiments.tune("mf", "ml-1m", "cpu", False)]
     assert trials[1]["metrics"] == {"RMSE": 3.0, "MAE": 3.0} and trials[1]["epochs"] == 0
     best = min(trials, key=lambda record: record["metrics"]["RMSE"])
-    assert experiments.tuned_config("mf", "ml-1m") == fixed[best["trial"]]
+    assert experiments.tuned_config("mf", "ml-1m") == experiments.trial_config("mf", best["trial"])
 
 
 def search(readings, dataset, best):
@@ -258,6 +258,7 @@ def search(readings, dataset, best):
 
 def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch):
     monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    monkeypatch.setattr(rating_search, "CONTINUED", 0)
     best = "afm-inner-biases"
     assert {best, "afm", "afm-product"} < set(rows.READINGS)
     assert not {"afm-adam", "afm-free", rows.BEST} & set(rows.READINGS)
@@ -297,9 +298,14 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
 def test_a_stored_trial_says_whether_it_was_cut_off(study, monkeypatch):
     monkeypatch.setattr(experiments, "N_TRIALS", 1)
     monkeypatch.setitem(experiments.TRIAL_EPOCHS, "ml-1m", 2)
-    ((_, record, _),) = experiments.tune("afm", "ml-1m", "cpu", False)
-    assert record["config"]["max_epochs"] == 2 and record["epochs_run"] == 2
-    assert cut_off(record, record["config"]["max_epochs"], record["config"]["patience"])
+    monkeypatch.setattr(experiments, "LONGER_EPOCHS", 3)
+    first, second = (record for _, record, _ in experiments.tune("afm", "ml-1m", "cpu", False))
+    assert first["config"]["max_epochs"] == 2 and first["epochs_run"] == 2
+    assert cut_off(first, experiments.PATIENCE)
+    # It goes on in a second round, and so may the runs.
+    assert second["trial"] == first["trial"] and second["epochs_run"] == 3
+    assert experiments.tuned_config("afm", "ml-1m").max_epochs == 3
+    assert not experiments.search("afm", "ml-1m").lacking()
 
 
 def test_adam_is_searched_with_the_same_sizes_at_the_start(study):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,9 @@ from replication.compare import load_published
 from replication.data import cil
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
-from replication.papers import common, fold_runs
+from replication.papers import common
 from replication.papers.attentive_ncf import experiments, rows
+from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial
 from replication.papers.registry import TABLES
 from replication.records import Store
 from replication.training import described
@@ -191,11 +191,11 @@ def test_the_limit_of_epochs_follows_the_best_trial(best, seen, limit, monkeypat
         ({"epochs": 6, "epochs_run": 9}, False),
         ({"epochs": 11, "epochs_run": 11}, False),  # interrupted by divergence
         ({"epochs": 0}, False),  # diverged in the first
-        ({}, False),  # no epochs
+        ({"config": {}}, False),  # no epochs
     ],
 )
 def test_a_trial_is_cut_off_if_its_patience_had_not_run_out(trial, cut):
-    assert fold_runs.cut_off(trial, 12, 3) is cut
+    assert cut_off({"config": {"max_epochs": 12}} | trial, 3) is cut
 
 
 def trial_of(model, number, error, epochs=5, lasted=8, allowed=12):
@@ -212,13 +212,15 @@ def trial_of(model, number, error, epochs=5, lasted=8, allowed=12):
     }
 
 
-def test_the_best_of_the_trials_that_were_cut_off_go_on():
+def test_the_best_of_the_trials_that_were_cut_off_go_on(monkeypatch):
     cut = [trial_of("simple-mlp1", n, 1 - n / 100, 12, 12) for n in range(5)]
     turned = [trial_of("simple-mlp1", 5, 0.5), trial_of("simple-mlp1", 6, 0.5, 9, 12)]
     longer = trial_of("simple-mlp1", 7, 0.4, 40, 40, allowed=40)  # of the second round itself
-    found = fold_runs.to_continue([*turned, longer, *cut], 12, 3)
-    assert found == [4, 3, 2] and len(found) == fold_runs.CONTINUED
-    assert fold_runs.to_continue(turned, 12, 3) == []
+    search = experiments.search("simple-mlp1", "cil")
+    monkeypatch.setattr(Store, "load", lambda _: [*turned, longer, *cut])
+    assert search.continued() == [4, 3, 2] and len(search.continued()) == CONTINUED
+    monkeypatch.setattr(Store, "load", lambda _: turned)
+    assert search.continued() == []
 
 
 def test_a_trial_that_was_continued_counts_once_and_its_epochs_are_allowed(monkeypatch):
@@ -226,17 +228,17 @@ def test_a_trial_that_was_continued_counts_once_and_its_epochs_are_allowed(monke
     longer = trial_of("simple-mlp1", 0, 0.9, 30, 33, allowed=40)
     stored = [longer, *short]
     monkeypatch.setattr(Store, "load", lambda _: stored)
-    assert sorted((t["trial"], t["epochs_run"]) for t in experiments.trials("simple-mlp1", "cil")) \
-        == [(0, 33), (1, 12)]  # fmt: skip
+    search = experiments.search("simple-mlp1", "cil")
+    assert sorted((t["trial"], t["epochs_run"]) for t in search.trials()) == [(0, 33), (1, 12)]
     first = experiments.trial_config("simple-mlp1", 0)
     # Its start allows 20 epochs, its trial 40.
     assert experiments.tuned_config("simple-mlp1", "cil") == dataclasses.replace(
         first, max_epochs=34
     )
     monkeypatch.setattr(experiments, "N_TRIALS", 2)
-    assert experiments.trials_lacking("simple-mlp1", "cil") == 1  # trial 1 goes on as well
+    assert experiments.search("simple-mlp1", "cil").lacking() == 1  # trial 1 goes on as well
     stored.append(trial_of("simple-mlp1", 1, 0.95, 35, 38, allowed=40))
-    assert experiments.trials_lacking("simple-mlp1", "cil") == 0
+    assert experiments.search("simple-mlp1", "cil").lacking() == 0
     stored.append(trial_of("simple-mlp1", 1, 0.85, 40, 40, allowed=40))
     assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == 40
 
@@ -247,7 +249,7 @@ def test_a_search_has_a_second_round(study, monkeypatch):
     monkeypatch.setattr(experiments, "LONGER_EPOCHS", 2)
     found = list(experiments.tune("simple-ip", "cil", progress=False))
     assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[:2]] == [(0, 1), (1, 1)]
-    best = sorted(found[:2], key=lambda one: fold_runs.rank_of_trial(one[1]))
+    best = sorted(found[:2], key=lambda one: rank_of_trial(one[1]))
     assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[2:]] == [(n, 2) for n, *_ in best]
     for number, longer, _ in found[2:]:  # the same trial, seen for longer
         if longer["epochs"] == 1:
@@ -273,9 +275,7 @@ def test_the_stored_trials_are_of_the_draws_of_today():
     stored = [r for r in Store(experiments.TUNING).load() if r["dataset"] == "cil"]
     for name in {record["row"] for record in stored}:
         (model,) = [m for m, known in experiments.MODELS.items() if known == name]
-        counted = fold_runs.stored_trials(
-            experiments.TUNING, name, "cil", partial(experiments.trial_config, model)
-        )
+        counted = experiments.search(model, "cil").both_rounds()
         assert len(counted) == sum(record["row"] == name for record in stored)
 
 

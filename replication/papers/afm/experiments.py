@@ -16,7 +16,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,16 +30,14 @@ from replication.folds import RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.metrics.rating import summary
 from replication.papers.afm.rows import BEST, READINGS, ROWS, row
-from replication.papers.common import distinct_draws, drawn_config, run_trials, say_if_unsearched
+from replication.papers.common import drawn_config
 from replication.papers.fold_runs import (
     failure,
     fitted,
-    rank_of_trial,
     run_folds,
-    stored_trials,
     trained,
-    tried,
 )
+from replication.papers.rating_search import Search, rank_of_trial
 from replication.rating_training import (
     DeviceRatings,
     evaluation_generator,
@@ -85,6 +83,7 @@ SELECTS = ("validation",)
 N_TRIALS = 10
 # Epochs of a trial at most; an epoch of ml-1m costs as much as ten of ml-latest-small.
 TRIAL_EPOCHS = {"ml-1m": 30, "ml-1m-omdb": 30}
+LONGER_EPOCHS = 100  # of a trial that the limit cut off, in the second round
 PATIENCE = 5  # NFM and CDL stand still for some epochs before they begin to learn
 
 
@@ -105,10 +104,15 @@ def tuned_config(model: str, dataset: str) -> Any:
         ReplicationError: of ``BEST``, as ``reading``.
     """
     model = searched(model, dataset)
-    known, found = row(model), trials(model, dataset)
-    if known.draw is None or not found:
+    known, found = row(model), search(model, dataset)
+    trials = found.trials()
+    if known.draw is None or not trials:
         return known.start
-    return trial_config(model, min(found, key=rank_of_trial)["trial"])
+    best = min(trials, key=rank_of_trial)
+    config = trial_config(model, best["trial"])
+    if found.is_longer(best):  # early stopping ends a run, which may last as long as its trial
+        config = replace(config, max_epochs=LONGER_EPOCHS)
+    return config
 
 
 def searched(model: str, dataset: str) -> str:
@@ -126,19 +130,21 @@ def reading(dataset: str) -> str:
         ReplicationError: a search is not complete.
     """
     chosen_on = SAME_RATINGS[0] if dataset == SAME_RATINGS[1] else dataset
-    known = {model: trials(model, chosen_on) for model in READINGS}
-    lacking = [row_name(model) for model, found in known.items() if len(found) < N_TRIALS]
+    known = {model: search(model, chosen_on) for model in READINGS}
+    lacking = [row_name(model) for model, found in known.items() if found.lacking()]
     if lacking:
         raise ReplicationError(
             f"which reading of AFM is best on {chosen_on} is not known before every one has been "
             f"searched; missing are trials of {'; '.join(lacking)}"
         )
-    return min(READINGS, key=lambda model: min(map(rank_of_trial, known[model])))
+    return min(READINGS, key=lambda model: min(map(rank_of_trial, known[model].trials())))
 
 
-def trials(model: str, dataset: str) -> list[Record]:
-    """The stored search trials of a model that are of the configurations drawn today."""
-    return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
+def search(model: str, dataset: str) -> Search:
+    """The search for a model's settings on the inner split of fold 0."""
+    known = row(model)
+    epochs = TRIAL_EPOCHS.get(dataset, known.start.max_epochs) if known.trained else 0
+    return Search(TUNING, known, dataset, N_TRIALS, epochs, LONGER_EPOCHS, PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -592,12 +598,10 @@ def run_and_store(
         The job, its record, and whether it was run now (True) or was there (False).
     """
 
-    def search(job: Run) -> None:
-        model = searched(job.model, job.dataset)
-        wanted = distinct_draws(row(model), N_TRIALS)
-        say_if_unsearched(row(model), job.dataset, len(trials(model, job.dataset)), wanted)
+    def is_searched(job: Run) -> None:
+        search(searched(job.model, job.dataset), job.dataset).say_if_lacking()
 
-    return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
+    return run_folds(jobs, is_searched, run, keep, resolve_device(device), store, progress)
 
 
 def keep(job: Run, finished: Finished) -> None:
@@ -640,16 +644,8 @@ def tune(
     names = features_of(own, dataset)
     split = with_features(dataset, split_for(dataset, 0), names, known.rules)
     data = data_for(dataset)
-    configs = [trial_config(own, trial) for trial in range(N_TRIALS)]
-    if known.trained and dataset in TRIAL_EPOCHS:
-        configs = [replace(config, max_epochs=TRIAL_EPOCHS[dataset]) for config in configs]
-
-    def one(trial: int, config: Any) -> Record:
-        label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
-        return tried(known, split, config, where, PATIENCE, label, progress)
-
-    numbered, describe = dict(enumerate(configs)), Run(dataset, own, 0).describe
-    return run_trials(TUNING, known.name, data, PROTOCOL, numbered, one, where, describe)
+    describe = Run(dataset, own, 0).describe
+    return search(own, dataset).run(split, data, PROTOCOL, where, describe, progress)
 
 
 # --- Table 1 ---------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ does not have, or take seconds.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from replication.errors import ReplicationError
@@ -68,13 +67,11 @@ def pending(
             if not (r.model == BEST and r.dataset in waiting)
             and (experiments.row_name(r.model), r.dataset, r.variant, r.number) not in stored
         ]
-    trials = Counter((r["row"], r["dataset"]) for r in Store(experiments.TUNING).load())
     wanted = dict.fromkeys((job.model, job.dataset) for job in jobs)
     first = [
         Job(TRIALS, dataset, experiments.PROTOCOL, model, paper=PAPER)
         for model, dataset in wanted
-        if trials[experiments.row_name(experiments.searched(model, dataset)), dataset]
-        < experiments.N_TRIALS
+        if experiments.search(experiments.searched(model, dataset), dataset).lacking()
     ]
     return [*first, *jobs]
 

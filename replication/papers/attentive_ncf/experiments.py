@@ -24,7 +24,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,17 +39,13 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
-from replication.papers.common import distinct_draws, drawn_config, run_trials, say_if_unsearched
+from replication.papers.common import drawn_config
 from replication.papers.fold_runs import (
     fitted,
-    longest,
-    rank_of_trial,
     run_folds,
-    stored_trials,
-    to_continue,
     trained,
-    tried,
 )
+from replication.papers.rating_search import Search, rank_of_trial
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -101,15 +97,15 @@ def trial_config(model: str, trial: int) -> Any:
 def tuned_config(model: str, dataset: str) -> Any:
     """The trial with the lowest inner validation RMSE; the starting point where none was run.
 
-    Trials of configurations that are no longer drawn do not count (``stored_trials``). A trained
-    model gets four epochs more than were best in its trial: the trial itself saw that later ones
-    are worse. One that was cut off while it still improved gets twice as many, and two. None gets
-    more than the start allows, or its trial in the second round.
+    Trials of configurations that are no longer drawn do not count. A trained model gets four
+    epochs more than were best in its trial: the trial itself saw that later ones are worse. One
+    that was cut off while it still improved gets twice as many, and two. None gets more than the
+    start allows, or its trial in the second round.
     """
     known = row(model)
     if known.draw is None:
         return known.start
-    stored = trials(model, dataset)
+    stored = search(model, dataset).trials()
     if not stored:
         return known.start
     best = min(stored, key=rank_of_trial)
@@ -124,21 +120,11 @@ def tuned_config(model: str, dataset: str) -> Any:
     return config
 
 
-def trials(model: str, dataset: str) -> list[Record]:
-    """The stored search trials of a model, each once; of those that were continued the longer."""
-    return longest(both_rounds(model, dataset))
-
-
-def both_rounds(model: str, dataset: str) -> list[Record]:
-    """The stored records of a model's trials that are of the configurations drawn today."""
-    return stored_trials(TUNING, row_name(model), dataset, partial(trial_config, model))
-
-
-def trials_lacking(model: str, dataset: str) -> int:
-    """How many records of a model's search are not stored yet, of both rounds."""
-    stored = both_rounds(model, dataset)
-    second = len(to_continue(stored, TRIAL_EPOCHS, TRIAL_PATIENCE))
-    return max(0, distinct_draws(row(model), N_TRIALS) + second - len(stored))
+def search(model: str, dataset: str) -> Search:
+    """The search for a model's settings on fold 0."""
+    return Search(
+        TUNING, row(model), dataset, N_TRIALS, TRIAL_EPOCHS, LONGER_EPOCHS, TRIAL_PATIENCE
+    )
 
 
 @dataclass(frozen=True)
@@ -539,12 +525,10 @@ def run_and_store(
         The job, its record, and whether it was run now (True) or was there (False).
     """
 
-    def search(job: Run) -> None:
-        have = len(both_rounds(job.model, job.dataset))
-        wanted = have + trials_lacking(job.model, job.dataset)
-        say_if_unsearched(row(job.model), job.dataset, have, wanted)
+    def is_searched(job: Run) -> None:
+        search(job.model, job.dataset).say_if_lacking()
 
-    return run_folds(jobs, search, run, keep, resolve_device(device), store, progress)
+    return run_folds(jobs, is_searched, run, keep, resolve_device(device), store, progress)
 
 
 def keep(job: Run, finished: Finished) -> None:
@@ -585,33 +569,12 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, None]:
 def tune(
     model: str, dataset: str, device: str = "auto", progress: bool = True
 ) -> Iterator[tuple[int, Record, bool]]:
-    """Run the trials of one model (inner validation of fold 0, seed 0) and store them.
-
-    In two rounds where it is trained over epochs: those of the first that ``to_continue`` names
-    are run again with more epochs.
-    """
+    """Run the trials of one model (inner validation of fold 0, seed 0) and store them."""
     where, known = resolve_device(device), row(model)
     if known.draw is None:
         raise ReplicationError(f"{known.name} has nothing to tune")
     split, data = split_for(dataset, TUNING_PROTOCOL, 0, inner=True), data_for(dataset)
-
-    def configs(numbers: Iterable[int], epochs: int) -> dict[int, Any]:
-        drawn = {number: trial_config(model, number) for number in numbers}
-        if not known.trained:
-            return drawn
-        return {number: replace(config, max_epochs=epochs) for number, config in drawn.items()}
-
-    def one(trial: int, config: Any) -> Record:
-        label = f"{known.name} on {dataset}, trial {trial + 1} of {N_TRIALS}"
-        return tried(known, split, config, where, TRIAL_PATIENCE, label, progress)
-
-    def rounds() -> Iterator[tuple[int, Record, bool]]:
-        search = partial(run_trials, TUNING, known.name, data, TUNING_PROTOCOL)
-        yield from search(configs(range(N_TRIALS), TRIAL_EPOCHS), one, where)
-        again = to_continue(both_rounds(model, dataset), TRIAL_EPOCHS, TRIAL_PATIENCE)
-        yield from search(configs(again, LONGER_EPOCHS), one, where)
-
-    return rounds()
+    return search(model, dataset).run(split, data, TUNING_PROTOCOL, where, progress=progress)
 
 
 # --- ensembles -------------------------------------------------------------------------------

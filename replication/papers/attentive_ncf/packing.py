@@ -56,7 +56,7 @@ def pending(
         Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
         for dataset in places
         for model in chosen
-        if experiments.trials_lacking(model, dataset)
+        if experiments.search(model, dataset).lacking()
     ]
     means = [Job("means", d, experiments.TUNING_PROTOCOL, chosen[0], paper=PAPER) for d in places]
     return [*first, *jobs, *means]

@@ -25,7 +25,7 @@ from replication.page import (
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
 from replication.papers.afm.rows import BEST, READINGS, ROWS
-from replication.papers.fold_runs import cut_off
+from replication.papers.rating_search import cut_off
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -332,12 +332,13 @@ def searched(row: str, run: Mapping[str, Any]) -> list[Record]:
     if not known.trained or known.draw is None:
         return []
     other, own = not known.uses_features, run["dataset"]
-    return experiments.trials(model, SAME_RATINGS[0] if other and own in SAME_RATINGS else own)
+    on = SAME_RATINGS[0] if other and own in SAME_RATINGS else own
+    return experiments.search(model, on).trials()
 
 
 def cut(trials: Sequence[Record]) -> int:
     """How many search trials were cut off by the number of epochs."""
-    return sum(cut_off(t, t["config"]["max_epochs"], t["config"]["patience"]) for t in trials)
+    return sum(cut_off(trial, experiments.PATIENCE) for trial in trials)
 
 
 def truncation(study: Study) -> str:

@@ -34,10 +34,10 @@ from replication.page import (
 )
 from replication.papers.attentive_ncf import claims, experiments
 from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDICTORS, WINNER, pair
-from replication.papers.attentive_ncf.experiments import TRIAL_EPOCHS, TRIAL_PATIENCE
+from replication.papers.attentive_ncf.experiments import LONGER_EPOCHS, TRIAL_EPOCHS, TRIAL_PATIENCE
 from replication.papers.attentive_ncf.model import EMBEDDINGS
 from replication.papers.attentive_ncf.rows import of_pretraining
-from replication.papers.fold_runs import CONTINUED, cut_off, longest, rank_of_trial, to_continue
+from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -386,26 +386,23 @@ def tuned(study: Study) -> pd.DataFrame:
 def _cut_off(row: str, dataset: str) -> str:
     """ "9 of 10": the trials behind a row's configuration that the limit of epochs cut off."""
     (model,) = [model for model, name in experiments.MODELS.items() if name == row]
-    cut = [_was_cut_off(trial) for trial in experiments.trials(model, dataset)]
+    cut = [_was_cut_off(trial) for trial in experiments.search(model, dataset).trials()]
     return f"{sum(cut)} of {len(cut)}" if cut else "–"
 
 
 def _was_cut_off(trial: Record) -> bool:
-    return cut_off(trial, _epochs_of(trial), TRIAL_PATIENCE)
+    return cut_off(trial, TRIAL_PATIENCE)
 
 
 def search_limit() -> str:
     """How many search trials the limit of epochs cut off, and what more epochs changed."""
-    rounds = {m: experiments.both_rounds(m, claims.DATASET) for m in experiments.COMBINATIONS}
-    short = {
-        model: [t for t in own if _epochs_of(t) == TRIAL_EPOCHS] for model, own in rounds.items()
-    }
+    searches = {m: experiments.search(m, claims.DATASET) for m in experiments.COMBINATIONS}
     cut = {
         embedding: [
             _was_cut_off(trial)
-            for model, own in short.items()
-            if experiments.row_name(model).startswith(f"{embedding} +")
-            for trial in own
+            for found in searches.values()
+            if found.row.name.startswith(f"{embedding} +")
+            for trial in found.first_round()
         ]
         for embedding in EMBEDDINGS
     }
@@ -419,33 +416,32 @@ def search_limit() -> str:
         f"had not stopped when the limit cut them off, {', '.join(parts)} embedding. Among models "
         "that are still learning such a limit favours those that learn fast."
     )
-    wanted = {m: to_continue(own, TRIAL_EPOCHS, TRIAL_PATIENCE) for m, own in rounds.items()}
-    longer = [t for own in rounds.values() for t in own if _epochs_of(t) > TRIAL_EPOCHS]
-    n = sum(map(len, wanted.values()))
+    n = sum(len(found.continued()) for found in searches.values())
     if not n:
         return text
+    longer = [t for found in searches.values() for t in found.trials() if found.is_longer(t)]
     changed = [
-        experiments.row_name(model)
-        for model, own in rounds.items()
-        if any(_epochs_of(t) > TRIAL_EPOCHS for t in own)
-        and _best(own)["trial"] != _best(short[model])["trial"]
+        found.row.name
+        for found in searches.values()
+        if found.trials() and _best(found.trials()) != _best(found.first_round())
     ]
     return (
         f"{text} In a second round, added after the first results had been seen, the "
-        f"{CONTINUED} best of them of each combination are run again with up to "
-        f"{experiments.LONGER_EPOCHS} epochs: {len(longer)} of {n} have run, "
-        f"{sum(map(_was_cut_off, longer))} of these were cut off again, and the settings chosen "
-        f"are now others for {', '.join(changed) or 'no combination'}."
+        f"{CONTINUED} best of them of each combination are run again with up to {LONGER_EPOCHS} "
+        f"epochs: {len(longer)} of {n} have run, {sum(map(_was_cut_off, longer))} of these were "
+        "cut off again, and the settings chosen are now others for "
+        f"{', '.join(changed) or 'no combination'}."
     )
+
+
+def _best(trials: Sequence[Record]) -> int:
+    """The number of the best trial."""
+    return int(min(trials, key=rank_of_trial)["trial"])
 
 
 def _epochs_of(trial: Record) -> int:
     """How many epochs a trial was allowed."""
     return int(trial["config"]["max_epochs"])
-
-
-def _best(trials: Sequence[Record]) -> Record:
-    return min(longest(trials), key=rank_of_trial)
 
 
 def limit(study: Study) -> str:
