@@ -110,7 +110,7 @@ class Verdicts:
             counts[f"{key}_replicated"] = verdicts.count("replicated")
             counts[f"{key}_tested"] = len(verdicts) - verdicts.count("untestable")
         counts |= self.book.counts(self)
-        return {key: str(count) for key, count in counts.items()}
+        return {key: f"{count:,}" for key, count in counts.items()}
 
     def by_opponent(self) -> pd.DataFrame:
         """How often each verdict was given, one line for each row that the paper compares with."""
