@@ -93,14 +93,15 @@ class Verdicts:
         """Counts for sentences elsewhere in the book.
 
         Returns:
-            ``claims_all`` and ``claims_<verdict>`` for the claims of the paper; ``again_changed``
-            and ``again_tested`` for the second way to measure; ``printed_refuted`` and
-            ``printed_all``; for each family ``<family>_replicated`` and ``<family>_tested`` (those
-            that are not untestable); and the paper's own ``Book.counts``.
+            ``claims_all``, ``claims_decided`` and ``claims_<verdict>`` for the claims of the
+            paper; ``again_changed`` and ``again_tested`` for the second way to measure;
+            ``printed_refuted`` and ``printed_all``; for each family ``<family>_replicated`` and
+            ``<family>_tested`` (those that are not untestable); and the paper's own
+            ``Book.counts``.
         """
         own = self.of(self.book.claimed)
         given = Counter(j.main.verdict for j in own)
-        counts = {"claims_all": len(own)}
+        counts = {"claims_all": len(own), "claims_decided": len(own) - given["untestable"]}
         counts |= {f"claims_{name.replace(' ', '_')}": given[name] for name in VERDICTS}
         counts |= {"again_changed": len(changed(own)), "again_tested": len(both(own))}
         counts |= {"printed_refuted": len(refuted(own)), "printed_all": len(in_print(own))}
@@ -124,11 +125,10 @@ class Verdicts:
     def headline(self) -> str:
         """What was asked, what was found, and all counts: what is behind them, and in print."""
         n = self.words()
-        decided = int(n["claims_all"]) - int(n["claims_untestable"])
         among = self.book.among(n) if n["claims_replicated"] != "0" else ""
         return opening(
             f"Which claims of the {self.book.title} paper hold on real data?",
-            f"{decided} of {n['claims_all']} claims can be decided so far, of which "
+            f"{n['claims_decided']} of {n['claims_all']} claims can be decided so far, of which "
             f"{n['claims_replicated']} came out replicated{f', {among}' if among else ''}, and "
             f"{self.book.lead(n)}.",
             [
