@@ -268,7 +268,7 @@ def test_the_reading_that_made_the_printed_numbers_is_found(factor):
     others = frame["largest over smallest"].drop(line.name).astype(float)
     assert others.min() > 1.05
     text = table3.established(study)
-    assert ("root by cluster, then summed (uncentred)" in text.split("None leaves")[0]) is (
+    assert ("root by cluster, then summed, uncentred" in text.split("In the reading whose")[0]) is (
         factor == 1.0
     )
     first = table3.pairs_table(study).reset_index().iloc[0]
