@@ -105,7 +105,8 @@ def tuned_config(model: str, dataset: str) -> Any:
     known = row(model)
     if known.draw is None:
         return known.start
-    stored = search(model, dataset).trials()
+    found = search(model, dataset)
+    stored = found.trials()
     if not stored:
         return known.start
     best = min(stored, key=rank_of_trial)
@@ -114,8 +115,7 @@ def tuned_config(model: str, dataset: str) -> Any:
         epochs, seen = best["epochs"], best.get("epochs_run", 0)
         turned = seen - epochs >= TRIAL_PATIENCE
         limit = epochs + EPOCHS_BEYOND if turned else 2 * epochs + 2
-        allowed = best["config"]["max_epochs"]
-        most = allowed if allowed > TRIAL_EPOCHS else config.max_epochs
+        most = LONGER_EPOCHS if found.is_longer(best) else config.max_epochs
         config = replace(config, max_epochs=min(most, limit))
     return config
 

@@ -439,11 +439,6 @@ def _best(trials: Sequence[Record]) -> int:
     return int(min(trials, key=rank_of_trial)["trial"])
 
 
-def _epochs_of(trial: Record) -> int:
-    """How many epochs a trial was allowed."""
-    return int(trial["config"]["max_epochs"])
-
-
 def limit(study: Study) -> str:
     """How many runs the limit of epochs may have cut short."""
     best = [
