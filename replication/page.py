@@ -310,6 +310,11 @@ def difference_text(test: FoldTest | PairedTest | None) -> str:
     return f"{number(test.difference, signed=True)} {interval(test.ci_low, test.ci_high, True)}"
 
 
+def as_sentence(text: str) -> str:
+    """A clause that other pages quote, as a sentence of its own; ``PENDING`` for "pending"."""
+    return PENDING if text == "pending" else f"{text[:1].upper()}{text[1:]}."
+
+
 def mean_sd(values: Sequence[float]) -> str:
     """The mean, with the standard deviation of two values or more; "pending" for none."""
     if not values:

@@ -217,6 +217,11 @@ def test_a_run_without_ranks_is_an_error() -> None:
         study(plant("AMP-2", 0.8), (records, ranks)).effects("printed-loss")
 
 
+def test_a_quoted_clause_becomes_a_sentence() -> None:
+    assert page.as_sentence("another draw moves it by 0.1") == "Another draw moves it by 0.1."
+    assert page.as_sentence("pending") == page.PENDING
+
+
 def test_first_sentence_is_pending_without_runs() -> None:
     assert page.first_sentence([]) == "pending"
     assert page.first_sentence(study().effects("printed-loss")) == "pending"

@@ -68,6 +68,7 @@ PROTOCOLS = {
     "ml-100k": ("kfold-10",),
     "ml-latest-small": ("kfold-10",),
 }
+PLAIN_FOLDS = 3  # of the variant, whose folds are dealt without regard to users
 RUN_HERE = ("cil",)  # without --dataset; of the companions see ``explanations.DATASETS``
 MODELS = {model: known.name for model, known in ROWS.items()}
 COMBINATIONS = tuple(model for model, known in ROWS.items() if known.table == "table2")
@@ -235,19 +236,39 @@ def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell
                     )
                 )
             continue
-        inner = known.trained and select.startswith("validation")
-        needed = known.inner_folds if inner else known.folds
         cells += [
-            Cell(table, known.name, "cil", protocol, chosen, "", needed, repeats="folds")
+            Cell(
+                table,
+                known.name,
+                "cil",
+                protocol,
+                chosen,
+                "",
+                folds_needed(model, protocol, select),
+                repeats="folds",
+            )
             for protocol in PROTOCOLS["cil"]
             if dealt(model, protocol)
         ]
     return cells
 
 
+def _plain(protocol: str) -> bool:
+    return protocol.endswith("-plain")
+
+
 def dealt(model: str, protocol: str) -> bool:
     """Whether a model is run on folds of this kind: plain ones are for the package's algorithms."""
-    return not protocol.endswith("-plain") or model.startswith("surprise-")
+    return not _plain(protocol) or model.startswith("surprise-")
+
+
+def folds_needed(model: str, protocol: str, select: str) -> int:
+    """On how many folds a main cell of a model is run."""
+    known = row(model)
+    if _plain(protocol):
+        return PLAIN_FOLDS
+    inner = known.trained and select.startswith("validation")
+    return known.inner_folds if inner else known.folds
 
 
 def derived(records: Iterable[Record]) -> list[Record]:
@@ -507,7 +528,7 @@ def plan(
             jobs += [Run(dataset, protocol, model, n, kind, variant) for n in range(needed)]
             continue
         inner = select.startswith("validation") and known.trained
-        needed = seeds or (known.inner_folds if inner else known.folds)
+        needed = seeds or folds_needed(model, protocol, select)
         kinds = ["fold-minimum"]
         if inner:
             no_refit = select == "validation-no-refit"

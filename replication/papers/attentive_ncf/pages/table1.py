@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from replication.compare import Record, least_to_most, number
+from replication.compare import Record, interval, least_to_most, number
 from replication.page import PENDING, Study, difference_text, dots, errors, opening, over_folds
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
@@ -155,22 +156,36 @@ def figure(study: Study) -> Figure | None:
 
 
 def dealing(study: Study) -> pd.DataFrame:
-    """Surprise's algorithms on folds within users and on plain random folds."""
+    """Surprise's algorithms on folds within users and on plain random folds.
+
+    The two dealings are independent of each other: the variance of the difference is the sum.
+    """
     by_place = {(r["row"], r["protocol"]): r for r in study.rows() if r["metric"] == METRIC}
     lines = {}
     for row in BASELINES:
         within, plain = (by_place.get((row, protocol)) for protocol in (PROTOCOL, PLAIN))
         if plain is None or within is None:
             continue
-        both = within["n"] and plain["n"]
+        gap = None
+        if within["n"] and plain["n"]:
+            gap = plain["mean"] - within["mean"]
         lines[row] = {
             "within users": number(within["mean"]) if within["n"] else "pending",
             "plain": number(plain["mean"]) if plain["n"] else "pending",
-            "plain minus within": number(plain["mean"] - within["mean"], True) if both else "–",
+            "plain minus within": "–" if gap is None else number(gap, True),
+            "95 % interval": "–" if gap is None else _around(gap, within, plain),
             "published": number(within["published"]),
             "folds": f"{within['n']}, {plain['n']}",
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def _around(gap: float, *measured: Mapping[str, Any]) -> str:
+    """The interval of a difference of independent means, each of which has its own."""
+    if any(row["ci_low"] is None for row in measured):
+        return "–"
+    half = float(np.hypot(*(row["ci_high"] - row["mean"] for row in measured)))
+    return interval(gap - half, gap + half, signed=True)
 
 
 def dealing_sentence(study: Study) -> str:
