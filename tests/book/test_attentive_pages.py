@@ -13,7 +13,7 @@ import torch
 
 from replication import page, paths, verdicts
 from replication.claims import Judgement, Verdict
-from replication.compare import interval, load_published
+from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers.attentive_ncf import claims, experiments
@@ -403,8 +403,8 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
         records += [
             baseline("BaselineOnly-Surprise", fold, 0.9990 + 1e-5 * fold),
             baseline("SVD-Surprise", fold, 1.0240 + 1e-5 * fold),
-            baseline("NMF-Surprise", fold, 1.0000 + 1e-5 * fold),
-            baseline("NMF-Surprise", fold, 1.0030 + 1e-5 * fold, protocol="kfold-10-plain"),
+            baseline("NMF-Surprise", fold, 1.0000 + 1e-4 * (fold % 3 - 1)),
+            baseline("NMF-Surprise", fold, 1.0030 + 1e-4 * (fold - 1), protocol="kfold-10-plain"),
             baseline("ALS with biases", fold, 0.9800 + 1e-5 * fold),
         ]
     found = study(experiments.TABLE1, records)
@@ -418,10 +418,17 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert "number: NMF-Surprise (-0.0472)." in table1.versions(found)
     dealt = table1.dealing(found).loc["NMF-Surprise"]
     assert dealt["plain minus within"] == "+0.0030"
-    (within,) = [r for r in found.rows() if (r["row"], r["metric"], r["protocol"]) ==
-                 ("NMF-Surprise", "RMSE", "kfold-10")]  # fmt: skip
-    half = np.sqrt(2) * (within["ci_high"] - within["mean"])  # both dealings spread alike
-    assert dealt["95 % interval"] == interval(0.003 - half, 0.003 + half, signed=True)
+    halves = [
+        page.over_folds(deviations, dict.fromkeys(TEN, 0.0), "kfold-10")
+        for deviations in (
+            {fold: 1e-4 * (fold % 3 - 1) for fold in TEN},  # on folds within users
+            {fold: 1e-4 * (fold - 1) for fold in range(experiments.PLAIN_FOLDS)},
+        )
+    ]
+    half = np.hypot(*(test.ci_high - test.difference for test in halves))
+    low, high = (float(end) for end in dealt["95 % interval"].strip("[]").split(", "))
+    assert (low, high) == pytest.approx((0.00301 - half, 0.00301 + half), abs=6e-5)
+    assert high - low > 2e-4
     assert "by +0.0030 (measured" in table1.dealing_sentence(found)
     assert table1.figure(found) is not None
     every = [baseline(name, fold, 0.99) for name in claims.BASELINES for fold in TEN]
