@@ -261,6 +261,10 @@ class Evidence:
         other.suffix, other._memory = FULL, {}
         return other
 
+    def matched(self) -> Evidence:
+        """Those runs alone that ``otherwise`` has too: here, all of them."""
+        return self
+
     def in_print(self) -> InPrint:
         """The paper's own table as evidence."""
         return InPrint(self.table, self.published)
@@ -997,17 +1001,25 @@ class Judgement:
         main: by what was measured.
         again: by the same runs measured in the second way; None where there is none for the claim.
         in_print: by the paper's own table.
+        matched: as ``main``, by those runs alone that were measured in the second way too; None
+            where these are all. What sets it apart from ``again`` is the way alone.
         scaled: by what was measured, with every margin multiplied by a number: number -> verdict.
     """
 
     main: Verdict
     again: Verdict | None
     in_print: Verdict
+    matched: Verdict | None = None
     scaled: Mapping[float, Verdict] = field(default_factory=dict)
 
     @property
     def claim(self) -> Claim:
         return self.main.claim
+
+    @property
+    def before(self) -> Verdict:
+        """What ``again`` is to be compared with."""
+        return self.matched or self.main
 
 
 def judge_all(
@@ -1019,6 +1031,8 @@ def judge_all(
     """
     found = {evidence.table: evidence for evidence in tables}
     again = {name: evidence.otherwise() for name, evidence in found.items()}
+    matched = {name: evidence.matched() for name, evidence in found.items()}
+    fewer = {name for name in found if matched[name] is not found[name]}
     printed = {name: evidence.in_print() for name, evidence in found.items()}
     scaled = {(name, s): e.scaled(s) for name, e in found.items() for s in scales}
     return [
@@ -1026,6 +1040,7 @@ def judge_all(
             claim.judge(found[claim.table]),
             claim.judge(again[claim.table]) if claim.again else None,
             claim.judge(printed[claim.table]),
+            claim.judge(matched[claim.table]) if claim.again and claim.table in fewer else None,
             {scale: claim.judge(scaled[claim.table, scale]) for scale in scales},
         )
         for claim in claims

@@ -8,6 +8,7 @@ fixed test set by design is compared over the users of that set, and speaks for 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -104,6 +105,20 @@ class FoldEvidence(Evidence):
     def otherwise(self) -> Evidence:
         """The same runs at the other epoch; without any, nothing can be judged again."""
         return self._second or FoldEvidence(self.table, {}, self.published, self._printed_in)
+
+    def matched(self) -> Evidence:
+        """The runs on those folds alone that have the other epoch too."""
+        if self._second is None:
+            return self
+        other = copy.copy(self)
+        other._memory = {}
+        other._runs = {
+            place: {
+                fold: run for fold, run in runs.items() if fold in self._second._runs.get(place, {})
+            }
+            for place, runs in self._runs.items()
+        }
+        return other
 
     def in_print(self) -> InPrint:
         return InPrint(self.table, self.published, self._printed_in)

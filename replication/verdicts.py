@@ -144,24 +144,34 @@ class Verdicts:
         """How many verdicts change when the same runs are measured in the second way."""
         tested, moved = both(self.found), changed(self.found)
         way = self.book.second
-        waiting = len(_one_way(self.found)) - len(tested)
+        one_way = _one_way(self.found)
+        waiting = sum(not (j.before.has_runs and again.has_runs) for j, again in one_way)
         if not tested:
             return f"Pending: nothing can be judged {way} yet."
         lost = [j for j in moved if j.again is not None and j.again.verdict == "untestable"]
-        won = [j for j in moved if j.main.verdict == "untestable"]
+        won = [j for j in moved if j.before.verdict == "untestable"]
         counts = Counter(
-            f"{j.main.verdict} to {j.again.verdict}"
+            f"{j.before.verdict} to {j.again.verdict}"
             for j in moved
             if j not in lost and j not in won and j.again is not None
         )
         ways = ", ".join(f"{count} from {name}" for name, count in counts.most_common())
         otherwise = len(moved) - len(lost) - len(won)
+        alone = ""
+        if any(j.matched for j, _ in one_way):
+            fewer = [j for j, _ in one_way if j.before.has_runs]
+            by_runs = sum(j.main.verdict != j.before.verdict for j in fewer)
+            alone = (
+                f" Both ways are judged by the runs that were measured in both; "
+                f"these alone change {by_runs} of {len(fewer)} verdicts before the way is changed."
+            )
         return (
             f"Of {len(tested)} claims that at least one of the two ways can decide, the study's "
             f"own checks included, {len(moved)} get another verdict {way}: {len(lost)} cannot be "
             f"told then, for too few runs or too wide an interval, {len(won)} can be told only "
             f"then, and {otherwise} are decided "
             f"otherwise{f' ({ways})' if ways else ''}."
+            + alone
             + (f" {waiting} more have runs in one way only." if waiting else "")
         )
 
@@ -284,12 +294,18 @@ def _one_way(own: Iterable[Judgement]) -> list[tuple[Judgement, Verdict]]:
 
 def both(own: Iterable[Judgement]) -> list[Judgement]:
     """Those of them of which there are runs in both ways: "too little data" is found by runs."""
-    return [j for j, again in _one_way(own) if j.main.has_runs and again.has_runs]
+    return [
+        j
+        for j, again in _one_way(own)
+        if j.before.has_runs
+        and again.has_runs
+        and {j.before.verdict, again.verdict} != {"untestable"}
+    ]
 
 
 def changed(own: Iterable[Judgement]) -> list[Judgement]:
-    """Those of them that get another verdict in the second way."""
-    return [j for j in both(own) if j.again is not None and j.again.verdict != j.main.verdict]
+    """Those of them that get another verdict in the second way, by the same runs."""
+    return [j for j in both(own) if j.again is not None and j.again.verdict != j.before.verdict]
 
 
 def in_print(own: Iterable[Judgement]) -> dict[str, Judgement]:

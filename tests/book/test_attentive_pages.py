@@ -698,3 +698,17 @@ def test_what_has_runs_in_one_way_only_has_not_changed() -> None:
     assert "only then, and 1 are decided otherwise" in text
     assert text.endswith("1 more have runs in one way only.")
     assert verdicts.Verdicts(verdict_page.BOOK, made[3:]).second().startswith("Pending")
+
+
+def test_fewer_honest_folds_are_no_other_verdict() -> None:
+    """Goes red if ten folds at the paper's epoch are set against three at the honest one."""
+    claim = claims.CLAIMS[0]
+    yes, no, vague = (
+        Verdict(claim, kind, gain, (gain, gain), "")
+        for kind, gain in (("replicated", 0.1), ("not replicated", -0.1), ("untestable", 0.0))
+    )
+    made = [Judgement(yes, vague, yes, matched=vague), Judgement(yes, no, yes, matched=yes)]
+    assert verdicts.changed(made) == [made[1]]
+    text = verdicts.Verdicts(verdict_page.BOOK, made).second()
+    assert text.startswith("Of 1 claims") and "1 are decided otherwise" in text
+    assert "these alone change 1 of 2 verdicts before" in text
