@@ -185,20 +185,29 @@ def summary_markdown() -> str:
 
 
 def dots(study: Study) -> Figure | None:
-    """Measured means with intervals under both selections beside the printed values."""
+    """Measured means with intervals under both selections beside the printed values.
+
+    An honest epoch may have fewer folds, and folds differ by more than epochs do. Its point is
+    therefore that of the paper's selection moved by the difference over the folds that have both,
+    and its interval that of the difference.
+    """
+    theirs, honest = (by_row(study, select) for select in (claims.SELECT, claims.HONEST))
     panels: dict[str, dict[str, figures.Interval]] = {}
-    for select, name in ((claims.SELECT, "as the paper selects"), (claims.HONEST, "honest")):
-        for row, runs in by_row(study, select).items():
-            of_folds = errors(runs)
-            values = list(of_folds.values())
-            if values:
-                low = high = None
-                if len(values) > 1:
-                    n = n_splits(claims.PROTOCOL)
-                    test = fold_test(values, n_splits=n, share=of_folds.share)
-                    low, high = test.ci_low, test.ci_high
-                point = figures.Interval(float(np.mean(values)), low, high)
-                panels.setdefault(name, {})[row] = point
+    for row, runs in theirs.items():
+        of_folds = errors(runs)
+        values = list(of_folds.values())
+        if not values:
+            continue
+        mean, low, high = float(np.mean(values)), None, None
+        if len(values) > 1:
+            n = n_splits(claims.PROTOCOL)
+            test = fold_test(values, n_splits=n, share=of_folds.share)
+            low, high = test.ci_low, test.ci_high
+        panels.setdefault("as the paper selects", {})[row] = figures.Interval(mean, low, high)
+        moved = over_folds(errors(honest.get(row, {})), of_folds, claims.PROTOCOL)
+        if moved is not None:
+            ends = (mean + d for d in (moved.difference, moved.ci_low, moved.ci_high))
+            panels.setdefault("honest", {})[row] = figures.Interval(*ends)
     if not panels:
         return None
     printed = {row: v for row in COMBINATIONS if (v := _printed(study, row)) is not None}
@@ -269,14 +278,15 @@ def selections(study: Study) -> pd.DataFrame:
     for row in ways[claims.SELECT]:
         found = {way: errors(runs.get(row, {})) for way, runs in ways.items()}
         test = over_folds(found[claims.HONEST], found[claims.SELECT], claims.PROTOCOL)
-        common = found[claims.HONEST].keys() & found[claims.SELECT].keys()
+        common = sorted(found[claims.HONEST].keys() & found[claims.SELECT].keys())
         lines[row] = {
             "published": number(_printed(study, row)),
             "one epoch for all folds": mean_sd(list(found[claims.SELECT].values())),
             "each fold's minimum": mean_sd(list(found["fold-minimum"].values())),
-            "inner validation": mean_sd(list(found[claims.HONEST].values())),
-            "honest minus paper's [95 %]": difference_text(test),
             "folds of both": str(len(common)),
+            "one epoch, these folds": mean_sd([found[claims.SELECT][fold] for fold in common]),
+            "inner validation, these folds": mean_sd([found[claims.HONEST][f] for f in common]),
+            "honest minus paper's [95 %]": difference_text(test),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
 
