@@ -157,6 +157,35 @@ def test_ensembles_average_what_was_kept(study, capsys, monkeypatch):
     call("audit", experiments.ENSEMBLE)
 
 
+def test_a_member_whose_predictions_were_lost_is_trained_again(study, monkeypatch):
+    monkeypatch.setattr(experiments, "MEMBERS", {"two": ("simple-ip", "attentive-ip")})
+    for model in ("simple-ip", "attentive-ip"):
+        call("run", experiments.TABLE2, "--model", model, "--seeds", 1, "--device", "cpu")
+    files = sorted((paths.DATA / "predictions").glob("*.pt"))
+    before = {file.name: torch.load(file, weights_only=True)["predictions"] for file in files}
+    assert len(before) == 2
+    files[0].unlink()
+    call("run", experiments.ENSEMBLE, "--device", "cpu")
+    assert [r["row"] for r in Store(experiments.ENSEMBLE).load()] == ["two"]
+    again = torch.load(files[0], weights_only=True)["predictions"]
+    assert torch.equal(again, before[files[0].name])
+
+    # Another model is no stand-in for the one on record, and a stored mean needs no member.
+    for file in files:
+        file.unlink()
+    ((_, _, new),) = experiments.ensembles("cil", "cpu", progress=False)
+    assert not new
+    table = paths.RESULTS / f"{experiments.ENSEMBLE}.jsonl"
+    table.unlink()
+    members = Store(experiments.TABLE2).load()
+    members[0]["curve"]["test RMSE"][0] += 0.01
+    monkeypatch.setattr(
+        Store, "load", lambda store: members if store.table == experiments.TABLE2 else []
+    )
+    with pytest.raises(ReplicationError, match="has another curve than its record"):
+        list(experiments.ensembles("cil", "cpu", progress=False))
+
+
 def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
     monkeypatch.setattr(experiments, "N_TRIALS", 3)
     call("tune", experiments.TABLE1, "--model", "svd-imputed", "--dataset", "cil")

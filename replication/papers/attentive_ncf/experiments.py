@@ -619,8 +619,10 @@ def ensemble_grid() -> list[Cell]:
     return [*cells, Cell(ENSEMBLE, BAGGED, "cil", "kfold-10", "validation-no-refit", "", 1)]
 
 
-def ensembles(dataset: str) -> Iterator[tuple[str, Record, bool]]:
-    """Average the kept predictions of stored runs, and store the records.
+def ensembles(
+    dataset: str, device: str = "auto", progress: bool = True
+) -> Iterator[tuple[str, Record, bool]]:
+    """Average the predictions of stored runs, and store the records.
 
     A member is taken at the epoch that the paper's selection gives it. The bagged models choose
     their own epochs on their inner validation, and nobody trained on what they are scored on. The
@@ -630,85 +632,114 @@ def ensembles(dataset: str) -> Iterator[tuple[str, Record, bool]]:
 
     Yields:
         A label, its record, and whether it is new; nothing for an ensemble of which a member was
-        not run yet, or whose predictions are not on this machine.
+        not run yet.
+
+    Raises:
+        ReplicationError: a member's predictions were not kept, and do not come out again.
     """
     store, records = Store(ENSEMBLE), derived(Store(TABLE2).load())
+    stored = {record["key"]: record for record in store.load()}
     for name, fold in [*((n, f) for n in MEMBERS for f in range(KEPT_FOLDS)), (BAGGED, 0)]:
-        record = _average(records, name, dataset, fold)
-        if record is not None:
-            yield f"{name} on {dataset}, fold {fold}", record, store.append(record)
+        members = _members(records, name, dataset, fold)
+        if members is None:
+            continue
+        address = _address(name, fold, members)
+        record, new = stored.get(record_key(address)), False
+        if record is None:
+            record = _average(address, members, resolve_device(device), progress)
+            new = store.append(record)
+        yield f"{name} on {dataset}, fold {fold}", record, new
 
 
 def rerun_ensemble(record: Record, device: torch.device) -> tuple[Record, None]:
-    """Average the kept predictions behind a stored record again."""
+    """Average the predictions behind a stored record again."""
     records = derived(Store(TABLE2).load())
-    again = _average(records, record["row"], record["dataset"], record["seed"])
-    if again is None or again["config"] != record["config"]:
+    members = _members(records, record["row"], record["dataset"], record["seed"])
+    address = members and _address(record["row"], record["seed"], members)
+    if not members or not address or address["config"] != record["config"]:
         raise ReplicationError(
             f"the members of {record['key']} are not stored here as they were; run them again"
         )
-    return again, None
+    return _average(address, members, device, progress=False), None
 
 
-def _member(
-    records: Sequence[Record], model: str, dataset: str, number: int, select: str, variant: str
-) -> Record | None:
-    """The newest record of a run, if its predictions are kept here."""
-    wanted = (row_name(model), dataset, "kfold-10", select, variant, number)
-    names = ("row", "dataset", "protocol", "select", "variant", "seed")
-    found = [r for r in records if tuple(r[k] for k in names) == wanted]
-    newest = max(found, key=lambda r: str(r.get("time", "")), default=None)
-    return newest if newest and predictions_file(newest["key"]).exists() else None
-
-
-def _average(records: Sequence[Record], name: str, dataset: str, fold: int) -> Record | None:
-    """The record of one ensemble; None while a member is missing."""
+def _members(records: Sequence[Record], name: str, dataset: str, fold: int) -> list[Record] | None:
+    """The newest record of each member of an ensemble; None while one was not run."""
     if name == BAGGED:
-        select, bags = "validation-no-refit", range(VARIANTS["bagged"].runs)
-        found = [_member(records, "attentive-mlp2", dataset, b, select, "bagged") for b in bags]
+        bags = range(VARIANTS["bagged"].runs)
+        wanted = [("attentive-mlp2", "validation-no-refit", "bagged", bag) for bag in bags]
     else:
-        select = "best-epoch"
-        found = [_member(records, m, dataset, fold, select, "") for m in MEMBERS[name]]
-    members = [member for member in found if member is not None]
-    if len(members) < len(found):
-        return None
-    split = split_for(dataset, "kfold-10", fold)
-    predicted = []  # of each member, [n]
-    for member in members:
-        kept = torch.load(predictions_file(member["key"]), weights_only=True)["predictions"]
-        predicted.append(unpack(kept[member["epochs"] - 1], rating_range(split)))
-    mean = torch.stack(predicted).mean(0)  # [n]
-    metrics = summary(mean, split.test.values)
-    for metric in METRICS:
-        alone = [member["metrics"][metric] for member in members]
-        best = predicted[int(np.argmin(alone))]
-        error, of_best = ((x.numpy() - split.test.values) for x in (mean, best))
-        test = fixed_test(error, of_best, split.test.users, squared=metric == "RMSE")
-        metrics |= {
-            f"{metric}/best member": min(alone),
-            f"{metric}/mean member": float(np.mean(alone)),
-            f"{metric}/{LESS_BEST}": test.difference,
-            f"{metric}/{LESS_BEST}/low": test.ci_low,
-            f"{metric}/{LESS_BEST}/high": test.ci_high,
-            f"{metric}/{LESS_BEST}/p": test.pvalue,
-            f"{metric}/{LESS_BEST}/users": test.n_users,
-        }
+        wanted = [(model, "best-epoch", "", fold) for model in MEMBERS[name]]
+    found = []
+    for model, select, variant, number in wanted:
+        place = (row_name(model), dataset, "kfold-10", select, variant, number)
+        names = ("row", "dataset", "protocol", "select", "variant", "seed")
+        same = [r for r in records if tuple(r[k] for k in names) == place]
+        if not same:
+            return None
+        found.append(max(same, key=lambda r: str(r.get("time", ""))))
+    return found
+
+
+def _predictions(member: Record, device: torch.device, progress: bool) -> Tensor:
+    """What a member predicts for the test ratings at its epoch, [n] float64.
+
+    A member whose predictions were not kept here, where it was trained elsewhere or a while ago, is
+    trained again; it must then be the same model.
+    """
+    file = predictions_file(member["key"])
+    if not file.exists():
+        again = run(job_of(member), device, progress, config_of(member))
+        if again.record["curve"] != member["curve"]:
+            raise ReplicationError(
+                f"the predictions of {member['row']}, {member['select']} {member['seed']} were not "
+                "kept, and trained again here it has another curve than its record: run all members "
+                "into an empty results folder"
+            )
+        write_state(file, {"predictions": again.predictions})
+    kept = torch.load(file, weights_only=True)["predictions"]
+    dataset, fold = member["dataset"], member["fold"]
+    return unpack(kept[member["epochs"] - 1], rating_range(split_for(dataset, "kfold-10", fold)))
+
+
+def _address(name: str, fold: int, members: Sequence[Record]) -> Record:
+    """What the record of an ensemble says of itself before anything is averaged."""
     # Of a member its row, its epoch and its settings: the same for all folds.
     listed = [
         [m["row"], m["epochs"], hashlib.sha256(settings(m).encode()).hexdigest()[:12]]
         for m in members
     ]
-    return {
+    shared = {k: members[0][k] for k in ("dataset", "data_hash", "data_source", "protocol")}
+    return shared | {
         "table": ENSEMBLE,
         "row": name,
-        "dataset": dataset,
-        "data_hash": members[0]["data_hash"],
-        "data_source": members[0]["data_source"],
-        "protocol": "kfold-10",
         "variant": "",
-        "select": select,
+        "select": members[0]["select"],
         "config": {"members": listed},
         "seed": fold,
-        "metrics": metrics,
-        "device": "cpu",
-    } | provenance()
+    }
+
+
+def _average(
+    address: Record, members: Sequence[Record], device: torch.device, progress: bool
+) -> Record:
+    """The record of one ensemble."""
+    test = split_for(address["dataset"], "kfold-10", address["seed"]).test
+    predicted = [_predictions(member, device, progress) for member in members]  # of each, [n]
+    mean = torch.stack(predicted).mean(0)  # [n]
+    metrics = summary(mean, test.values)
+    for metric in METRICS:
+        alone = [member["metrics"][metric] for member in members]
+        best = predicted[int(np.argmin(alone))]
+        error, of_best = ((x.numpy() - test.values) for x in (mean, best))
+        paired = fixed_test(error, of_best, test.users, squared=metric == "RMSE")
+        metrics |= {
+            f"{metric}/best member": min(alone),
+            f"{metric}/mean member": float(np.mean(alone)),
+            f"{metric}/{LESS_BEST}": paired.difference,
+            f"{metric}/{LESS_BEST}/low": paired.ci_low,
+            f"{metric}/{LESS_BEST}/high": paired.ci_high,
+            f"{metric}/{LESS_BEST}/p": paired.pvalue,
+            f"{metric}/{LESS_BEST}/users": paired.n_users,
+        }
+    return address | {"metrics": metrics, "device": "cpu"} | provenance()

@@ -95,7 +95,7 @@ def do(job: Job, device: str) -> tuple[Record, bool]:
     if job.kind == "run":
         ((_, record, new),) = experiments.run_and_store([run_of(job)], device)
         return record, new
-    found = [(record, new) for _, record, new in experiments.ensembles(job.dataset)]
+    found = [(record, new) for _, record, new in experiments.ensembles(job.dataset, device)]
     if not found:
         raise ReplicationError("no ensemble has all its members on this machine")
     return found[-1][0], any(new for _, new in found)

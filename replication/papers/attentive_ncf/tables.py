@@ -80,7 +80,7 @@ def run(
             seeds=seeds,
         )
         for dataset in datasets or experiments.RUN_HERE:
-            yield from experiments.ensembles(dataset)
+            yield from experiments.ensembles(dataset, device)
         return
     jobs = experiments.plan(table, datasets, models, protocols, select, variant, seeds)
     for job, record, new in experiments.run_and_store(jobs, device):

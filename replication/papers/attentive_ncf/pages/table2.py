@@ -206,8 +206,8 @@ def dots(study: Study) -> Figure | None:
         panels.setdefault("as the paper selects", {})[row] = figures.Interval(mean, low, high)
         moved = over_folds(errors(honest.get(row, {})), of_folds, claims.PROTOCOL)
         if moved is not None:
-            ends = (mean + d for d in (moved.difference, moved.ci_low, moved.ci_high))
-            panels.setdefault("honest", {})[row] = figures.Interval(*ends)
+            point, low, high = (mean + d for d in (moved.difference, moved.ci_low, moved.ci_high))
+            panels.setdefault("honest", {})[row] = figures.Interval(point, low, high)
     if not panels:
         return None
     printed = {row: v for row in COMBINATIONS if (v := _printed(study, row)) is not None}
