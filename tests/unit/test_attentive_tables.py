@@ -201,6 +201,15 @@ def test_tuning_chooses_on_the_inner_validation(study, monkeypatch):
     assert tuned.max_epochs == 3  # never more than the start's
 
 
+def test_a_companion_has_smaller_batches_and_no_other_settings():
+    for trial in range(experiments.N_TRIALS):
+        there, here = (experiments.trial_config("mf", d, trial) for d in ("cil", "ml-100k"))
+        assert there.batch_size == 8 * here.batch_size
+        assert dataclasses.replace(here, batch_size=there.batch_size) == there
+    assert experiments.tuned_config("mf", "ml-latest-small").batch_size == 512
+    assert experiments.row_on("als", "ml-100k") is rows.row("als")
+
+
 @pytest.mark.parametrize(
     ("best", "seen", "limit"),
     [(3, 6, 7), (12, 12, 20), (8, 10, 18), (6, 9, 10), (14, 14, 20), (0, 0, 2)],
@@ -229,7 +238,7 @@ def test_a_trial_is_cut_off_if_its_patience_had_not_run_out(trial, cut):
 
 def trial_of(model, number, error, epochs=5, lasted=8, allowed=12):
     """A search trial on cil as it is stored, of the configuration that its number draws."""
-    config = dataclasses.replace(experiments.trial_config(model, number), max_epochs=allowed)
+    config = dataclasses.replace(experiments.trial_config(model, "cil", number), max_epochs=allowed)
     return {
         "row": experiments.row_name(model),
         "dataset": "cil",
@@ -259,7 +268,7 @@ def test_a_trial_that_was_continued_counts_once_and_its_epochs_are_allowed(monke
     monkeypatch.setattr(Store, "load", lambda _: stored)
     search = experiments.search("simple-mlp1", "cil")
     assert sorted((t["trial"], t["epochs_run"]) for t in search.trials()) == [(0, 33), (1, 12)]
-    first = experiments.trial_config("simple-mlp1", 0)
+    first = experiments.trial_config("simple-mlp1", "cil", 0)
     # Its start allows 20 epochs, its trial 40.
     assert experiments.tuned_config("simple-mlp1", "cil") == dataclasses.replace(
         first, max_epochs=34
@@ -290,7 +299,7 @@ def test_a_trial_of_another_draw_does_not_count(monkeypatch):
     """Where the draw has changed since, the number of a trial stands for another setting."""
     best, second = trial_of("simple-mlp1", 3, 0.9), trial_of("simple-mlp1", 1, 0.95)
     monkeypatch.setattr(Store, "load", lambda _: [best, second])
-    third, first = (experiments.trial_config("simple-mlp1", n) for n in (3, 1))
+    third, first = (experiments.trial_config("simple-mlp1", "cil", n) for n in (3, 1))
     tuned = experiments.tuned_config("simple-mlp1", "cil")
     assert tuned == dataclasses.replace(third, max_epochs=9)  # its own limit does not count
     best["config"] = best["config"] | {"learning_rate": 0.5}

@@ -38,7 +38,7 @@ from replication.errors import ReplicationError
 from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
-from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, row
+from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, Row, row
 from replication.papers.common import drawn_config
 from replication.papers.fold_runs import (
     fitted,
@@ -83,6 +83,7 @@ LONGER_EPOCHS = 40  # of a trial that the limit cut off, in the second round
 TRIAL_PATIENCE = 3
 EPOCHS_BEYOND = 4  # of a main run, beyond the trial's best; the curve must be seen to turn
 TUNING_PROTOCOL = "kfold-10"
+COMPANION_BATCH = 8  # a companion's batches are so many times smaller than those of cil
 
 
 def row_name(model: str) -> str:
@@ -90,9 +91,30 @@ def row_name(model: str) -> str:
     return row(model).name
 
 
-def trial_config(model: str, trial: int) -> Any:
+def row_on(model: str, dataset: str) -> Row:
+    """A model's row, with the batches that suit a data set.
+
+    The companions have a tenth of the ratings. With the batches of ``cil`` an epoch of theirs would
+    have a tenth of the steps, and the epochs allowed would end before a model has learned.
+    """
+    known = row(model)
+    if dataset in RUN_HERE or not known.trained:
+        return known
+
+    def smaller(batch: int) -> int:
+        return batch // COMPANION_BATCH
+
+    draw = known.draw
+    return replace(
+        known,
+        start=replace(known.start, batch_size=smaller(known.start.batch_size)),
+        draw=draw and (lambda rng: (d := draw(rng)) | {"batch_size": smaller(d["batch_size"])}),
+    )
+
+
+def trial_config(model: str, dataset: str, trial: int) -> Any:
     """Trial 0 is the starting point; the others are drawn at random, alike for all models."""
-    return drawn_config(row(model), trial)
+    return drawn_config(row_on(model, dataset), trial)
 
 
 def tuned_config(model: str, dataset: str) -> Any:
@@ -103,7 +125,7 @@ def tuned_config(model: str, dataset: str) -> Any:
     that was cut off while it still improved gets twice as many, and two. None gets more than the
     start allows, or its trial in the second round.
     """
-    known = row(model)
+    known = row_on(model, dataset)
     if known.draw is None:
         return known.start
     found = search(model, dataset)
@@ -111,7 +133,7 @@ def tuned_config(model: str, dataset: str) -> Any:
     if not stored:
         return known.start
     best = min(stored, key=rank_of_trial)
-    config = trial_config(model, best["trial"])
+    config = trial_config(model, dataset, best["trial"])
     if known.trained:
         epochs, seen = best["epochs"], best.get("epochs_run", 0)
         turned = seen - epochs >= TRIAL_PATIENCE
@@ -123,9 +145,8 @@ def tuned_config(model: str, dataset: str) -> Any:
 
 def search(model: str, dataset: str) -> Search:
     """The search for a model's settings on fold 0."""
-    return Search(
-        TUNING, row(model), dataset, N_TRIALS, TRIAL_EPOCHS, LONGER_EPOCHS, TRIAL_PATIENCE
-    )
+    known = row_on(model, dataset)
+    return Search(TUNING, known, dataset, N_TRIALS, TRIAL_EPOCHS, LONGER_EPOCHS, TRIAL_PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -693,8 +714,8 @@ def _predictions(member: Record, device: torch.device, progress: bool) -> Tensor
         if again.record["curve"] != member["curve"]:
             raise ReplicationError(
                 f"the predictions of {member['row']}, {member['select']} {member['seed']} were not "
-                "kept, and trained again here it has another curve than its record: run all members "
-                "into an empty results folder"
+                "kept, and trained again here it has another curve than its record: run all "
+                "members into an empty results folder"
             )
         write_state(file, {"predictions": again.predictions})
     kept = torch.load(file, weights_only=True)["predictions"]

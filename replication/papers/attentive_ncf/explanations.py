@@ -411,6 +411,7 @@ def run(
         if key in stored:
             yield job.label, stored[key], False
             continue
+        experiments.search(job.model, job.dataset).say_if_lacking()
         record, values = measure(job, trained(job, where), where)
         store.append(record, values=values)
         yield job.label, record, True

@@ -31,7 +31,7 @@ from replication.data import Interactions
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit, hold_out
 from replication.papers.attentive_ncf import experiments
-from replication.papers.attentive_ncf.experiments import VARIANTS, data_for, tuned_config
+from replication.papers.attentive_ncf.experiments import VARIANTS, data_for, search, tuned_config
 from replication.papers.attentive_ncf.model import (
     AttentiveNCF,
     AttentiveNCFConfig,
@@ -566,6 +566,7 @@ def run(
         if key in stored:
             yield job.label, stored[key], False
             continue
+        search(job.spec.model, job.dataset).say_if_lacking()
         record, values = measure(job, where)
         store.append(record, values=values)
         yield job.label, record, True

@@ -15,6 +15,7 @@ from replication.figures import Interval
 from replication.page import MODES, Study, opening
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf import explanations as measured
+from replication.papers.attentive_ncf.pages import table2
 from replication.questions import Answer, Filled, Question, count, span, tally
 from replication.training import resolve_device
 
@@ -311,6 +312,11 @@ def draw(shown: Record) -> Figure:
 
 def _short(text: str) -> str:
     return text if len(text) <= TITLE else f"{text[: TITLE - 1].rstrip()}…"
+
+
+def settings() -> str:
+    """Where the models' settings come from."""
+    return " ".join(table2.settings(measured.MODELS, dataset) for dataset in measured.DATASETS)
 
 
 def gaps(study: Study) -> str:

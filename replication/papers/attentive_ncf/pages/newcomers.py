@@ -29,7 +29,9 @@ from replication.compare import (
 from replication.figures import Interval
 from replication.page import Study, opening
 from replication.papers.attentive_ncf import newcomers as measured
+from replication.papers.attentive_ncf.experiments import RUN_HERE
 from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
+from replication.papers.attentive_ncf.pages import table2
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -280,6 +282,13 @@ def who(records: Sequence[Record]) -> str:
         if dataset in newest
     ]
     return f"{'; '.join(texts)}." if texts else PENDING
+
+
+def settings() -> str:
+    """Where the models' settings come from."""
+    models = dict.fromkeys(method.model for method in METHODS.values())
+    own = " ".join(table2.settings(models, d) for d in measured.DATASETS if d not in RUN_HERE)
+    return f"On {' and '.join(f'`{d}`' for d in RUN_HERE)} they are those of Tables I and II. {own}"
 
 
 def gaps(study: Study) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -384,7 +384,7 @@ def tuned(study: Study) -> pd.DataFrame:
             "learning rate": f"{c['learning_rate']:.2g}",
             "batch": f"{c['batch_size']:,}",
             "weight decay": f"{c['weight_decay']:.2g}",
-            "trials cut off": _cut_off(row, run["dataset"]),
+            "trials still cut off": _cut_off(row, run["dataset"]),
             "epochs at most": str(c["max_epochs"]),
             "paper's epoch": str(run["epochs"]),
             "honest epoch": range_text(inner) if inner else "pending",
@@ -394,7 +394,10 @@ def tuned(study: Study) -> pd.DataFrame:
 
 
 def _cut_off(row: str, dataset: str) -> str:
-    """ "9 of 10": the trials behind a row's configuration that the limit of epochs cut off."""
+    """ "9 of 10": the trials behind a row's configuration that the limit of epochs cut off.
+
+    Of one that was continued its second round counts.
+    """
     (model,) = [model for model, name in experiments.MODELS.items() if name == row]
     cut = [_was_cut_off(trial) for trial in experiments.search(model, dataset).trials()]
     return f"{sum(cut)} of {len(cut)}" if cut else "–"
@@ -459,9 +462,31 @@ def limit(study: Study) -> str:
     if not best:
         return PENDING
     cut = sum(epoch >= most for epoch, most in best)
+    text = (
+        f"In {cut} of {len(best)} runs the lowest error came in the last epoch that was "
+        "allowed: those might fall further with more."
+    )
+    last = [
+        row
+        for row, runs in by_row(study, claims.SELECT).items()
+        if any(run["epochs"] >= run["config"]["max_epochs"] for run in runs.values())
+    ]
+    if last:
+        text += f" The paper's selection gives the last epoch of {', '.join(last)}."
+    return text
+
+
+def settings(models: Iterable[str], dataset: str) -> str:
+    """Where the settings of some models on a companion come from, in one sentence."""
+    searches = [experiments.search(model, dataset) for model in models]
+    searches = [found for found in searches if found.row.draw is not None]
+    lacking = sum(found.lacking() for found in searches)
+    trials = sum(len(found.both_rounds()) for found in searches)
+    left = f"; {lacking} of its trials have not run yet" if lacking else ""
     return (
-        f"In {cut} of {len(best)} runs the lowest error came in the last epoch that was allowed: "
-        "those might fall further with more."
+        f"The settings on `{dataset}` are those of a search of its own, as for Table II, with "
+        f"batches {experiments.COMPANION_BATCH} times smaller, since it has fewer ratings "
+        f"({trials} trials for {len(searches)} models{left})."
     )
 
 
