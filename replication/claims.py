@@ -161,6 +161,7 @@ class Verdict:
         sentence: the reason, in words and numbers.
         reason: its last part, without the numbers.
         no_difference: the interval lies within the margins of equivalence.
+        lower: the claim asks for a difference below zero, as of errors.
     """
 
     claim: Claim
@@ -170,10 +171,19 @@ class Verdict:
     sentence: str
     reason: str = ""
     no_difference: bool = False
+    lower: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}")
+
+    @property
+    def at_best(self) -> float:
+        """The end of the interval that speaks most for the claim, above zero if it favours it."""
+        if self.interval is None:
+            return 0.0
+        low, high = self.interval
+        return -low if self.lower else high
 
     @property
     def has_runs(self) -> bool:
@@ -726,13 +736,16 @@ class _Decided(NamedTuple):
     inside: bool  # no difference: the interval lies within the margins
 
 
+def _asks_for_lower(question: Question) -> bool:
+    return isinstance(question, Comparison) and lower_is_better(question.metric)
+
+
 def _decide(
     evidence: Evidence, question: Question, family: Sequence[Question], margin: float
 ) -> _Decided:
     test = evidence.test(question)
-    lower = isinstance(question, Comparison) and lower_is_better(question.metric)
     d, low, high = test.difference, test.ci_low, test.ci_high
-    if lower:
+    if _asks_for_lower(question):
         d, low, high = -d, -high, -low
     p = evidence.adjusted(family)[question]
     return _Decided(d, low, high, p < ALPHA, margin, -margin < low and high < margin)
@@ -751,7 +764,8 @@ def _verdict(
     start = evidence.describe(question, test, adjusted[question], len(adjusted))
     ends = (test.ci_low, test.ci_high)
     sentence = f"{start}; {reason}."
-    return Verdict(claim, kind, test.difference, ends, sentence, reason, no_difference)
+    lower = _asks_for_lower(question)
+    return Verdict(claim, kind, test.difference, ends, sentence, reason, no_difference, lower)
 
 
 def judge_gain(
@@ -937,7 +951,9 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
     """One verdict for a claim of several parts, all of which must hold.
 
     "not replicated" if one part is, else "untestable" if one part is, else "direction only" if
-    one part is, else "replicated". The first part that decides gives number and interval.
+    one part is, else "replicated". Of the parts that decide, the one that is least for the claim
+    even at its best (``Verdict.at_best``) gives number and interval; of those that cannot be
+    judged, the first.
     """
     if not verdicts:
         raise NoEvidence("no part of the claim can be judged yet")
@@ -946,9 +962,11 @@ def weakest(claim: Claim, verdicts: Sequence[Verdict]) -> Verdict:
         if parts:
             break
     count = f" ({kind} in {len(parts)} of {len(verdicts)} parts)" if len(verdicts) > 1 else ""
-    first = parts[0]
-    sentence = first.sentence.rstrip(".") + count + "."
-    return replace(first, claim=claim, sentence=sentence, reason=first.reason + count)
+    told = parts[0]
+    if kind != "untestable":
+        told = min(parts, key=lambda part: part.at_best)
+    sentence = told.sentence.rstrip(".") + count + "."
+    return replace(told, claim=claim, sentence=sentence, reason=told.reason + count)
 
 
 def judge_parts(

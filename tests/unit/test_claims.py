@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -575,6 +575,23 @@ def test_the_weakest_part_decides() -> None:
     assert weakest(claim, list(parts.values())).verdict == "not replicated"
     with pytest.raises(NoEvidence, match="no part of the claim"):
         weakest(claim, [])
+
+
+def test_of_the_parts_that_decide_the_worst_is_told() -> None:
+    """A lead that is only too small is not shown in the place of an established loss."""
+    claim = Claim("x/y", "x", "y", lambda c, e: weakest(c, []))
+
+    def part(kind: str, d: float, high: float) -> Verdict:
+        return Verdict(claim, kind, d, (d - 0.1, high), f"{d}.")
+
+    small, loss = part("not replicated", 0.1, 0.2), part("not replicated", -0.3, -0.2)
+    held = part("replicated", 0.5, 0.6)
+    assert weakest(claim, [small, held, loss]).statistic == -0.3
+    errors = [replace(part("not replicated", d, d + 0.1), lower=True) for d in (-0.1, 0.3)]
+    assert weakest(claim, errors).statistic == 0.3  # of errors the higher is the loss
+    nothing = Verdict(claim, "untestable", None, None, "no runs.")
+    vague = part("untestable", -0.1, 0.3)
+    assert weakest(claim, [nothing, vague, held]).statistic is None
 
 
 @pytest.mark.parametrize(
