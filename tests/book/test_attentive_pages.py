@@ -282,16 +282,19 @@ def test_test_contexts_and_times(results: None) -> None:
         table2.context_spread(found)
     )
     times = table2.times(found)
+    assert times.loc["attentive + MLP2", "with a loop over users"] == "pending"
+    assert times.loc["attentive + MLP2", "seconds an epoch of the runs, median"] == "12.0"
+    assert table2.timing().endswith("is pending.")
+    for row, seconds in (("simple + inner product", 1.5), ("attentive + MLP2", 6.0)):
+        Store(experiments.SPEED).append(
+            run(row, 0, 1.0, table=experiments.SPEED,
+                metrics={"seconds an epoch": seconds, "loop ratio": 41.2},
+                config={"steps": 20, "batch": 4096, "loop_steps": 10, "loop_batch": 256})
+        )  # fmt: skip
+    times = table2.times(found)
+    assert times.loc["attentive + MLP2", "with a loop over users"] == "41.2 times"
     assert times.loc["attentive + MLP2", "against simple + inner product"] == "4.0"
-    assert times.loc["attentive + MLP2", "a Python loop over users against it"] == "–"
-    assert table2.loop_batches().endswith("It is pending.")
-    Store(experiments.SPEED).append(
-        run("attentive + MLP2", 0, 1.0, table=experiments.SPEED, metrics={"loop ratio": 41.2},
-            config={"batch": 4096, "loop_batch": 256})
-    )  # fmt: skip
-    again = table2.times(found)
-    assert again.loc["attentive + MLP2", "a Python loop over users against it"] == "41 times"
-    assert "in batches of 4,096, the loop in batches of 256, both" in table2.loop_batches()
+    assert "20 steps of 4,096 ratings, and 10 of 256 with the loop" in table2.timing()
 
 
 def test_tables_that_are_shared_are_paid_once_and_not_free(results: None) -> None:
@@ -504,7 +507,7 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
         table2.headline(two), table2.optimism(two), table2.context_spread(two), table2.limit(two),
         table2.selections(two), table2.contexts(two),
         *(table2.comparisons(two, head) for head in table2.PAIRS if len(folds)),
-        table2.tuned(two), table2.times(two), table2.pretraining_cost(two), table2.loop_batches(),
+        table2.tuned(two), table2.times(two), table2.pretraining_cost(two), table2.timing(),
         table1.headline(one), table1.dealing(one), table1.dealing_sentence(one),
         table1.versions(one), table1.tuned(one), table1.constant(one),
         variants.headline(two), variants.spread(two),

@@ -15,6 +15,8 @@ from replication import training
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import ReplicationError
 from replication.folds import Ratings, make_rating_split
+from replication.papers.attentive_ncf import model as model_module
+from replication.papers.attentive_ncf import rows as rows_module
 from replication.papers.attentive_ncf.model import (
     ALL,
     EMBEDDINGS,
@@ -260,15 +262,17 @@ def test_contexts_are_drawn_afresh_for_each_pair_and_step(split):
     assert (one != one[0]).any() and not torch.equal(one, two)
 
 
-def test_the_loop_that_is_timed_does_the_same_as_the_batch(split):
+@pytest.mark.parametrize("embedding", ["attentive", "simple"])
+def test_the_loop_that_is_timed_does_the_same_as_the_batch(split, embedding):
     """With whole contexts, so that no draw differs; its derivative too, which is timed with it."""
     spec = spec_from_file_location("attentive_context", BENCHMARK)
     benchmark = module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    config = dataclasses.replace(SMALL, context_train=ALL)
+    config = dataclasses.replace(SMALL, embedding=embedding, context_train=ALL)
     model, looped = AttentiveNCF(split, config), AttentiveNCF(split, config)
     looped.load_state_dict(model.state_dict())
-    looped.embedding.__class__ = benchmark.LoopAttentive
+    loops = {"attentive": benchmark.LoopAttentive, "simple": benchmark.LoopLookUp}
+    looped.embedding.__class__ = loops[embedding]
     columns = (split.train.users, split.train.items, split.train.values)
     users, items, ratings = (torch.from_numpy(column[:80]) for column in columns)
     most = split.n_items  # more than anybody rated: all of them
@@ -277,11 +281,12 @@ def test_the_loop_that_is_timed_does_the_same_as_the_batch(split):
     gradients = []
     for one, (user, item) in zip((model, looped), vectors, strict=True):
         loss = one.predictor.loss(user, item, ratings)
-        gradients.append(torch.autograd.grad(loss, (one.embedding.structure, one.embedding.tastes)))
+        tables = [p for p in one.embedding.parameters() if p.dim() == 2]
+        gradients.append(torch.autograd.grad(loss, tables))
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_look_ups_have_no_context_to_loop_over(split):
+def test_a_look_up_draws_nothing(split):
     """Neither the width nor the generator, from which contexts come, has an effect."""
     model = AttentiveNCF(split, dataclasses.replace(SMALL, embedding="simple"))
     pairs, rng = (torch.arange(5), torch.arange(5)), generator()
@@ -463,23 +468,52 @@ def test_looking_at_the_test_does_not_change_the_training(split):
     assert watched.curve.loss == blind.curve.loss
 
 
-@pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_what_is_tested_reaches_no_model(split, embedding):
-    """Other ratings in the test part change no prediction: contexts and autoencoders included."""
+def _with_test(split):
+    """A split whose test ratings have leaked into its training ratings."""
+    parts = (split.train, split.test)
+    columns = ("users", "items", "values")
+    leaked = Ratings(*(np.concatenate([getattr(part, n) for part in parts]) for n in columns))
+    return dataclasses.replace(split, train=leaked)
+
+
+def _leak_nothing(monkeypatch, split):
+    """As it is."""
+
+
+def _leak_into_contexts(monkeypatch, split):
+    def leaking(ratings, *sizes):
+        return History(_with_test(split).train, *sizes)
+
+    monkeypatch.setattr(model_module, "History", leaking)
+
+
+def _leak_into_autoencoders(monkeypatch, split):
+    def leaking(of, *others):
+        return autoencoders(_with_test(split), *others)
+
+    monkeypatch.setattr(rows_module, "autoencoders", leaking)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "leak", "shows"),
+    [(embedding, _leak_nothing, False) for embedding in EMBEDDINGS]
+    + [("attentive", _leak_into_contexts, True), ("autoencoder", _leak_into_autoencoders, True)],
+)
+def test_what_is_tested_reaches_no_model(split, tmp_path, monkeypatch, embedding, leak, shows):
+    """Other ratings in the test part change no prediction; planted leaks do, each by itself."""
     config = dataclasses.replace(SMALL, embedding=embedding, max_epochs=2)
     test = split.test
     flipped = dataclasses.replace(split, test=Ratings(test.users, test.items, 6 - test.values))
-    models = [fit(s, config, watch=()).model.eval() for s in (split, flipped)]
     pairs = torch.from_numpy(test.users), torch.from_numpy(test.items)
-    one, other = (model.predict(*pairs, generator(5)) for model in models)
-    assert torch.equal(one, other)
-    # The control: were the test ratings trained on, they would show.
-    leaked = Ratings(
-        *(np.concatenate([getattr(part, n) for part in (split.train, flipped.test)])
-          for n in ("users", "items", "values"))
-    )  # fmt: skip
-    planted = fit(dataclasses.replace(split, train=leaked), config, watch=()).model.eval()
-    assert not torch.equal(one, planted.predict(*pairs, generator(5)))
+    predicted = []
+    for number, one in enumerate((split, flipped)):
+        # Tables that were kept for the one split would hide what leaks into those of the other.
+        monkeypatch.setattr("replication.paths.MODELS", tmp_path / f"models {number}")
+        with monkeypatch.context() as planted:
+            leak(planted, one)
+            model = fit(one, config, watch=()).model.eval()
+        predicted.append(model.predict(*pairs, generator(5)))
+    assert torch.equal(*predicted) is not shows
 
 
 @pytest.fixture

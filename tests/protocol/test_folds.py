@@ -131,6 +131,8 @@ def test_the_folds_of_the_papers_data():
     folds = make_folds(data, "kfold-10")
     counts = np.bincount(data.users)
     assert (counts < 10).sum() == 10  # users who cannot be in all folds
+    pairs = np.unique(np.stack([data.users, folds]), axis=1)  # in how many folds each user is
+    assert (np.bincount(pairs[0]) == np.minimum(counts, 10)).all()
     sizes = np.bincount(folds)
     assert sizes.sum() == len(data) and sizes.max() - sizes.min() < 0.01 * sizes.mean()
 

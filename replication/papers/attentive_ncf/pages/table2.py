@@ -491,27 +491,24 @@ def settings(models: Iterable[str], dataset: str) -> str:
 
 
 def times(study: Study) -> pd.DataFrame:
-    """Seconds of an epoch, test included, and of pretraining; and against the smallest model.
+    """Seconds of an epoch timed alike for all, as a ratio to a loop, and as the runs had them.
 
-    Rows that share their pretrained tables have the same seconds: those of the run that made them.
+    Rows that share their pretrained tables have the same seconds of pretraining: those of the run
+    that made them.
     """
-    seconds = {
-        row: [run["seconds_per_epoch"] for run in runs.values()]
-        for row, runs in by_row(study, "fold-minimum").items()
-    }
-    least = seconds.get(COMBINATIONS[0]) or []
-    looped = loop_ratios()
+    timed = speeds()
+    least = timed.get(COMBINATIONS[0], {}).get("seconds an epoch")
     before = {row: most for rows, most in shared_pretraining(study) for row in rows}
     lines = {}
-    for row in seconds:
-        own = seconds[row]
-        median = float(np.median(own)) if own else None
+    for row, runs in by_row(study, "fold-minimum").items():
+        own = [run["seconds_per_epoch"] for run in runs.values()]
+        alone = timed.get(row, {})
+        seconds = alone.get("seconds an epoch")
         lines[row] = {
-            "seconds an epoch, median": f"{median:.1f}" if median is not None else "pending",
-            f"against {COMBINATIONS[0]}": f"{median / np.median(least):.1f}"
-            if median is not None and least
-            else "–",
-            "a Python loop over users against it": looped.get(row, "–"),
+            "CPU seconds an epoch": f"{seconds:.1f}" if seconds else "pending",
+            f"against {COMBINATIONS[0]}": f"{seconds / least:.1f}" if seconds and least else "–",
+            "with a loop over users": f"{alone['loop ratio']:.1f} times" if alone else "pending",
+            "seconds an epoch of the runs, median": f"{np.median(own):.1f}" if own else "pending",
             "seconds of pretraining, most": f"{before[row]:.0f}" if row in before else "–",
             "folds": str(len(own)),
         }
@@ -548,26 +545,21 @@ def pretraining_cost(study: Study) -> str:
     return " ".join(texts) or PENDING
 
 
-def loop_batches() -> str:
-    """What the ratio to a loop is of, in a sentence; only an attentive user has a context."""
-    batches = {
-        (r["config"]["batch"], r["config"]["loop_batch"])
+def timing() -> str:
+    """How the epochs and the loop over users were timed, in a sentence."""
+    ways = {
+        tuple(r["config"][name] for name in ("steps", "batch", "loop_steps", "loop_batch"))
         for r in Store(experiments.SPEED).load()
-        if "loop ratio" in r["metrics"]
     }
-    told = " and ".join(f"in batches of {a:,}, the loop in batches of {b:,}" for a, b in batches)
-    timed = f"The step is timed {told}, both scaled to an epoch" if batches else "It is pending"
-    return (
-        "The ratio to a loop over users is for the attentive combinations alone: they gather "
-        "something for each pair, a context, where a look-up takes the rows of a batch from its "
-        f"table at once and has nothing to loop over. {timed}."
+    if not ways:
+        return "The timing on one idle core is pending."
+    told = " and ".join(
+        f"{steps} steps of {batch:,} ratings, and {loop_steps} of {loop_batch:,} with the loop"
+        for steps, batch, loop_steps, loop_batch in sorted(ways)
     )
+    return f"The first three columns are from {told}, scaled to an epoch."
 
 
-def loop_ratios() -> dict[str, str]:
-    """How many times longer the same step takes with a Python loop over users, where measured."""
-    return {
-        r["row"]: f"{r['metrics']['loop ratio']:.0f} times"
-        for r in Store(experiments.SPEED).load()
-        if "loop ratio" in r["metrics"]
-    }
+def speeds() -> dict[str, dict[str, float]]:
+    """The newest measurement of ``benchmarks/attentive_context.py`` of each row."""
+    return {r["row"]: r["metrics"] for r in Store(experiments.SPEED).load()}
