@@ -100,6 +100,15 @@ def random_batch(batch=7, width=5, n_items=12, dimension=3):
 # --- equations -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["a table of all pairs", "gathered"])
+def either_way(request, monkeypatch):
+    """Both ways to compute the scores, the second in several parts."""
+    if request.param == "gathered":
+        monkeypatch.setattr(model_module, "TABLE_ITEMS", 0)
+        monkeypatch.setattr(model_module, "GATHERED", 40)
+
+
+@pytest.mark.usefixtures("either_way")
 def test_equation_1_by_hand():
     batch = random_batch()
     user, attention = Attend.apply(*batch)
@@ -109,6 +118,7 @@ def test_equation_1_by_hand():
     torch.testing.assert_close(attention.sum(1), valid.any(1).double())
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_derivative_of_equation_1():
     structure, tastes, *rest = random_batch()
     structure.requires_grad_(), tastes.requires_grad_()
@@ -120,6 +130,7 @@ def test_the_derivative_of_equation_1():
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("width", [1, 300])
 def test_the_derivative_of_equation_1_in_any_width(width):
     structure, tastes, *rest = random_batch(batch=4, width=width, n_items=50)
@@ -134,6 +145,7 @@ def test_the_derivative_of_equation_1_in_any_width(width):
                                             for g in wanted))  # fmt: skip
 
 
+@pytest.mark.usefixtures("either_way")
 def test_what_stands_in_the_unfilled_places_of_a_context_has_no_effect():
     structure, tastes, items, context, likings, valid = random_batch()
     structure.requires_grad_(), tastes.requires_grad_()
