@@ -539,12 +539,12 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
     text = found.headline()
     assert "refute 2 of the" in text
-    assert "1 of 81 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
+    assert "1 of 87 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
     assert "- Verdicts: replicated 1, in direction only 0, not replicated 0, not to be" in text
     lead = "Attentive NCF's smarter embeddings beat simpler ones in 0 (all pending)"
     assert f"and {lead}." in text
     text = verdicts.headline({"a": found})
-    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 81" in text
+    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 87" in text
     assert f"decided, {lead}, {lead} and {lead}." in verdicts.headline(dict.fromkeys("abc", found))
     assert "Pending" in found.second()
     for family in families:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -369,7 +370,7 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
     told: tuple[list[Any], dict[str, Any]] = ([], {})
     new: tuple[list[Any], dict[str, Any]] = ([], {})
     for seed in range(5):
-        for predictor in claims.PREDICTORS:
+        for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
             values = {}
             for k in claims.REMOVED:
                 for arm in ("attended", "random", "shuffled"):
@@ -377,10 +378,11 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
                     values[f"moved/{arm}/{k}"] = 0.1 + 0.1 * more + rng.normal(0, 1e-3, 300)
             values["genres/attention"] = correlation + rng.normal(0, 1e-3, 300)
             values["genres/shuffled"] = rng.normal(0, 1e-3, 300)
-            row, dataset, protocol = f"attentive + {predictor}", *claims.EXPLAINED
-            made = run(row, seed, 1.0, table=claims.EXPLANATIONS, key=f"{row}/{seed}")
+            row = f"attentive + {predictor}"
+            key = f"{row}/{dataset}/{seed}"
+            made = run(row, seed, 1.0, table=claims.EXPLANATIONS, key=key)
             told[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
-            told[1][f"{row}/{seed}"] = values
+            told[1][key] = values
         for dataset, protocol in claims.NEW_USERS:
             for row in (*claims.UNTRAINED, *claims.RETRAINED):
                 better = gain if row in claims.UNTRAINED else 0.0
@@ -397,7 +399,7 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
 
 def test_explanations_and_new_users_can_come_out_both_ways() -> None:
     true, false, none = (of_users(gain) for gain in (0.5, -0.5, 0.0))
-    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 18
+    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 24
     for name, verdict in true.items():
         assert verdict.verdict == "replicated", verdict.sentence
         assert false[name].verdict == "not replicated", false[name].sentence
@@ -414,8 +416,8 @@ def test_explanations_and_new_users_can_come_out_both_ways() -> None:
 def test_a_tiny_correlation_with_genres_is_none(correlation: float, expected: str) -> None:
     """The control is 0 by design: a margin that is a share of it would be nothing."""
     found = of_users(0.5, correlation)
-    for predictor in claims.PREDICTORS:
-        verdict = found[f"explains/genres/{predictor}"]
+    for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
+        verdict = found[f"explains/genres/{predictor}/{dataset}"]
         assert verdict.verdict == expected, verdict.sentence
         if correlation >= 0.05:
             assert "margin of 0.1" in verdict.sentence

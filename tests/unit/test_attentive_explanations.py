@@ -193,11 +193,12 @@ def test_an_example_says_what_the_model_does(study):
 
 
 def test_records_pages_and_audit(study, capsys):
-    command = ["run", explanations.TABLE, "--model", "attentive-ip", "--seeds", "2"]
+    command = ["run", explanations.TABLE, "--dataset", "ml-100k"]
+    command += ["--model", "attentive-ip", "--seeds", "2"]
     empty = stored_table(explanations.TABLE)
     assert shown.headline(empty, shown.answer_all(empty)).endswith(shown.PENDING)
     assert shown.figure(empty) is None
-    assert shown.view("stored", "attentive-ip", "middle", None, None, "cpu") is None
+    assert shown.view("stored", "ml-100k", "attentive-ip", "middle", None, None, "cpu") is None
     assert cli.main([*command, "--device", "cpu"]) == 0
     assert "(run)" in capsys.readouterr().out
     assert cli.main([*command, "--device", "cpu"]) == 0
@@ -212,7 +213,7 @@ def test_records_pages_and_audit(study, capsys):
     study_ = stored_table(explanations.TABLE)
     found = shown.answer_all(study_)
     text = shown.headline(study_, found)
-    assert "better than shuffled attention in " in text and "of 1 models, and removing" in text
+    assert "better than shuffled attention in " in text and "of 1 cases, and removing" in text
     assert "- Width of the attention: " in text and " % of the context." in text
     above = [a._replace(test=replace(a.test, difference=0.1, ci_low=0.1, ci_high=0.1), pvalue=0.0)
              for a in found["faithful"]]  # fmt: skip
@@ -230,10 +231,10 @@ def test_records_pages_and_audit(study, capsys):
     assert shown.figure(study_) is not None
     assert "genre overlap" in shown.agreement_figure(study_).axes[0].get_xlabel()
     assert len(shown.table(found["faithful"], shown.FAITHFUL[4]).columns) == len(shown.AGAINST)
-    pair = shown.view("stored", "attentive-ip", "middle", None, None, "cpu")
+    pair = shown.view("stored", "ml-100k", "attentive-ip", "middle", None, None, "cpu")
     assert pair is not None and "Target: *film" in shown.describe(pair)
     assert len(shown.listed(pair)) == explanations.SHOWN and shown.draw(pair).axes
-    other = shown.view("stored", "attentive-ip", "middle", 3, 5, "cpu")
+    other = shown.view("stored", "ml-100k", "attentive-ip", "middle", 3, 5, "cpu")
     assert (other["user"], other["movie"]) == (3, 5)
     again = explanations.rerun(records[1], CPU)[0]
     assert again["metrics"] == records[1]["metrics"]
@@ -242,11 +243,12 @@ def test_records_pages_and_audit(study, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("stored", "nothing", "middle", None, None), "unknown model 'nothing'"),
-        (("stored", "attentive-ip", "most", None, None), "unknown pair 'most'"),
-        (("stored", "attentive-ip", "middle", 1, None), "needs a user and a movie"),
-        (("stored", "attentive-ip", "middle", 1, "x"), "movie should be a whole number"),
-        (("later", "attentive-ip", "middle", None, None), "unknown mode 'later'"),
+        (("stored", "ml-100k", "nothing", "middle", None, None), "unknown model 'nothing'"),
+        (("stored", "ml-100k", "attentive-ip", "most", None, None), "unknown pair 'most'"),
+        (("stored", "ml-100k", "attentive-ip", "middle", 1, None), "needs a user and a movie"),
+        (("stored", "ml-100k", "attentive-ip", "middle", 1, "x"), "movie should be a whole number"),
+        (("stored", "cil", "attentive-ip", "middle", None, None), "unknown data set 'cil'"),
+        (("later", "ml-100k", "attentive-ip", "middle", None, None), "unknown mode 'later'"),
     ],
 )
 def test_bad_parameters_are_one_sentence(arguments, text):

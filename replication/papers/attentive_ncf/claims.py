@@ -24,6 +24,7 @@ and seeds; their other margins: a twentieth of what the control moves the predic
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -88,7 +89,7 @@ ARMS = {
     metric: {arm: f"moved/{arm}/{k}" for arm in ("attended", "random", "shuffled")}
     for metric, k in zip(MOVED, REMOVED, strict=True)
 } | {GENRES: {"attention": "genres/attention", "shuffled attention": "genres/shuffled"}}
-EXPLAINED = ("ml-100k", PROTOCOL)
+EXPLAINED = (("ml-100k", PROTOCOL), ("ml-latest-small", PROTOCOL))
 NEW_USERS = (("cil", "newcomers-20"), ("ml-100k", "newcomers-20"))
 KNOWN = (4, 16, 64)  # ratings of a new user that are told
 RETRAINED = ("simple + MLP2, 10 steps", "simple + MLP2, 100 steps")
@@ -397,15 +398,15 @@ def _predictors() -> Iterator[Claim]:
 
 def _single_users() -> Iterator[Claim]:
     """Attention explains, and new users need no retraining."""
-    for predictor in PREDICTORS:
+    for (dataset, protocol), predictor in itertools.product(EXPLAINED, PREDICTORS):
         row = f"attentive + {predictor}"
         yield _compare(
-            f"explains/moved/{predictor}",
+            f"explains/moved/{predictor}/{dataset}",
             f"{row}: without the context movies that get the most attention the prediction moves "
-            "more than without as many at random, or by shuffled attention",
+            f"more than without as many at random, or by shuffled attention: {dataset}",
             "Section II-A1: explainability",
             [
-                Comparison(f"{row}, attended", f"{row}, {other}", *EXPLAINED, metric)
+                Comparison(f"{row}, attended", f"{row}, {other}", dataset, protocol, metric)
                 for metric in MOVED
                 for other in ("random", "shuffled")
             ],
@@ -413,11 +414,15 @@ def _single_users() -> Iterator[Claim]:
             table=EXPLANATIONS,
         )
         yield _compare(
-            f"explains/genres/{predictor}",
+            f"explains/genres/{predictor}/{dataset}",
             f"{row}: attention goes to movies that share genres with the target, beyond shuffled "
-            "attention",
+            f"attention: {dataset}",
             "Section II-A1: more weight is given to movies that are similar to the target",
-            [Comparison(f"{row}, attention", f"{row}, shuffled attention", *EXPLAINED, GENRES)],
+            [
+                Comparison(
+                    f"{row}, attention", f"{row}, shuffled attention", dataset, protocol, GENRES
+                )
+            ],
             again=False,
             table=EXPLANATIONS,
         )

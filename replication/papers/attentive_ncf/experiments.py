@@ -232,8 +232,7 @@ def variant_config(model: str, dataset: str, variant: str) -> Any:
 def grid(table: str, select: str = "best-epoch", variant: str = "") -> list[Cell]:
     """The cells of Table I or II on ``cil``: every row that the paper prints, and ours.
 
-    The companions have no cells: ``ml-100k`` carries explanations, and ``ml-latest-small`` nothing
-    (``explanations.DATASETS`` says why).
+    The companions have no cells: they carry explanations and new users.
     """
     cells = []
     for model, known in ROWS.items():

@@ -98,18 +98,19 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     return opening(
         asked,
         "Attention follows genre overlap better than shuffled attention in "
-        f"{_often(genres, GENRES[0], ' models')}, and removing the {HEADLINE} most attended movies "
+        f"{_often(genres, GENRES[0], ' cases')}, and removing the {HEADLINE} most attended movies "
         f"moves the prediction more than random ones in {_often(faithful, removed['random'])} and "
         f"extreme ratings in {_often(faithful, removed['extreme'])}.",
         [
+            "A case is one attentive model on one data set.",
             f"Width of the attention: that of an even one over {shares} % of the context.",
             "Genres: the rank correlation of attention with genre overlap, less that of shuffled "
             f"attention, is {span(genres, GENRES[0])}. It exceeds that of plain co-rating "
-            f"similarity in {count(genres, GENRES[1])} models.",
+            f"similarity in {count(genres, GENRES[1])} cases.",
             f"Movies taken away: how far the prediction moves without the {HEADLINE} most attended "
             f"ones, less how far without {HEADLINE} random ones, is "
             f"{span(faithful, removed['random'])} stars. The control, shuffled attention, moves it "
-            f"more than random ones do in {count(faithful, removed['shuffled'])} models.",
+            f"more than random ones do in {count(faithful, removed['shuffled'])} cases.",
             f"Extreme ratings: which {HEADLINE} movies have the most extreme ones can be told "
             "without attention.",
         ],
@@ -156,7 +157,7 @@ def accuracy(study: Study) -> pd.DataFrame:
 
 
 def moved(study: Study, k: int) -> pd.DataFrame:
-    """How far predictions move, in stars, without k movies picked each way; one line a model."""
+    """How far predictions move, in stars, without k movies picked each way; one line a cell."""
     names = {f"moved/{arm}/{k}": arm for arm in measured.ARMS}
     return questions.means(found_cells(study), names, PENDING)
 
@@ -174,20 +175,23 @@ def arms() -> pd.DataFrame:
 
 def users_left(study: Study) -> str:
     """How many users have a pair with enough context for each number of movies."""
-    for _, runs in found_cells(study):
-        if not runs:
-            continue
+    by_dataset: dict[str, str] = {}
+    for cell, runs in found_cells(study):
         counts = []
-        for k in measured.REMOVED:
+        for k in measured.REMOVED if runs else ():
             values = questions.values_of(study.ranks, runs, f"moved/attended/{k}")
             if values is not None:
                 counts.append(f"{int(np.isfinite(values).all(0).sum())} users for {k}")
-        return f"A pair counts where its context holds twice as many: {', '.join(counts)}."
-    return PENDING
+        if counts:
+            by_dataset.setdefault(cell.dataset, ", ".join(counts))
+    if not by_dataset:
+        return PENDING
+    told = "; ".join(f"{counts} on `{dataset}`" for dataset, counts in by_dataset.items())
+    return f"A pair counts where its context holds twice as many: {told}."
 
 
 def figure(study: Study) -> Figure | None:
-    """How far predictions move by the number of movies taken away, one panel a model."""
+    """How far predictions move by the number of movies taken away, one panel a cell."""
     panels: dict[str, dict[str, dict[int, Interval]]] = {}
     for cell, runs in found_cells(study):
         for arm in ("attended", "random", "shuffled", "weighted", "nearest", "extreme"):
@@ -197,7 +201,8 @@ def figure(study: Study) -> Figure | None:
                     continue
                 values = values[:, np.isfinite(values).all(0)]
                 ends = bootstrap_interval(values) if len(values) > 1 else (None, None)
-                line = panels.setdefault(cell.row, {}).setdefault(arm, {})
+                panel = f"{cell.row}, {cell.dataset}"
+                line = panels.setdefault(panel, {}).setdefault(arm, {})
                 line[k] = Interval(float(values.mean()), *ends)
     if not panels:
         return None
@@ -210,7 +215,13 @@ def figure(study: Study) -> Figure | None:
 
 
 def view(
-    mode: str, model: str, pair: str, user: int | None, movie: int | None, device: str
+    mode: str,
+    dataset: str,
+    model: str,
+    pair: str,
+    user: int | None,
+    movie: int | None,
+    device: str,
 ) -> Record | None:
     """The pair of a user and a movie that the page shows; None where there is none yet.
 
@@ -218,10 +229,11 @@ def view(
     measures it now, from the model that was kept or one that is trained again.
 
     Raises:
-        ReplicationError: a mode, model, pair, user, movie or device that there is not.
+        ReplicationError: a mode, data set, model, pair, user, movie or device that there is not.
     """
     for kind, value, known in (
         ("mode", mode, MODES),
+        ("data set", dataset, measured.DATASETS),
         ("model", model, measured.MODELS),
         ("pair", pair, tuple(measured.QUANTILES)),
     ):
@@ -232,11 +244,13 @@ def view(
     for kind, index in (("user", user), ("movie", movie)):
         if index is not None and type(index) is not int:
             raise ReplicationError(f"{kind} should be a whole number or None, not {index!r}")
-    (dataset,) = measured.DATASETS
     if mode == "stored" and user is None:
-        records = measured.Store(measured.TABLE).load()
-        name = experiments.row_name(model)
-        found = [r for r in records if r["row"] == name and r["seed"] == 0 and "examples" in r]
+        wanted = (experiments.row_name(model), dataset, 0)
+        found = [
+            r
+            for r in measured.Store(measured.TABLE).load()
+            if (r["row"], r["dataset"], r["seed"]) == wanted and "examples" in r
+        ]
         return found[-1]["examples"].get(pair) if found else None
     where = resolve_device(device)
     job = measured.run_of(dataset, model, 0)

@@ -194,7 +194,7 @@ def without_context(study: Study) -> pd.DataFrame:
         lines[row] = {
             "default user not trained": number(values[0]),
             "trained on emptied contexts": number(values[1]),
-            "with context": number(errors(main.get(row, {})).get(0)),
+            "with context": number(errors(main.get(row, {}), f"{METRIC}/draw-0").get(0)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
 
