@@ -25,7 +25,7 @@ from replication.papers.attentive_ncf.claims import (
     WINNER,
     evidence,
 )
-from replication.papers.attentive_ncf.pages.table2 import by_row
+from replication.papers.attentive_ncf.pages.table2 import by_row, is_reached
 from replication.papers.attentive_ncf.rows import ROWS
 from replication.records import Store
 
@@ -55,15 +55,15 @@ def headline(study: Study) -> str:
     printed = {name: r for name, r in rows.items() if name in BASELINES}
     if not printed:
         return opening(asked, PENDING)
-    near = [n for n, r in printed.items() if abs(r["mean"] - r["published"]) < NUMBER_MARGIN]
+    near = [name for name, r in printed.items() if is_reached(r)]
     far = max(printed, key=lambda name: abs(printed[name]["mean"] - printed[name]["published"]))
     gap = printed[far]["mean"] - printed[far]["published"]
     so_far = "" if len(printed) == len(BASELINES) else f" measured so far (of {len(BASELINES)})"
     reached, best = _simple(rows)
     return opening(
         asked,
-        f"The RMSE comes out within {NUMBER_MARGIN:g} of print for {len(near)} of {len(printed)} "
-        f"baselines{so_far}, and {reached}.",
+        f"The RMSE comes out within {NUMBER_MARGIN:g} of print, interval included, for {len(near)} "
+        f"of {len(printed)} baselines{so_far}, and {reached}.",
         [
             f"Farthest from print: {far}, measured minus printed {number(gap, True)}.",
             _order(printed),

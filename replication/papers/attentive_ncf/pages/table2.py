@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -90,8 +90,10 @@ def headline(study: Study) -> str:
     best = min(rows, key=lambda r: r["mean"])
     told, sides = "No measured RMSE has an interval yet", ""
     if known:
-        same = len(known) - above - below
-        told = f"{same} of {len(known)} measured RMSEs could not be told from print"
+        told = (
+            f"{sum(map(is_reached, known))} of {len(known)} measured RMSEs come out within "
+            f"{claims.NUMBER_MARGIN:g} of print, intervals included"
+        )
         sides = f"{above} of {len(known)} came out above it and {below} below, "
     alone = len(rows) - len(known)
     proof = evidence(study)
@@ -111,6 +113,14 @@ def headline(study: Study) -> str:
             f"Lowest: {number(best['mean'])}, of {best['row']}, where the paper prints {WINNER} as "
             f"the best with {number(_printed(study, WINNER))}.",
         ],
+    )
+
+
+def is_reached(row: Mapping[str, Any]) -> bool:
+    """Whether a printed number is reached, as the verdicts have it: by the whole interval."""
+    ends = (row["ci_low"], row["ci_high"])
+    return None not in ends and all(
+        abs(end - row["published"]) < claims.NUMBER_MARGIN for end in ends
     )
 
 
