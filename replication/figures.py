@@ -225,6 +225,7 @@ def curves(
     ylabels: Mapping[str, str],
     xlabel: str = "epoch",
     columns: int = 2,
+    tops: Mapping[str, float] | None = None,
 ) -> Figure:
     """Means over epochs as thick lines, each seed as a thin one, one panel a quantity.
 
@@ -233,6 +234,7 @@ def curves(
         ylabels: panel title -> quantity and unit of its vertical axis.
         xlabel: quantity and unit of the horizontal axis.
         columns: panels side by side at the most.
+        tops: panel title -> where its vertical axis ends, for curves that begin far above.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -257,6 +259,8 @@ def curves(
             axis.set_xlabel(xlabel)
             axis.set_ylabel(ylabels.get(title, ""))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if tops and title in tops:
+                axis.set_ylim(top=tops[title])
         handles = [
             _handle(name, colours[place % len(colours)], None, DASHES[place % len(DASHES)])
             for place, name in enumerate(names)

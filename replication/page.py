@@ -262,6 +262,17 @@ def errors(runs: Runs, metric: str = "RMSE") -> ByFold:
     return ByFold(values, overlap_share(own.values()))
 
 
+def over_these_folds(values: Mapping[int, float], protocol: str) -> Interval:
+    """The mean over folds with its interval, which one fold has not (see ``fold_test``)."""
+    numbers = list(values.values())
+    mean = float(np.mean(numbers))
+    if len(numbers) < 2:
+        return Interval(mean, None, None)
+    share = larger_share(values)
+    test = fold_test(numbers, n_splits=n_splits(protocol), share=share)
+    return Interval(mean, test.ci_low, test.ci_high)
+
+
 def over_folds(a: Mapping[int, float], b: Mapping[int, float], protocol: str) -> FoldTest | None:
     """a minus b over their common folds; None for fewer than two.
 

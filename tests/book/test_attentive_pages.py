@@ -391,7 +391,29 @@ def test_learning_curves_turn_where_it_was_planted(results: None) -> None:
     fewer = planted()
     fewer.records = [r for r in fewer.records if r["row"] == "attentive + MLP2"]
     assert "it has risen by 0.0200 (1 of 9 are measured)." in variants.overfitting(fewer)
-    assert variants.curves(planted(), "test") and variants.curves(planted(), "validation")
+    drawn = variants.curves(planted(), "test")
+    assert drawn and variants.curves(planted(), "validation")
+    low, high = drawn.axes[0].get_ylim()  # from 0.99 at epoch 2 to 1.01 at epoch 4
+    assert low < 0.99 and 1.01 < high < 1.02
+
+
+def test_an_axis_of_curves_leaves_out_where_they_begin() -> None:
+    falls = np.array([3.0, 2.0, 1.1, 1.0, 1.05])
+    assert 1.05 < variants._top([falls]) < 1.2
+    assert variants._top([falls[:3]]) > 3.0  # so few epochs are all shown
+
+
+def test_the_figure_of_means_shows_their_best_members(results: None) -> None:
+    records = []
+    for fold in range(3):
+        metrics = {"RMSE": 0.97 + 1e-3 * fold, "RMSE/best member": 0.98 + 1e-3 * fold}
+        name = next(iter(experiments.MEMBERS))
+        records.append(run(name, fold, 0.97, table=experiments.ENSEMBLE, select="best-epoch",
+                           metrics=metrics))  # fmt: skip
+    drawn = ensemble.figure(study(experiments.ENSEMBLE, records))
+    told = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert told == ["mean", "best member"]
+    assert ensemble.figure(study(experiments.ENSEMBLE, [])) is None
 
 
 def baseline(row: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:

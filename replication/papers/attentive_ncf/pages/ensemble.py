@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from replication import figures
 from replication.compare import Record, cells, interval, least_to_most, number
 from replication.page import (
     PENDING,
@@ -16,9 +18,13 @@ from replication.page import (
     mean_sd,
     opening,
     over_folds,
+    over_these_folds,
 )
-from replication.papers.attentive_ncf.claims import BEST_MEMBER, METRIC, PROTOCOL
-from replication.papers.attentive_ncf.experiments import LESS_BEST
+from replication.papers.attentive_ncf.claims import BEST_MEMBER, DATASET, METRIC, PROTOCOL
+from replication.papers.attentive_ncf.experiments import DATASETS, LESS_BEST
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MEAN_MEMBER = f"{METRIC}/mean member"
 
@@ -70,6 +76,20 @@ def table(study: Study) -> pd.DataFrame:
             "folds": str(len(runs)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("ensemble")
+
+
+def figure(study: Study) -> Figure | None:
+    """RMSE of each mean beside that of its best member, with intervals over the folds."""
+    series: dict[str, dict[str, figures.Interval]] = {}
+    for row, runs in _runs(study).items():
+        for name, metric in (("mean", METRIC), ("best member", f"{METRIC}/{BEST_MEMBER}")):
+            values = errors(runs, metric)
+            if values:
+                series.setdefault(name, {})[row] = over_these_folds(values, PROTOCOL)
+    if not series:
+        return None
+    labels = [row for row in _runs(study) if row in series["mean"]]
+    return figures.intervals({DATASETS[DATASET]: series}, {}, labels, f"{METRIC} (stars)", 1)
 
 
 def _over_users(metrics: Mapping[str, float]) -> str:

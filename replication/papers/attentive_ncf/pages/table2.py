@@ -14,9 +14,7 @@ from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
 from replication.compare import (
     Cell,
     cells,
-    fold_test,
     least_to_most,
-    n_splits,
     number,
 )
 from replication.page import (
@@ -28,6 +26,7 @@ from replication.page import (
     mean_sd,
     opening,
     over_folds,
+    over_these_folds,
     range_text,
     stored_table,
     two_sentences,
@@ -205,18 +204,15 @@ def dots(study: Study) -> Figure | None:
     panels: dict[str, dict[str, figures.Interval]] = {}
     for row, runs in theirs.items():
         of_folds = errors(runs)
-        values = list(of_folds.values())
-        if not values:
+        if not of_folds:
             continue
-        mean, low, high = float(np.mean(values)), None, None
-        if len(values) > 1:
-            n = n_splits(claims.PROTOCOL)
-            test = fold_test(values, n_splits=n, share=of_folds.share)
-            low, high = test.ci_low, test.ci_high
-        panels.setdefault("as the paper selects", {})[row] = figures.Interval(mean, low, high)
+        own = over_these_folds(of_folds, claims.PROTOCOL)
+        panels.setdefault("as the paper selects", {})[row] = own
         moved = over_folds(errors(honest.get(row, {})), of_folds, claims.PROTOCOL)
         if moved is not None:
-            point, low, high = (mean + d for d in (moved.difference, moved.ci_low, moved.ci_high))
+            point, low, high = (
+                own.mean + d for d in (moved.difference, moved.ci_low, moved.ci_high)
+            )
             panels.setdefault("honest", {})[row] = figures.Interval(point, low, high)
     if not panels:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -249,6 +250,8 @@ def figure(study: Study) -> Figure | None:
 def curves(study: Study, part: str) -> Figure | None:
     """RMSE by epoch, the mean over folds and each fold, one panel an embedding.
 
+    An axis ends where the lines can be told apart around their lowest points.
+
     Args:
         study: of Table II.
         part: "test" (trained on all training ratings) or "validation" (inner).
@@ -263,7 +266,19 @@ def curves(study: Study, part: str) -> Figure | None:
             panels.setdefault(embedding, {})[predictor] = curve
     if not panels:
         return None
-    return figures.curves(panels, dict.fromkeys(panels, f"{part} RMSE (stars)"), "epoch", 3)
+    labels = dict.fromkeys(panels, f"{part} RMSE (stars)")
+    tops = {
+        name: _top([np.asarray(curve.mean) for curve in lines.values()])
+        for name, lines in panels.items()
+    }
+    return figures.curves(panels, labels, "epoch", 3, tops)
+
+
+def _top(means: Sequence[np.ndarray]) -> float:
+    """Above all that comes at or after a line's lowest point, and its last three epochs."""
+    low = min(float(mean.min()) for mean in means)
+    late = (mean[min(int(mean.argmin()), max(0, len(mean) - 3)) :] for mean in means)
+    return low + 1.4 * (max(float(part.max()) for part in late) - low)
 
 
 def overfitting(study: Study) -> str:
