@@ -20,6 +20,7 @@ from torch import Tensor
 from replication.baselines.item_rows import ItemRows
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
+from replication.training import later
 
 # Table I's names -> classes of the package; a second version of one is told by its options.
 ALGORITHMS = {
@@ -46,10 +47,18 @@ SEEDED = ("CoClustering", "SVDpp", "SVD", "NMF")  # take a random_state
 
 @dataclass(frozen=True)
 class SurpriseConfig:
-    """One algorithm with the package's default parameters; the version can change a number."""
+    """One algorithm, with the package's default parameters where nothing else is said.
+
+    The version of the package can change a number.
+    """
 
     algorithm: str = "BaselineOnly"
     package_version: str = ""
+    random_state: int | None = later(None)  # None: the seed of the run
+    # Of what is factorised; None: the package's own default.
+    n_factors: int | None = later(None)
+    n_epochs: int | None = later(None)
+    biased: bool | None = later(None)
 
 
 def surprise_version() -> str:
@@ -73,6 +82,11 @@ class Surprise:
     """
 
     def __init__(self, split: RatingSplit, config: SurpriseConfig, seed: int) -> None:
+        """Numbers depend on the order of the training ratings; the package steps through them.
+
+        Raises:
+            ReplicationError: the package is missing.
+        """
         try:
             import pandas as pd
             import surprise
@@ -80,12 +94,15 @@ class Surprise:
             raise ReplicationError(
                 "this model needs the package scikit-surprise; pip install -e '.[baselines]'"
             ) from None
+        if config.random_state is not None:
+            seed = config.random_state
         train = split.train
         frame = pd.DataFrame({"user": train.users, "item": train.items, "rating": train.values})
         scale = (float(split.levels[0]), float(split.levels[-1]))
         reader = surprise.Reader(rating_scale=scale)
         trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
-        options: dict[str, Any] = {}
+        given = {name: getattr(config, name) for name in ("n_factors", "n_epochs", "biased")}
+        options = {name: value for name, value in given.items() if value is not None}
         if config.algorithm in SEEDED:
             options["random_state"] = seed
         if config.algorithm.startswith("KNN") or config.algorithm == "BaselineOnly":

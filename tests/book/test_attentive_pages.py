@@ -461,6 +461,23 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert "of 12 baselines, and no simple model is measured yet." in text
 
 
+def test_table_1_says_what_was_tried_to_reach_the_printed_nmf(results: None) -> None:
+    assert table1.nmf_sentence(nothing(experiments.TABLE1)) == table1.PENDING
+    tried = [
+        baseline("NMF-Surprise", 0, 1.0100),
+        *(baseline("NMF-Surprise", seed, 1.0110, variant="nmf-seeds") for seed in range(5)),
+        baseline("NMF-Surprise", 0, 1.0400, variant="nmf-factors-10"),
+    ]
+    found = study(experiments.TABLE1, tried)
+    frame = table1.nmf(found)
+    assert frame.loc["NMF of the package from other random starts", "minus printed"] == "-0.0362"
+    assert frame.iloc[0]["RMSE"] == "1.0100" and frame.loc["NMF with biases", "runs"] == "pending"
+    assert "nearest is NMF with 10 factors, -0.0072 from it" in table1.nmf_sentence(found)
+    tried[-1] = baseline("NMF-Surprise", 0, 1.0470, variant="nmf-factors-10")
+    text = table1.nmf_sentence(study(experiments.TABLE1, tried))
+    assert text == "Within 0.005 of the printed number: NMF with 10 factors."
+
+
 def test_table_1_says_that_a_trained_row_has_the_papers_epoch(results: None) -> None:
     row = "MF with biases"
     outer = [run(row, fold, 0.99 + 1e-5 * fold, table=experiments.TABLE1) for fold in TEN]

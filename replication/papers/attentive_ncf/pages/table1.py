@@ -9,8 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from replication.compare import Record, interval, least_to_most, number
-from replication.page import PENDING, Study, difference_text, dots, errors, opening, over_folds
+from replication.compare import Record, cells, interval, least_to_most, number
+from replication.page import (
+    PENDING,
+    Study,
+    difference_text,
+    dots,
+    errors,
+    mean_sd,
+    opening,
+    over_folds,
+)
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     BASELINES,
@@ -222,6 +231,59 @@ def versions(study: Study) -> str:
     return (
         f"Made with scikit-surprise {' and '.join(known)} and its default parameters; the paper "
         f"cites the package of 2017 and names no version. {other}"
+    )
+
+
+NMF = "NMF-Surprise"
+
+
+_DEFAULTS = "15 factors, 50 epochs, no biases: the defaults"
+
+
+def _nmf(study: Study) -> tuple[float, dict[str, list[float]]]:
+    """The printed RMSE of NMF, and those measured on fold 0 by what was changed."""
+    frame = study.published
+    (printed,) = frame[(frame["table"] == "table1") & (frame["row"] == NMF)]["value"]
+    main = by_row(study, study.select).get(NMF, {})
+    found = {_DEFAULTS: [run["metrics"][METRIC] for fold, run in main.items() if fold == 0]}
+    for variant, spec in experiments.VARIANTS.items():
+        if variant.startswith("nmf-"):
+            ((_, runs),) = cells(experiments.grid(study.table, variant=variant), study.records)
+            found[spec.text] = [run["metrics"][METRIC] for run in runs.values()]
+    return float(printed), found
+
+
+def nmf(study: Study) -> pd.DataFrame:
+    """RMSE of NMF on fold 0 with other random starts, biases, epochs and factors, as strings."""
+    printed, found = _nmf(study)
+    lines = {
+        text: {
+            "RMSE": mean_sd(values),
+            "minus printed": number(float(np.mean(values)) - printed, True) if values else "–",
+            "runs": str(len(values)) if values else "pending",
+        }
+        for text, values in found.items()
+    }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("on fold 0")
+
+
+def nmf_sentence(study: Study) -> str:
+    """Which of these come near the printed number of NMF, in one sentence."""
+    printed, found = _nmf(study)
+    gaps = {
+        text: float(np.mean(values)) - printed
+        for text, values in found.items()
+        if values and text != _DEFAULTS
+    }
+    if not gaps:
+        return PENDING
+    reached = [text for text, gap in gaps.items() if abs(gap) < NUMBER_MARGIN]
+    if reached:
+        return f"Within {NUMBER_MARGIN:g} of the printed number: {', '.join(reached)}."
+    near = min(gaps, key=lambda text: abs(gaps[text]))
+    return (
+        f"None of these comes within {NUMBER_MARGIN:g} of the printed number; nearest is {near}, "
+        f"{number(gaps[near], True)} from it."
     )
 
 
