@@ -204,6 +204,7 @@ class Evidence:
     """The records of one table, arranged for comparisons; results are kept for the next claim."""
 
     repeats = "seeds"  # what several runs of a cell differ in
+    unrecorded = "the model has no records yet"  # said of a row without any
 
     def __init__(
         self,
@@ -322,7 +323,7 @@ class Evidence:
             reason = self._reasons.get(place)
             why = f": {reason.rstrip('.')}" if reason else ""
             if not self.has(row):
-                raise NoEvidence(f"{row}: the model has no records yet{why}")
+                raise NoEvidence(f"{row}: {self.unrecorded}{why}")
             raise NoEvidence(f"{row} has no records on {dataset} under {protocol}{why}")
         name = metric + self.suffix
         ranked = {s: ranks_of(run, self._ranks, name) for s, run in self._runs[place].items()}
@@ -330,10 +331,7 @@ class Evidence:
 
     def _enough(self, n: int, what: str, needed: int) -> None:
         if n < needed:
-            raise NoEvidence(
-                f"too little data: {what} {'has' if n else 'have'} {n} of at least {needed} "
-                f"{self.repeats}"
-            )
+            raise NoEvidence(f"too little data: {n} of at least {needed} {self.repeats} of {what}")
 
     def values(self, row: str, dataset: str, protocol: str, metric: str) -> Floats:
         """[S, U] per-user values of one model; NoEvidence where there are too few seeds."""

@@ -31,7 +31,8 @@ from replication.papers.afm.pages import (
     table2,
     verdicts,
 )
-from replication.papers.afm.rows import ROWS
+from replication.papers.afm.rows import ROWS, SCALES
+from replication.papers.rating_search import CONTINUED
 from replication.records import Store
 from replication.training import described
 
@@ -70,6 +71,7 @@ def run(row: str, fold: int, error: float, **changes: Any) -> dict[str, Any]:
         "select": "validation",
         "config": {
             "dimension": 64, "learning_rate": 0.5, "weight_decay": 0.02, "max_epochs": 50,
+            "method": "sgd",
         },
         "seed": fold,
         "metrics": {"RMSE": error, "MAE": error - 0.2},
@@ -192,6 +194,21 @@ def test_table_1_says_that_the_printed_number_of_films_is_the_largest_id() -> No
     assert "which is not an id (4,000 is the largest)." in data.headline(other)
 
 
+def test_directors_of_the_table_and_texts_of_the_file_are_told_apart() -> None:
+    numbers = dict(zip(
+        (f"director, {whose}: {name}" for whose in ("the file", "rated films")
+         for name in ("lines", "strings", "strings once")),
+        (3881.0, 2071.0, 1378.0, 3704.0, 1933.0, 1254.0), strict=True,
+    ))  # fmt: skip
+    counts = {"director: n_values": 2033.0, "director: n_once": 1285.0}
+    found = study(experiments.TABLE1, [counted("ml-1m-omdb", **numbers, **counts)])
+    text = data.director_strings(found)
+    assert "3,881 films and 2,071 different texts for their directors, of which 1,378" in text
+    assert "the 3,704 of its films that are rated have 1,933, 1,254 of them once." in text
+    assert text.endswith("That makes 2,033 directors, 1,285 of one film alone.")
+    assert data.director_strings(study(experiments.TABLE1, [counted("ml-1m")])) == ""
+
+
 def test_coverage_names_the_features_that_are_ids_and_those_that_are_rare() -> None:
     changes = {"genres: n_once": 0.0, "tags: covered": 0.05}
     found = study(experiments.TABLE1, [counted("ml-latest-small", **changes)])
@@ -223,8 +240,9 @@ def test_afm_against_the_others_is_what_was_planted() -> None:
         (plain.ci_high - plain.ci_low) * np.sqrt((1 / 5 + 20 / 72) / (1 / 5 + 1 / 4))
     )
     text = table2.headline(found)
-    assert "0 of 10 measured errors have the printed one within their interval, and by" in text
-    assert "AFM beats a baseline of the paper in 4 of 4 comparisons and loses in 0, with" in text
+    assert "0 of 10 measured errors have the printed one within their interval, and over" in text
+    assert "over all data sets AFM beats a baseline of the paper by RMSE in 4 of 4" in text
+    assert "in 4 of 4 comparisons and loses in 0, with" in text
     assert "\n- On `ml-1m`: AFM's RMSE is lower than that of 4 of 4 baselines" in text
     assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
     assert "\n- Beside print: of 10 measured errors on `ml-1m`" in text
@@ -274,7 +292,7 @@ def test_what_has_not_run_yet_is_said_at_the_top_of_table_2() -> None:
     assert text.endswith("and AFM has not run beside a baseline of the paper yet.")
     small = planted(datasets=("ml-latest-small",))
     text = page.two_sentences(table2.headline(study(experiments.TABLE2, small)))
-    assert "On `ml-1m` no error that the paper prints has an interval yet, and by RMSE AFM" in text
+    assert "On `ml-1m` no error that the paper prints has an interval yet, and over all" in text
     assert "Beside print" not in table2.headline(study(experiments.TABLE2, small))
 
 
@@ -283,7 +301,10 @@ def test_the_best_reading_stands_beside_the_default() -> None:
     records = [r for r in planted() if r["row"] != "AFM"]
     nfm = np.mean([r["metrics"]["RMSE"] for r in records if r["row"] == "NFM"])
     records += [run("AFM", fold, 0.95 + noise(fold)) for fold in FIVE]
-    records += [run("AFM, best reading", fold, nfm + 0.001 + noise(fold, 9)) for fold in FIVE]
+    read = described(ROWS["afm-inner"].start)
+    records += [
+        run("AFM, best reading", fold, nfm + 0.001 + noise(fold, 9), config=read) for fold in FIVE
+    ]
     found = study(experiments.TABLE2, records)
     text = table2.headline(found)
     assert "lower than that of 0 of 4 baselines of the paper" in text
@@ -362,6 +383,28 @@ def test_a_search_that_was_cut_off_is_named_beside_the_headline() -> None:
     text = table2.same_runs(found, "ml-1m-omdb")
     assert text.endswith("folds: MF with biases, SVD-Surprise.") and "as on `ml-1m`" in text
     assert page.made_by(found.runs()).startswith("35 runs on ")
+
+
+def test_a_search_that_is_not_complete_is_named_with_what_it_lacks() -> None:
+    """Of AFM the second round, of LibFM most of the first; of models that did not run nothing."""
+    for number in range(experiments.N_TRIALS):
+        Store(experiments.TUNING).append(trial("AFM", number, 30 if number < 2 else 20, 30))
+    Store(experiments.TUNING).append(trial("LibFM", 0, 10, 15))
+    ran = [r for r in planted() if r["row"] in ("AFM", "LibFM")]
+    ran += [run("SVD-Surprise", 0, 0.9, select="none")]  # with nothing to search
+    ran += [run("ALS with biases", 0, 0.9, select="none")]
+    text = table2.unsearched(study(experiments.TABLE2, experiments.derived(ran)))
+    assert "LibFM on `ml-1m` (9 trials of the first round), AFM on `ml-1m` (2 trials of the" in text
+    # Its rows on the same ratings are the same search.
+    assert text.count("ALS with biases on") == 1 and "`ml-1m-omdb`" not in text
+    assert "SVD-Surprise" not in text and "NFM" not in text
+    assert text in table2.headline(study(experiments.TABLE2, experiments.derived(ran)))
+    assert table2.unsearched(study(experiments.TABLE2, [])) == ""
+    for number in range(2):
+        done = trial("AFM", number, 60, 65)
+        done["config"]["max_epochs"] = experiments.LONGER_EPOCHS
+        Store(experiments.TUNING).append(done)
+    assert "AFM on" not in table2.unsearched(study(experiments.TABLE2, ran))
 
 
 def test_the_trials_of_the_best_reading_are_those_of_the_reading_that_ran() -> None:
@@ -557,7 +600,12 @@ def test_the_gain_over_features_grows_where_that_was_planted() -> None:
     )
     assert frame.loc[("NFM", "measured"), "folds"] == "5"
     assert frame.loc[("NFM", "published"), "one feature"] == "+2.28 %"
-    assert frame.loc[("NFM", "published"), "five features"] == "+4.40 %"  # as the text says
+    assert frame.loc[("NFM", "published"), "five features"] == "+4.39 %"
+    table = table2.margins(found)["published"]  # one source for both pages
+    for row in studies.PRINTED_STUDIED:
+        for name, dataset in (("one feature", "ml-1m"), ("five features", "ml-1m-omdb")):
+            there = table[experiments.DATASETS[dataset], row]
+            assert frame.loc[(row, "published"), name] == there
     assert frame.loc[("LibFM", "published"), "five features"] == "+5.17 %"
     assert "gain with five minus that with one is +4.4" in text
     two_folds = study(experiments.TABLE2, [r for r in records if r["seed"] < 2])
@@ -927,7 +975,9 @@ def test_the_attention_page_copes_with_gaps(folds: int, datasets: Sequence[str])
 
 
 def test_learning_curves_and_the_price_of_the_honest_epoch() -> None:
-    found = study(experiments.TABLE2, planted())
+    by_adam = run("MF with biases", 0, 0.9, epochs=1)
+    by_adam["config"]["method"] = "adam"  # it is no run by plain SGD
+    found = study(experiments.TABLE2, [*planted(), by_adam])
     text = data.convergence(found)
     assert "The validation error is lowest at epoch 3 (median 3), in 0 of 25 runs at the" in text
     assert "would lower the test RMSE by 0.0040 on average and 0.0040 at most." in text
@@ -987,8 +1037,41 @@ def test_every_family_of_claims_is_in_the_book_and_on_the_page() -> None:
     source = (SOURCES / "verdicts.md").read_text(encoding="utf-8")
     assert {family for family in families if f'"{family}"' not in source} == set()
     found = judged.of("afm")
-    assert found.of(["reading"]) and "of the paper in 0 (all pending)." in found.headline()
+    assert found.of(["reading"]) and "paper, where a comparison can be decided: pending.\n" in (
+        found.headline()
+    )
     assert f"check: {verdicts.CHECKS['reading']}" in found.overview().index
+
+
+def test_what_can_never_be_tested_here_is_counted_apart() -> None:
+    words = judged.of("afm").words()
+    own = [claim.id for claim in claims.CLAIMS if claim.family in verdicts.CLAIMED]
+    never = sum("douban" in name for name in own)
+    assert words["claims_never"] == str(never) and never > 0
+    assert words["claims_pending"] == str(len(own) - never)
+    assert int(words["claims_untestable"]) == len(own)
+    text = judged.of("afm").headline()
+    assert f"{len(own) - never} claims wait for more runs, and {never} are of Douban's" in text
+    # A claim that is decided waits no longer.
+    for record in planted():
+        Store(experiments.TABLE2).append(record)
+    found = judged.of("afm").words()
+    decided = int(found["claims_decided"])
+    assert decided > 0 and found["claims_never"] == str(never)
+    assert int(found["claims_pending"]) == len(own) - never - decided
+    index = (SOURCES.parents[1] / "afm" / "index.md").read_text(encoding="utf-8")
+    assert {"afm_claims_never", "afm_claims_pending"} <= set(re.findall(r"::(\w+):s", index))
+
+
+def test_attention_that_is_not_measured_is_not_said_to_lack_the_model() -> None:
+    """AFM has runs of Table 2."""
+    for record in planted():
+        Store(experiments.TABLE2).append(record)
+    found = judged.of("afm")
+    reasons = {j.main.reason for j in found if j.claim.table == claims.ATTENTION}
+    assert all("is not measured yet" in reason for reason in reasons), reasons
+    assert "AFM: its attention is not measured yet" in reasons
+    assert any("never published" in reason for reason in reasons)
 
 
 def test_what_verdicts_mean_and_the_margins_come_from_the_code() -> None:
@@ -1002,6 +1085,42 @@ def test_what_verdicts_mean_and_the_margins_come_from_the_code() -> None:
     for name in margins:
         value = getattr(claims, name)
         assert f"{value:g}" in text or f"{value:.1%}" in text, name
+
+
+# --- pages written by hand ---------------------------------------------------------------------
+
+SMALL_EPOCHS = ROWS["libfm"].start.max_epochs
+BEST_FEW = {3: "three"}[CONTINUED]
+TRIALS = f"{experiments.TRIAL_EPOCHS['ml-1m']} epochs"
+HELD = {
+    "afm/deviations.md": [
+        f"at most {TRIALS} on MovieLens 1M and {SMALL_EPOCHS} on the small MovieLens; of those "
+        f"that this limit cuts off the {BEST_FEW} best are run again with at most "
+        f"{experiments.LONGER_EPOCHS}.",
+        f"{experiments.LONGER_EPOCHS} at most, for every model; in a trial see above",
+        f"AFM and NFM: a standard deviation of {SCALES[0]:g}, {SCALES[1]:g} or {SCALES[2]:g}",
+    ],
+    "sources/afm/table2.md": [
+        f"with up to {TRIALS} each on MovieLens 1M and {SMALL_EPOCHS} on the small MovieLens. Of",
+        f"the {BEST_FEW} best are run again with up to {experiments.LONGER_EPOCHS},",
+    ],
+    "sources/afm/convergence.md": [f"after {experiments.LONGER_EPOCHS} epochs at the latest"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "words"), [(n, w) for n, all_ in HELD.items() for w in all_])
+def test_the_page_says_what_the_code_does(name: str, words: str) -> None:
+    text = (SOURCES.parents[1] / name).read_text(encoding="utf-8")
+    assert words in " ".join(text.split())
+
+
+def test_what_the_pages_say_of_all_models_is_so() -> None:
+    starts = [known.start for known in ROWS.values() if known.trained]
+    assert {start.max_epochs for start in starts} == {SMALL_EPOCHS}
+    bounded = [known.start for known in ROWS.values() if getattr(known.start, "bounded", False)]
+    assert {start.interaction for start in bounded} == {"mlp"}  # on [u, v] alone
+    five = {model for model, dataset in experiments.CLAIMED_FOLDS if dataset == "ml-1m-omdb"}
+    assert five == set(alternatives.GROUPS["integration"])  # all that the page names
 
 
 # --- Figures 2 and 3 -------------------------------------------------------------------------

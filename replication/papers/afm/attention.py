@@ -270,7 +270,7 @@ def address(job: Run) -> Record:
 
 def trained(job: Run, device: torch.device, progress: bool = True) -> AFM:
     """The model of a run: the one that was kept, or trained now and kept."""
-    config = experiments.tuned_config(job.model, job.dataset)
+    config = job.config()
     model: AFM = kept_or_trained(
         job,
         lambda: row(job.model).build(job.split(), config, job.number, device),

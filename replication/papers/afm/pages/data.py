@@ -9,10 +9,11 @@ import pandas as pd
 
 from replication import figures, page
 from replication.compare import number
+from replication.data import omdb
 from replication.page import PENDING, Study, agrees, opening, range_text, with_digits
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, LARGEST_ID, RUN_HERE, STATISTICS
-from replication.papers.afm.pages.table2 import MAIN, METRIC, runs_of
+from replication.papers.afm.pages.table2 import FIVE, MAIN, METRIC, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,6 +131,26 @@ def coverage_sentence(study: Study) -> str:
     )
 
 
+def director_strings(study: Study) -> str:
+    """Why the directors of the table are fewer than the strings of OMDb's file; "" before a run."""
+    known = _metrics(study).get(FIVE, {})
+    if "director, the file: lines" not in known:
+        return ""
+    lines, strings, once, rated, of_rated, once_rated = (
+        f"{known[f'director, {whose}: {name}']:,.0f}"
+        for whose in ("the file", "rated films")
+        for name in ("lines", "strings", "strings once")
+    )
+    persons, alone = (f"{known[f'director: {name}']:,.0f}" for name in ("n_values", "n_once"))
+    return (
+        f"OMDb's file has {lines} films and {strings} different texts for their directors, of "
+        f"which {once} occur once; the {rated} of its films that are rated have {of_rated}, "
+        f"{once_rated} of them once. The table counts persons of rated films: a text that names "
+        f'several is several values, and "{omdb.UNKNOWN}" is none. That makes {persons} directors, '
+        f"{alone} of one film alone."
+    )
+
+
 # --- learning curves -------------------------------------------------------------------------
 
 
@@ -171,7 +192,7 @@ def epochs(study: Study, dataset: str) -> pd.DataFrame:
 
 
 def convergence(study: Study) -> str:
-    """What the learning curves were asked and what was found, in two sentences."""
+    """What the learning curves of plain SGD were asked and what was found, in two sentences."""
     asked = (
         "How many epochs does each model need by plain SGD, and what does the honest choice of the "
         "epoch cost?"
@@ -181,7 +202,7 @@ def convergence(study: Study) -> str:
         for dataset in RUN_HERE
         for found in runs_of(study, dataset).values()
         for run in found.values()
-        if "curve" in run
+        if "curve" in run and run["config"].get("method") == "sgd"
     ]
     if not runs:
         return opening(asked, PENDING)

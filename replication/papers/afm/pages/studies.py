@@ -37,6 +37,7 @@ from replication.papers.afm.pages.table2 import (
     gap,
     joined,
     mean_text,
+    printed_gain,
     runs_of,
 )
 from replication.papers.afm.rows import ROWS
@@ -115,7 +116,7 @@ def growth(study: Study) -> pd.DataFrame:
         common = sorted(one.keys() & five.keys())
         test = over_folds(five, one, PROTOCOL) if len(common) >= MIN_FOLDS else None
         means = [float(np.mean([by[f] for f in common])) if common else None for by in (one, five)]
-        there = [_printed_gain(values, row, dataset) for dataset in PRINTED_GAINS]
+        there = [printed_gain(values, row, dataset) for dataset in PRINTED_GAINS]
         if test is not None:
             ends = f" [{_percent(test.ci_low)}, {_percent(test.ci_high)}]"
         else:
@@ -144,16 +145,6 @@ def _gain_line(gains: Sequence[float | None], where: str, ends: str, folds: str)
 def _percent(share: float | None) -> str:
     """A relative gain, or "pending"."""
     return "pending" if share is None else f"{100 * share + 0.0:+.2f} %"
-
-
-def _printed_gain(
-    values: Mapping[tuple[str, str, str, str], float], row: str, dataset: str
-) -> float:
-    """The paper's relative gain over a model: what its text says, else what its table gives."""
-    said = values.get(("text", f"margin of {AFM} over {row}", dataset, f"relative {METRIC}"))
-    if said is not None:
-        return said
-    return 1 - values["table2", AFM, dataset, METRIC] / values["table2", row, dataset, METRIC]
 
 
 def step_table(found: Steps, steps: Mapping[int, str], unit: str) -> pd.DataFrame:

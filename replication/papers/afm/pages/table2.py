@@ -25,7 +25,7 @@ from replication.page import (
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
 from replication.papers.afm.rows import BEST, READINGS, ROWS
-from replication.papers.rating_search import cut_off
+from replication.papers.rating_search import CONTINUED, Search, cut_off
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -102,22 +102,33 @@ def margins(study: Study) -> pd.DataFrame:
         runs = runs_of(study, dataset)
         for row in PRINTED:
             found = gap(row, runs.get(AFM, {}), runs.get(row, {}))
-            theirs = [printed.get(("table2", name, like or "", METRIC)) for name in (AFM, row)]
+            theirs = printed_gain(printed, row, like) if like else None
             index.append((DATASETS[dataset], row))
             lines.append(
                 {
                     "measured": f"{-100 * found.difference / found.before:+.2f} %"
                     if found
                     else "pending",
-                    "published": f"{100 * (1 - theirs[0] / theirs[1]):+.2f} %"
-                    if theirs[0] and theirs[1]
-                    else "–",
+                    "published": "–" if theirs is None else f"{100 * theirs:+.2f} %",
                     "of": DATASETS[like] if like else "–",
                     "folds": str(found.folds) if found else "0",
                 }
             )
     places = pd.MultiIndex.from_tuples(index, names=["data set", "AFM's gain over"])
     return pd.DataFrame(lines, index=places, dtype=str)
+
+
+def printed_gain(
+    printed: Mapping[tuple[str, str, str, str], float], row: str, dataset: str
+) -> float:
+    """By which share of a row's RMSE AFM's is below it in the paper's Table 2.
+
+    Args:
+        printed: as from ``compare.published_values``.
+        row: a baseline of the paper.
+        dataset: one of the paper's.
+    """
+    return 1 - printed["table2", AFM, dataset, METRIC] / printed["table2", row, dataset, METRIC]
 
 
 # --- sentences -------------------------------------------------------------------------------
@@ -140,6 +151,7 @@ def headline(study: Study) -> str:
             _beside_print(rows),
             *(_beaten(study, dataset) for dataset in RUN_HERE),
             truncation(study),
+            unsearched(study),
         ],
     )
 
@@ -164,8 +176,9 @@ def _won(by_data: Mapping[str, Sequence[Gap]]) -> str:
     if not every:
         return "AFM has not run beside a baseline of the paper yet"
     text = (
-        f"by RMSE AFM beats a baseline of the paper in {_outcomes(every, 'better')} of "
-        f"{len(every)} comparisons and loses in {_outcomes(every, 'worse')}"
+        f"over all data sets AFM beats a baseline of the paper by RMSE in "
+        f"{_outcomes(every, 'better')} of {len(every)} comparisons and loses in "
+        f"{_outcomes(every, 'worse')}"
     )
     five = by_data[FIVE]
     if not five:
@@ -313,27 +326,36 @@ def oracle(study: Study) -> str:
     return (
         f"Surprise publishes errors of its algorithms on the five folds that this study uses, "
         f"trained on all of a fold's training ratings: they check the data, the folds and the "
-        f"metrics at once. {text}. BaselineOnly draws nothing, so that its numbers must come out; "
-        "the others start from random numbers, whose seed the package does not print.\n\n"
+        f"metrics at once. {text}. BaselineOnly draws nothing. The others start from random "
+        f"numbers and step through the ratings one by one: both are those of the package's own "
+        f"benchmark (`examples/benchmark.py`), with `random_state={experiments.ORACLE_STATE}` for "
+        "the algorithm and the ratings in the order in which its `KFold` deals them, so that their "
+        "numbers must come out as well.\n\n"
     ) + "\n".join(lines)
 
 
 # --- what was tuned, what it costs -----------------------------------------------------------
 
 
-def searched(row: str, run: Mapping[str, Any]) -> list[Record]:
-    """The search trials behind a row's run, of models that are trained over epochs."""
+def search_behind(row: str, run: Mapping[str, Any]) -> Search | None:
+    """The search behind a row's run; None where nothing was searched."""
     model = next(name for name, known in ROWS.items() if known.name == row)
     if model == BEST:
         # The reading is the run's own: a search that is still to be completed may prefer another.
         of_run = [run["config"].get(name) for name in READ]
         model = next(m for m in READINGS if [getattr(ROWS[m].start, n) for n in READ] == of_run)
     known = ROWS[model]
-    if not known.trained or known.draw is None:
-        return []
+    if known.draw is None:
+        return None
     other, own = not known.uses_features, run["dataset"]
     on = SAME_RATINGS[0] if other and own in SAME_RATINGS else own
-    return experiments.search(model, on).trials()
+    return experiments.search(model, on)
+
+
+def searched(row: str, run: Mapping[str, Any]) -> list[Record]:
+    """The search trials behind a row's run, of models that are trained over epochs."""
+    found = search_behind(row, run)
+    return found.trials() if found is not None and found.row.trained else []
 
 
 def cut(trials: Sequence[Record]) -> int:
@@ -363,6 +385,41 @@ def truncation(study: Study) -> str:
         "Searches that were cut off, so that longer ones might move these numbers: "
         f"{', '.join(texts)}. Cut off are trials that ended at the last epoch allowed before "
         f"{experiments.PATIENCE} epochs had brought no better validation error."
+    )
+
+
+def unsearched(study: Study) -> str:
+    """The searches behind a data set's runs that lack trials, in one sentence; "" for none."""
+    texts = []
+    for dataset in RUN_HERE:
+        behind = {
+            found.row.name: found
+            for row, runs in runs_of(study, dataset).items()
+            if runs and (found := search_behind(row, next(iter(runs.values())))) is not None
+        }
+        texts += [
+            f"{name} on `{found.dataset}` ({_lacking(found)})"
+            for name, found in behind.items()
+            if found.lacking()
+        ]
+    if not texts:
+        return ""
+    return (
+        "Searches that are not complete, so that the settings are those of the best trial so far: "
+        f"{', '.join(dict.fromkeys(texts))}. The second round runs again, with up to "
+        f"{experiments.LONGER_EPOCHS} epochs, the {CONTINUED} best trials that were cut off."
+    )
+
+
+def _lacking(found: Search) -> str:
+    """How many trials of each round a search lacks."""
+    longer = {trial["trial"] for trial in found.both_rounds() if found.is_longer(trial)}
+    second = len(set(found.continued()) - longer)
+    counts = {"first": found.lacking() - second, "second": second}
+    return " and ".join(
+        f"{count} {'trial' if count == 1 else 'trials'} of the {name} round"
+        for name, count in counts.items()
+        if count
     )
 
 
