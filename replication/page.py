@@ -97,13 +97,20 @@ class Study:
         return [c for c in grid if _place(c) in shown]
 
     def effects(
-        self, variant: str = "", select: str | None = None, metrics: Sequence[str] = METRICS[:2]
+        self,
+        variant: str = "",
+        select: str | None = None,
+        metrics: Sequence[str] = METRICS[:2],
+        against: str | None = None,
     ) -> list[Effect]:
-        """What a variant, or another way to select, does to each model of the main cells."""
+        """What a variant, or another way to select, does to each model of the main cells.
+
+        ``against``: the row whose main cells it is compared with, in place of the model's own.
+        """
         main = {_place(cell): runs for cell, runs in cells(self.grid, self.records)}
         found = []
         for cell, changed in cells(self._cells(variant, select), self.records):
-            plain = main.get(_place(cell), {})
+            plain = main.get((against or cell.row, cell.dataset, cell.protocol), {})
             seeds = sorted(plain.keys() & changed.keys())
             if not variant and (cell.select == "none" or not seeds):
                 continue  # MostPop has nothing to select
@@ -163,15 +170,15 @@ class Effect:
         )
 
 
-def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
-    """Effects as strings, one line a model and metric."""
+def effect_table(effects: Sequence[Effect], main: str = "main") -> pd.DataFrame:
+    """Effects as strings, one line a model and metric; ``main``: head of what is compared with."""
     lines = [
         {
             "model": e.row,
             "data set": e.dataset,
             "protocol": e.protocol,
             "metric": e.metric,
-            "main": number(e.before),
+            main: number(e.before),
             "variant": number(e.after),
             "difference [95 %]": "pending"
             if e.test is None
@@ -181,7 +188,7 @@ def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
         }
         for e in effects
     ]
-    columns = ["data set", "protocol", "metric", "main", "variant", "difference [95 %]", "seeds"]
+    columns = ["data set", "protocol", "metric", main, "variant", "difference [95 %]", "seeds"]
     return pd.DataFrame(lines, columns=["model", *columns], dtype=str).set_index("model")
 
 

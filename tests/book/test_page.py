@@ -197,6 +197,15 @@ def test_the_effect_of_a_variant(planted: Study) -> None:
     assert not table.isna().any(axis=None)
 
 
+def test_a_variant_beside_another_row(planted: Study) -> None:
+    """Goes red if the variant is set against its own row after all."""
+    own, other = (planted.effects("printed-loss", against=row) for row in (None, "MF (r=1)"))
+    of_amp = [next(e for e in found if e.row == "AMP-2") for found in (own, other)]
+    assert of_amp[0].after == of_amp[1].after and of_amp[0].before != of_amp[1].before
+    assert of_amp[1].before == pytest.approx(0.60, abs=0.03)
+    assert "MF" in page.effect_table(other, "MF").columns
+
+
 def test_an_effect_takes_the_seeds_that_both_have(planted: Study) -> None:
     (same,) = planted.effects(select="validation-no-refit", metrics=("HR@10",))
     assert same.row == "AMP-2" and same.test is not None and same.test.n_seeds == 3

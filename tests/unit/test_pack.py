@@ -357,7 +357,7 @@ def test_a_job_of_the_second_paper_is_done_by_it(empty, monkeypatch):
         yield jobs[0], {"metrics": {"RMSE": 1.0}, "number": jobs[0].number}, True
 
     monkeypatch.setattr(attentive, "run_and_store", run_and_store)
-    monkeypatch.setattr(attentive, "ensembles", lambda dataset: iter(()))
+    monkeypatch.setattr(attentive, "ensembles", lambda dataset, device: iter(()))
     monkeypatch.setattr(pack, "check_data", lambda jobs: None)
     place = ("cil", "kfold-10", "simple-ip")
     jobs = [

@@ -297,3 +297,16 @@ def test_without_a_second_protocol_the_page_says_pending(records) -> None:
     for _, how in page.CHANGES:
         assert page.change(of, how).iloc[0, 0].startswith("Pending")
     page.level_figure(of), page.order_figure(of)
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+def test_with_the_settings_of_mf_only_the_entropy_terms_are_amps_own(entropy):
+    variant = "mf-settings" if entropy else "mf-settings-no-entropy"
+    for dataset, _ in experiments.VARIANTS[variant].cells:
+        mf = experiments.tuned_config("mf", dataset)
+        for model in experiments.VARIANTS[variant].models:
+            start = experiments.row(model).start
+            config = experiments.variant_config(model, dataset, variant)
+            same = {"learning_rate": mf.learning_rate, "weight_decay": mf.weight_decay}
+            none = {} if entropy else {"lambda_p": 0.0, "lambda_n": 0.0}
+            assert config == replace(start, **same, **none, max_epochs=mf.max_epochs)
