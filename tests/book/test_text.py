@@ -23,7 +23,7 @@ from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.attentive_ncf import claims as attentive_claims
 from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.attentive_ncf.claims import SIZES
-from replication.papers.attentive_ncf.model import HIDDEN, movie_batch
+from replication.papers.attentive_ncf.model import HIDDEN, TABLE_ITEMS, movie_batch
 from replication.papers.attentive_ncf.rows import row as attentive_row
 from replication.papers.rating_search import CONTINUED
 from replication.protocols import N_CANDIDATE_NEGATIVES, NCF_CONSUMED_NEGATIVES, PROTOCOLS
@@ -130,8 +130,11 @@ EXPECTED = {
     ],
     "attentive_ncf/deviations.md": [
         f"batches of {TABLE2.batch_size:,} in the first trial; nine random draws",
-        f"the best of the ten trials on an inner split of fold 0, for each model | every trial is "
+        f"the best of the ten trials on an inner split of fold 0, and of a second round that "
+        f"continues {({3: 'three'})[CONTINUED]} of those cut off, for each model | every trial is "
         f"in `results/{attentive.TUNING}.jsonl`",
+        f"has more than {TABLE_ITEMS:,} movies, each context gathers",
+        f"An {({8: 'eighth'})[attentive.COMPANION_BATCH]} of those of the paper's data",
         f'"The error is only {CONSTANT:g}"',
         f"batches of {TABLE2.pretrain_batch} users and of {movie_batch(TABLE2, SIZES[1])} movies",
         f"for {TABLE2.pretrain_epochs} epochs at most",
