@@ -580,7 +580,7 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert "refute 2 of the" in text
     assert "1 of 87 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
     assert "- Verdicts: replicated 1, in direction only 0, not replicated 0, not to be" in text
-    lead = "Attentive NCF's smarter embeddings beat simpler ones in 0 (all pending)"
+    lead = "Attentive NCF's smarter embeddings beat simpler ones in none yet (all pending)"
     assert f"and {lead}." in text
     text = verdicts.headline({"a": found})
     assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 87" in text
