@@ -39,7 +39,7 @@ KINDS = (TRIALS, *KIND_OF.values())  # all search trials of a model come first
 # Their jobs name no model of ``rows.ROWS``.
 MODEL_FREE = ("users", "planted", "statistics", "draws")
 # Tables whose records a job may read.
-READ = (experiments.TUNING, *TABLES)
+READ = (experiments.TUNING, experiments.LONGER, *TABLES)
 # Data sets and protocols in the order in which the study runs them; what is not named comes last.
 PLACES = (
     ("ml-latest-small", "loo-random"),
