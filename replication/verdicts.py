@@ -277,7 +277,11 @@ def folded(title: str, frame: pd.DataFrame) -> str:
 def of_tested(counts: Mapping[str, str], family: str) -> str:
     """ "2 of 3": how many claims of a family are replicated, of those that can be decided."""
     tested = counts[f"{family}_tested"]
-    return f"{counts[f'{family}_replicated']} of {tested}" if tested != "0" else "none yet (all pending)"
+    return (
+        f"{counts[f'{family}_replicated']} of {tested}"
+        if tested != "0"
+        else "none yet (all pending)"
+    )
 
 
 # --- counting --------------------------------------------------------------------------------

@@ -106,10 +106,12 @@ def test_figure_2_shows_every_item_and_says_what_it_shows() -> None:
     text = figure2.headline(RECORD, empty)
     assert "55 items are claimed by 3 of 4 personas, 30, 20 and 5 of them" in text
     assert "2 of 4 personas are responsible for the ten" in text and "AMI of 0.2500" in text
-    assert "user shown, an item's persona has 0.9000 of its attention (1/4 is uniform), the" in text
+    assert "user shown, of `ml-1m`, an item's persona has 0.9000 of its attention (1/4 is" in text
     assert "over all items shown, the persona responsible for one has 0.9000 of it (1/4 is" in text
     assert "Over all users" not in text
+    assert "a user of `ml-1m` and *AMP-4*" in figure2.shown(RECORD)
     drawn = figure2.draw(RECORD)
+    assert drawn.get_suptitle() == "AMP-4 on ml-1m, one user"
     marks = [t.get_text() for axis in drawn.axes for t in axis.texts if t.get_text().isdigit()]
     assert len(marks) == 20 + 10 + 4 * 10 + 4
     assert len(figure2.table(RECORD)) == 20 + 10 + 4 * 10
@@ -122,8 +124,10 @@ def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:
     for item in (*shown["figure"]["history"], *shown["figure"]["final"]):
         item["attention"] = 0.2504
     text = figure2.headline(shown, study(measured.TABLE, measured.grid()))
-    assert "has 0.2504 of it. It is uniform" in text
-    assert "user shown, attention is uniform and tells no item from another, the" in text
+    assert "has 0.2504 of it. All are equal" in text and "has collapsed" in text
+    told = "all attentions are equal (collapsed) and tell no item from another"
+    assert f"user shown, of `ml-1m`, {told}, the" in text
+    assert figure2.shown(shown).endswith(f": {told}.")
 
 
 def test_figure_2_says_how_far_personas_overlap_over_all_users(
@@ -190,7 +194,12 @@ def planted_records(shift: float, seeds: int = 3, users: int = 300) -> Study:
 
 
 @pytest.mark.parametrize(
-    ("shift", "words"), [(0.1, "in 2 of 2."), (0.0, "in 0 of 2."), (-0.1, "the reverse in 2")]
+    ("shift", "words"),
+    [
+        (0.1, "established in 2 of 2 (+0"),
+        (0.0, "established in 0 of 2 (-0"),
+        (-0.1, "established in 0 of 2 (and the reverse in 2)"),
+    ],
 )
 def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, words: str) -> None:
     made = planted_records(shift)
@@ -198,7 +207,9 @@ def test_an_effect_is_found_where_there_is_one_and_only_there(shift: float, word
     text = explanations.headline(made, found, study("amp_cf/planted", []))
     assert words in text.split("HR@10 falls")[0], text
     above = 2 if shift > 0 else 0
-    assert f"more entropy on negatives than positives in {above} of 2 models, a user's" in text
+    # By the claim's rule: against training positives, and by 0.05 or more.
+    assert f"In {above} of 2 AMP models (`ml-latest-small`) attention has at least 0.05" in text
+    assert f"replicated in {above}, direction only in 0, not replicated in {2 - above} (" in text
     frame = explanations.table(found["entropy"])
     stars = frame["negatives minus test positives"].str.endswith("*")
     assert stars.all() if shift else not stars.any()

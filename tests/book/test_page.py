@@ -33,6 +33,7 @@ PARAMETERS: dict[str, Any] = {
     "device": "auto",
 }
 PLACE = ("ml-latest-small", "loo-random")
+PRINTED = load_published("amp_cf")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -297,9 +298,25 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
 def test_the_headline_counts_what_is_there(planted: Study) -> None:
     text = table2.headline(planted)
     # AMP-2, HR@10 and NDCG@10 (planted at 0.80, printed 0.7376 and 0.4935), one protocol.
-    assert "0 of 2 printed AMP values lie within the interval" in text
+    assert "0 of 2 printed AMP values that can be decided are reached" in text
+    assert "2 of 2 measured ones can be decided" in text
     assert "Beside print: under `loo-random` 2 of 2 lie above it (measured minus" in text
-    assert "2 of 2 comparisons show an established gain" in text
+    assert "2 of 2 comparisons of an AMP row show an established gain of any size" in text
+    assert "AMP's draw 5 values at once, those of MF (r=1) 2, " in text
+    assert "the most epochs of a trial are 2 on `ml-1m`, 3 on `pinterest`." in text
+
+
+def test_the_limits_of_the_search_are_those_of_the_code() -> None:
+    table = table2.search_limits()
+    assert table.loc["AMP-2, AMP-3, AMP-4, AMP-8"].tolist() == [
+        "5: learning rate, weight decay, alpha, lambda p, lambda n",
+        *("25 / 25", "25 / 25", "2 / 6", "3 / 10", "25 / 25"),
+    ]
+    assert table.loc["MF (r=1)", "ml-1m"] == "2 / 6"
+    assert table.loc["NCF"].tolist()[1:] == ["10 / 25", "10 / 25", "2 / 6", "3 / 10", "10 / 25"]
+    assert table.loc["ConvNCF", "ml-100k"] == "3 / 8"
+    assert table.loc["DeepICF+a", "pinterest"] == "3 / 10"
+    assert "DiRec" not in table.index and "EASE^R" not in table.index
 
 
 def test_the_page_of_verdicts_counts_what_was_judged() -> None:
@@ -331,8 +348,15 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     # The comparisons by the model that is compared with are those of the paper's families.
     against = found.by_opponent()
     assert against.loc["MF (r=1)", "replicated"] == "4" and "MostPop" not in against.index
-    assert (words["ncf_tested"], words["open_replicated"]) == ("0", "0")
+    assert (words["over_ncf_tested"], words["open_replicated"]) == ("0", "0")
     assert (words["personas_replicated"], words["personas_tested"]) == ("4", "4")
+    # In sentences AMP-2 counts once, and not again as the best AMP.
+    rows = [words[f"personas_rows_{end}"] for end in ("replicated", "tested", "all")]
+    assert rows == ["2", "2", "64"]
+    assert "beat one vector a user in 2 of 2." in found.headline()
+    assert verdicts.over_ncf_where(words) == "none"
+    some = words | {"over_ncf_on_ml-1m_replicated": "1", "over_ncf_on_ml-1m_tested": "3"}
+    assert verdicts.over_ncf_where(some) == "ml-1m 1 of 3"
     assert "4 are decided otherwise (4 from replicated to not replicated)" in (found.second())
     assert "AISP-4 0.4058" in verdicts.refuted_in_print(found, True).to_string()
     assert "DeepICF+a 0.0243" in verdicts.refuted_in_print(found, False).to_string()
@@ -494,22 +518,40 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     records = [record for some, _ in parts for record in some]
     values = {key: value for _, some in parts for key, value in some.items()}
     grid = explanations.grid()
-    told = Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
+    told = Study(explanations.TABLE, "stored", "validation", records, values, PRINTED, grid)
     nothing = Study("amp_cf/planted", "stored", "validation", [], {}, None, [])
     text = explaining.headline(told, explaining.answer_all(told), nothing)
-    assert "in 2 of 2 models, a user's personas are one vector in 1, and the rest follow" in text
-    assert f"beyond chance in {count}, better than K-means in 0, worse in 1.\n" in text
+    assert "In 2 of 2 AMP models (`ml-latest-small`) attention has at least 0.05 more" in text
+    follow = f"of the other 1, {count[0]} follow genres beyond chance, 0 better than K-means.\n"
+    assert f"a user's personas are one vector in 1, and {follow}" in text
     assert "HR@10 falls in 2 of 2." in text
-    assert "in 1 of 2 models (an AMP on a data set), AMP-4 on `ml-latest-small`.\n" in text
+    assert "in 1 of 2 models, AMP-4 on `ml-latest-small`.\n" in text
     assert f"agree with them beyond chance in {count} but" in text
     assert f"more than random ones in {count}, and the control, shuffled claims, in 0 of 1" in text
     alone = replace(told, records=parts[0][0])
     text = explaining.headline(alone, explaining.answer_all(alone), nothing)
-    assert "in 0 of 1 models (an AMP on a data set).\n" in text
+    assert "in 0 of 1 models.\n" in text
     assert f"beyond chance in {count} but" in text
     same = replace(told, records=parts[1][0])
     text = explaining.headline(same, explaining.answer_all(same), nothing)
-    assert "in 1 of 1 models, a user's personas are one vector in 1.\n" in text
+    assert (
+        "more entropy on negatives than positives, a user's personas are one vector in 1.\n" in text
+    )
+    assert "released code's habits (`" not in text
+    # A model with the released habits is counted apart, and does not move the other counts.
+    released = [
+        record | {"variant": "released", "select": "test", "key": f"released/{record['seed']}"}
+        for record in _told("AMP-4", 0.5, 0.3)[0]
+    ]
+    some = list(_told("AMP-4", 0.5, 0.3)[1].values())
+    more = {r["key"]: own for r, own in zip(released, some, strict=True)}
+    both = replace(same, records=[*same.records, *released], ranks=values | more)
+    found = explaining.collapsed(both), explaining.collapsed(both, "released")
+    assert [one.share for one in found] == ["1 of 1", "0 of 1"]
+    text = explaining.headline(both, explaining.answer_all(both), nothing)
+    assert "habits (`ml-latest-small`): one vector in 0 of 1; of these models entropy is" in text
+    assert "In 1 of 1 AMP models" in text and "HR@10 falls in 1 of 1." in text
+    assert "they have in 0 of 1. Such a model" in explaining.collapse(both)
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

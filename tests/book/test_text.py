@@ -9,6 +9,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from replication import cli, compare
@@ -19,7 +20,7 @@ from replication.papers.afm import experiments as afm
 from replication.papers.afm.rows import READINGS
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.model import AMPConfig
-from replication.papers.amp_cf.rows import ROWS, row
+from replication.papers.amp_cf.rows import ROWS, draw_amp, draw_training, row
 from replication.papers.attentive_ncf import claims as attentive_claims
 from replication.papers.attentive_ncf import experiments as attentive
 from replication.papers.attentive_ncf.claims import SIZES
@@ -71,7 +72,9 @@ EXPECTED = {
         f"{experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M and "
         f"{experiments.MAX_EPOCHS['pinterest']} on Pinterest (pretraining too), "
         f"{row('deep-icf').max_epochs} for DeepICF+a and {row('conv-ncf').max_epochs} for ConvNCF",
-        f"**same budget**: {experiments.N_TRIALS} trials",
+        f"**same number of trials**: {experiments.N_TRIALS} for a model and data set",
+        f"AMP draws {({5: 'five'})[len(draw_amp(np.random.default_rng(0)))]} values at once",
+        f"a trial of MF draws {({2: 'two'})[len(draw_training(np.random.default_rng(0)))]};",
         f"The other {experiments.N_TRIALS - 1} are drawn at random",
         f"under `{experiments.TUNING_PROTOCOL}` with seed 0",
         f"A trial on MovieLens 1M lasts at most {experiments.TUNING_EPOCHS['ml-1m']} epochs, on "
@@ -117,7 +120,9 @@ EXPECTED = {
         f"{CONFIG.max_epochs}; {experiments.MAX_EPOCHS['ml-1m']} on MovieLens 1M and "
         f"{experiments.MAX_EPOCHS['pinterest']} on Pinterest "
         f"({experiments.TUNING_EPOCHS['ml-1m']} and {experiments.TUNING_EPOCHS['pinterest']} in "
-        "their trials)",
+        f"their trials), {row('deep-icf').max_epochs} for DeepICF+a and "
+        f"{row('conv-ncf').max_epochs} for ConvNCF; a trial of NCF {row('ncf').trial_epochs}, of "
+        f"DeepICF+a {row('deep-icf').trial_epochs}, of ConvNCF {row('conv-ncf').trial_epochs} ",
         f"at {CONFIG.batch_size} pairs a batch each $\\lambda$ counts {CONFIG.batch_size}-fold",
         f"{NCF_CONSUMED_NEGATIVES} of the {6040 * N_CANDIDATE_NEGATIVES:,} published negatives",
         experiments.TUNING,

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
 from replication.page import Study
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.pages import protocols as page
+from replication.records import ADDRESS, Store
 from replication.tables import COMPLETE
+from replication.training import described
 
 USERS = 400
 LEVEL = {"AMP-2": 0.50, "AMP-3": 0.55, "AMP-4": 0.60, "AMP-8": 0.65, "MF (r=1)": 0.70}
@@ -103,11 +106,11 @@ def test_the_protocol_and_the_models_are_told_apart() -> None:
     assert line["printed lead of the best AMP"] == "+0.0400"
     text = page.headline(of)
     assert "its HR@10 by up to 0.2000 on ml-latest-small.\n" in text
-    assert "one protocol: they differ by at most 0.2000 on ml-latest-small.\n" in text
+    assert "of these protocols: they differ by at most 0.2000 on ml-latest-small.\n" in text
     far = page.headline(study((LEVEL, {}), ({m: s - 0.3 for m, s in LEVEL.items()}, LAST)))
     near = page.headline(study((LEVEL, {}), ({m: s - 0.1 for m, s in LEVEL.items()}, LAST)))
-    assert "by up to 0.3000, on 1 of 1 data sets by more than these models differ," in far
-    assert "by up to 0.1000, on 0 of 1 data sets by more than these models differ," in near
+    assert "by up to 0.3000, on 1 of 1 data sets with several main protocols by more than" in far
+    assert "by up to 0.1000, on 0 of 1 data sets with several main protocols by more than" in near
     moved = study((LEVEL, {}), (REVERSED, LAST))
     # AMP-2 minus MF goes from -0.2 to 0.2.
     assert (
@@ -115,6 +118,28 @@ def test_the_protocol_and_the_models_are_told_apart() -> None:
         .loc["ml-latest-small", "AMP-r minus MF over protocols"]
         .endswith("to 0.4000")
     )
+
+
+def test_a_way_that_is_no_main_protocol_moves_nothing() -> None:
+    """Fails if leaving out the refit counts as another protocol, or a model that is not in all."""
+    without = {"select": "validation-no-refit"}
+    far = {model: share - 0.3 for model, share in LEVEL.items()}
+    alone = study((LEVEL, {}), (far, without))
+    assert page.headline(alone).endswith(page.PENDING)
+    assert page.sizes(alone).loc["ml-latest-small", "main protocols"] == "1"
+    assert "on ml-latest-small there is one main" in page.one_split(alone).lower()
+    few = {model: share for model, share in LEVEL.items() if model != "AMP-8"}
+    far = {model: share - 0.3 for model, share in few.items()}
+    both = study((few | {"AMP-8": 0.1}, {}), (far, without), (few, LAST))
+    line = page.sizes(both).loc["ml-latest-small"]
+    assert line["one model over protocols"] == "0.0000"
+    # AMP-8, under one of the two alone, would make one of them 0.6.
+    assert line["AMP-r and MF under one protocol"] == "0.2000"
+    levels = page.levels(ways(both), "HR@10")
+    assert levels.loc["AMP-2", "range over protocols"] == "0.3000 (n = 3)"
+    assert levels.loc["AMP-8", "range over protocols"] == "–"
+    assert levels.loc["range over models", "last item"].endswith("(n = 4)")
+    assert levels.loc["range over models", "random item"].endswith("(n = 5)")
 
 
 def test_the_interval_of_tau_never_leaves_tau_out() -> None:
@@ -297,6 +322,38 @@ def test_without_a_second_protocol_the_page_says_pending(records) -> None:
     for _, how in page.CHANGES:
         assert page.change(of, how).iloc[0, 0].startswith("Pending")
     page.level_figure(of), page.order_figure(of)
+
+
+def test_the_longer_search_takes_the_best_of_the_trials_that_went_on(tmp_path, monkeypatch):
+    """Of four short trials the best three go on, and the second of them is best in the end."""
+    monkeypatch.setattr(experiments.paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiments, "MAX_EPOCHS", {"ml-1m": 6})
+
+    def store(table, trial, ndcg):
+        record = dict.fromkeys(ADDRESS, "") | {
+            "table": table,
+            "row": "MF (r=1)",
+            "dataset": "ml-1m",
+            "config": described(experiments.trial_config("mf", trial)),
+            "seed": 0,
+            "metrics": {"NDCG@10": ndcg},
+            "trial": trial,
+        }
+        Store(table).append(record)
+
+    with pytest.raises(ReplicationError, match="has 0 of 3 longer trials"):
+        experiments.variant_config("mf", "ml-1m", "longer-search")
+    for trial, ndcg in enumerate((0.50, 0.40, 0.48, 0.49)):
+        store(experiments.TUNING, trial, ndcg)
+    assert list(experiments.continued("mf", "ml-1m")) == [0, 3, 2]
+    assert experiments.continued("mf", "pinterest") == experiments.continued("amp-8", "ml-1m") == {}
+    for trial, ndcg in ((0, 0.51), (3, 0.53), (2, 0.52), (1, 0.60)):  # 1 did not go on
+        store(experiments.LONGER, trial, ndcg)
+    config = experiments.variant_config("mf", "ml-1m", "longer-search")
+    assert config == replace(experiments.trial_config("mf", 3), max_epochs=25)
+    assert experiments.tuned_config("mf", "ml-1m") == replace(
+        experiments.trial_config("mf", 0), max_epochs=6
+    )
 
 
 @pytest.mark.parametrize("entropy", [True, False])

@@ -215,7 +215,7 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "parameters": Study(
-        "Equal numbers of parameters",
+        "Equal numbers per user",
         tuple(
             line
             for r, width in EQUAL

@@ -141,7 +141,7 @@ class Paces:
             return _mean(t["seconds"] for t in found) if found else None
 
         own = mean(model, dataset)
-        return own if own is not None else self._scaled(model, dataset, mean, _trial_epochs)
+        return own if own is not None else self._scaled(model, dataset, mean, epochs_of_trial)
 
     def _mean(self, model: str, dataset: str, variant: str = "") -> float | None:
         found = self.runs.get((experiments.row_name(model), dataset, variant), [])
@@ -150,7 +150,7 @@ class Paces:
     def _main(self, model: str, dataset: str) -> float | None:
         """Of a run of a main cell: 1 to 4."""
         own = self._own(model, dataset)
-        return own if own is not None else self._scaled(model, dataset, self._own, _epochs)
+        return own if own is not None else self._scaled(model, dataset, self._own, epochs_of_run)
 
     def _own(self, model: str, dataset: str) -> float | None:
         """By 1, else by 2: a model of which there are but trials is estimated elsewhere too."""
@@ -161,7 +161,7 @@ class Paces:
         if tried and not row(model).trained:
             return _mean(t["seconds"] for t in tried)
         epoch = self.of_epoch(model, dataset)
-        return None if epoch is None else 2 * _epochs(model, dataset) * epoch
+        return None if epoch is None else 2 * epochs_of_run(model, dataset) * epoch
 
     def _scaled(
         self,
@@ -198,20 +198,20 @@ class Paces:
         changes = dict(experiments.VARIANTS[variant].changes)
         start = row(model).start
         pairs = (1 + changes.get("n_negatives", start.n_negatives)) / (1 + start.n_negatives)
-        allowed = _epochs(model, dataset)
+        allowed = epochs_of_run(model, dataset)
         factors = getattr(start, "factors", 1)
         wider = max(1.0, changes.get("factors", factors) / factors)
         return pairs * wider * changes.get("max_epochs", allowed) / allowed
 
 
-def _epochs(model: str, dataset: str) -> int:
+def epochs_of_run(model: str, dataset: str) -> int:
     """The most epochs of a run."""
     known = row(model)
     limits = (known.start.max_epochs, known.max_epochs, experiments.MAX_EPOCHS.get(dataset))
     return min(n for n in limits if n is not None)
 
 
-def _trial_epochs(model: str, dataset: str) -> int:
+def epochs_of_trial(model: str, dataset: str) -> int:
     """The most epochs of a trial."""
     known = row(model)
     limits = (known.start.max_epochs, known.trial_epochs, experiments.TUNING_EPOCHS.get(dataset))
@@ -360,6 +360,9 @@ def headline(study: Study, searched: Sequence[Record], load: Load = _stored) -> 
     open_trials = sum(c.missing_trials for c in _open_searches(found).values())
     others = {table: measured_left(table, load) for table in OTHERS}
     records = sum(lacking for lacking, *_ in others.values())
+    left = remaining(found)[0] + sum(hours for _, hours, _ in others.values())
+    unpaced = any(map(_unknown, found)) or any(unknown for *_, unknown in others.values())
+    again = _rerun([*every, *(r for table in OTHERS for r in load(table))], left, unpaced)
     if not (open_runs or open_trials or records):
         return opening(
             asked,
@@ -367,12 +370,11 @@ def headline(study: Study, searched: Sequence[Record], load: Load = _stored) -> 
             "this is the cost of a full rerun.",
             [
                 spent,
+                again,
                 f"Complete: all {len(found)} cells, and the tables that are measured on their "
                 "models.",
             ],
         )
-    left, _ = remaining(found)
-    left += sum(hours for _, hours, _ in others.values())
     silent = [*_silent(found), *(f"{n} records of `{t}`" for t, (_, _, n) in others.items() if n)]
     pace = ", as far as its pace is known" if silent else ""
     return opening(
@@ -381,11 +383,26 @@ def headline(study: Study, searched: Sequence[Record], load: Load = _stored) -> 
         f"{_hours(left)} hours more{pace}.",
         [
             spent,
+            again,
             f"Missing: runs {open_runs}, in {len(open_cells)} of {len(found)} cells, variants and "
             f"ablations included; search trials {open_trials}; records of the other tables "
             f"{records}.",
             f"Pace not yet measured: {', '.join(silent)}." if silent else "",
         ],
+    )
+
+
+def _rerun(records: Sequence[Record], left: float, unpaced: bool) -> str:
+    """What all tables cost again, as one number: what is on record, and what remains."""
+    took, gpu = core_hours(records), core_hours(records, "cuda")
+    silent = sum("seconds" not in record for record in records)
+    return (
+        f"A full rerun of all tables: about {_hours(took + left)} core-hours, {_hours(took)} on "
+        f"record and {_hours(left)} that remain, each of these on one thread"
+        + (f", and {_hours(gpu)} GPU-hours" if gpu else "")
+        + (f"; {silent} records hold no time and count as none" if silent else "")
+        + ("; what has no pace yet counts as none" if unpaced else "")
+        + "."
     )
 
 

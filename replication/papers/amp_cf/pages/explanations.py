@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from replication import questions
-from replication.compare import Cell, Record, bootstrap_interval, cells, interval, number
+from replication.claims import Evidence, arms
+from replication.compare import (
+    Cell,
+    Record,
+    bootstrap_interval,
+    cells,
+    interval,
+    least_to_most,
+    number,
+)
 from replication.page import Study, opening, two_digits
-from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf import explanations as measured
-from replication.questions import Answer, Question, count, tally
+from replication.papers.amp_cf.pages import table2
+from replication.questions import Answer, Question, count, span, tally
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,30 +122,36 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
         "Does AMP's attention do what the paper says of it, and do its explanations pass tests "
         "that a shuffled assignment fails?"
     )
-    entropy, conditional, genres, _, faithful, _ = (found[name] for name in GROUPS)
+    entropy, conditional, genres, _, faithful, _ = (_main(found[name]) for name in GROUPS)
     if not entropy:
         return opening(asked, PENDING)
-    even, _, n = tally(entropy, ENTROPY[0])
-    one, _ = collapsed(study)
-    which = f", {', '.join(one)}" if one else ""
-    genres, faithful = (_told_apart(some, one) for some in (genres, faithful))
+    same = collapsed(study)
+    which = f", {', '.join(same.names)}" if same.names else ""
+    genres, faithful = (_told_apart(some, same.names) for some in (genres, faithful))
     follow, _, rest = tally(genres, GENRES[0])
-    better, worse, _ = tally(genres, GENRES[1])
+    better, _, _ = tally(genres, GENRES[1])
     others = (
-        f", and the rest follow genres beyond chance in {follow} of {rest}, better than K-means in "
-        f"{better}, worse in {worse}"
+        f", and of the other {rest}, {follow} follow genres beyond chance, {better} better than "
+        "K-means"
         if rest
         else ""
     )
+    higher, sizes = entropy_verdicts(study)
     return opening(
         asked,
-        f"Attention has more entropy on negatives than positives in {even} of {n} models, a user's "
-        f"personas are one vector in {len(one)}{others}.",
+        f"In {higher['replicated']} of {same.models} AMP models ({same.where}) attention has at "
+        f"least {claims.RELATIVE_MARGIN:g} more entropy on negatives than positives, a user's "
+        f"personas are one vector in {len(same.names)}{others}.",
         [
-            f"One vector for all personas (mean cosine above {measured.COLLAPSED}): in {len(one)} "
-            f"of {n} models (an AMP on a data set){which}.",
-            "Entropy of attention: higher on negatives than on positives in "
-            f"{count(entropy, ENTROPY[0])}.",
+            f"Counted: an AMP of Table 2 on a data set ({same.where}), with the settings that its "
+            "search chose; models with the released code's habits stand apart, below.",
+            f"One vector for all personas (mean cosine above {measured.COLLAPSED}): in "
+            f"{same.share} models{which}.",
+            f"Entropy of attention, training's negatives minus training positives, by the rule of "
+            f"its claim (established, and at least {claims.RELATIVE_MARGIN:g}): replicated in "
+            f"{higher['replicated']}, direction only in {higher['direction only']}, not replicated "
+            f"in {higher['not replicated']} ({sizes}); against test positives a difference of any "
+            f"size is established in {count(entropy, ENTROPY[0])} ({span(entropy, ENTROPY[0])}).",
             "Attention shuffled over the candidates: HR@10 falls in "
             f"{count(conditional, CONDITIONAL[0])}.",
             "Genres, in the models whose personas differ: assignments agree with them beyond "
@@ -143,8 +160,46 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
             "Claimed history items, in the same models: they carry the recommendation more than "
             f"random ones in {count(faithful, FAITHFUL[0])}, and the control, shuffled claims, in "
             f"{count(faithful, FAITHFUL[2])}.",
+            _of_released(study, found),
+            table2.conditional(),
             f"Planted tastes: recovered {recovery(planted)}.",
         ],
+    )
+
+
+def _main(some: Sequence[Answer]) -> list[Answer]:
+    """The answers on the models of Table 2's main cells."""
+    return [a for a in some if not a.cell.variant]
+
+
+def entropy_verdicts(study: Study) -> tuple[Counter[str], str]:
+    """How often each verdict is given to the claim that attention settles on positives.
+
+    Of these claims, as the page of verdicts judges them; and their differences.
+    """
+    rows, values = arms(study.records, study.ranks, claims.ARMS)
+    proof = Evidence(study.table, rows, values, study.published)
+    judged = [claim.judge(proof) for claim in claims.CLAIMS if claim.family == "entropy"]
+    known = [verdict.statistic for verdict in judged if verdict.statistic is not None]
+    sizes = f"differences {least_to_most(known)}" if known else "none measured"
+    return Counter(verdict.verdict for verdict in judged), sizes
+
+
+def _of_released(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
+    """The same counts for the models with the released code's habits; empty without any."""
+    same = collapsed(study, "released")
+    if not same.models:
+        return ""
+    entropy, conditional, genres = (
+        [a for a in found[name] if a.cell.variant == "released"]
+        for name in ("entropy", "conditional", "genres")
+    )
+    return (
+        f"With the released code's habits ({same.where}): one vector in {same.share}; of these "
+        f"models entropy is higher on negatives than on training positives in "
+        f"{count(entropy, ENTROPY[2])} ({span(entropy, ENTROPY[2])}), HR@10 falls with shuffled "
+        f"attention in {count(conditional, CONDITIONAL[0])}, and assignments agree with genres "
+        f"beyond chance in {count(genres, GENRES[0])}."
     )
 
 
@@ -160,25 +215,64 @@ def _model(cell: Cell) -> str:
     return f"{cell.row} on `{cell.dataset}`"
 
 
-def collapsed(study: Study) -> tuple[list[str], int]:
-    """Models whose users have one vector for all personas, and how many models there are."""
+@dataclass(frozen=True)
+class Collapsed:
+    """Models whose users have one vector for all personas.
+
+    Attributes:
+        names: of these models, each with its data set.
+        models: how many were measured.
+        datasets: on which data.
+    """
+
+    names: list[str]
+    models: int
+    datasets: list[str]
+
+    @property
+    def share(self) -> str:
+        """ "2 of 3"."""
+        return f"{len(self.names)} of {self.models}"
+
+    @property
+    def where(self) -> str:
+        """The data sets, for a sentence."""
+        names = [f"`{name}`" for name in self.datasets]
+        return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def collapsed(study: Study, variant: str = "") -> Collapsed:
+    """Of the models of the main cells, or of a variant: those whose personas are one vector."""
     cosine = {
-        _model(cell): float(np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()]))
+        cell: float(np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()]))
         for cell, runs in _cells(study)
-        if runs
+        if runs and cell.variant == variant
     }
-    return [name for name, value in cosine.items() if value > measured.COLLAPSED], len(cosine)
+    return Collapsed(
+        [_model(cell) for cell, value in cosine.items() if value > measured.COLLAPSED],
+        len(cosine),
+        list(dict.fromkeys(cell.dataset for cell in cosine)),
+    )
+
+
+def with_released(study: Study) -> str:
+    """In how many models with the released code's habits they are, as the end of a sentence."""
+    found = collapsed(study, "released")
+    if not found.models:
+        return ""
+    return f"; with the released code's habits ({found.where}) they have in {found.share}"
 
 
 def collapse(study: Study) -> str:
     """What it means that personas are one vector, and where they are."""
-    same, every = collapsed(study)
-    if not every:
+    same = collapsed(study)
+    if not same.models:
         return PENDING
-    which = f": {', '.join(same)}" if same else ""
+    which = f": {', '.join(same.names)}" if same.names else ""
     return (
-        f"In {len(same)} of {every} models the personas of a user are one vector (mean cosine "
-        f"above {measured.COLLAPSED}){which}. Such a model is matrix factorisation: its attention "
+        f"In {same.share} models of Table 2's main cells ({same.where}) the personas of a user are "
+        f"one vector (mean cosine above {measured.COLLAPSED}){which}{with_released(study)}. Such a "
+        "model is matrix factorisation: its attention "
         "has no effect on a score, and the persona with the highest attention is decided by "
         "differences of no size. The assignments of such a model can agree with genres all the "
         "same: any division of the items by direction puts like with like."

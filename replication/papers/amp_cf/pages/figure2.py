@@ -64,9 +64,9 @@ def headline(record: Record | None, study: Study) -> str:
     told, attention = _told_apart(record)
     return opening(
         asked,
-        f"For the one user shown, {told}, the personas' own lists of ten overlap by "
-        f"{number(metrics['overlap'])} (Jaccard), and the items they claim agree with genres by "
-        f"an AMI of {number(metrics['AMI'])} (0 is chance).",
+        f"For the user shown, of `{record['dataset']}`, {told}, the personas' own lists of ten "
+        f"overlap by {number(metrics['overlap'])} (Jaccard), and the items they claim agree with "
+        f"genres by an AMI of {number(metrics['AMI'])} (0 is chance).",
         [
             attention,
             f"History of the user shown: its {whole} items are claimed by "
@@ -89,9 +89,10 @@ def _told_apart(record: Record) -> tuple[str, str]:
     of_all = f"Attention: over all items shown, the persona responsible for one has {size} of it"
     if max(largest) < 1 / len(shown["personas"]) + UNIFORM:
         return (
-            "attention is uniform and tells no item from another",
-            f"{of_all}. It is uniform, and the number and colour of an item are decided by "
-            "differences of no size.",
+            "all attentions are equal (collapsed) and tell no item from another",
+            f"{of_all}. All are equal, an equal share for each persona: the attention of this "
+            "model has collapsed, and the number and colour of an item are decided by differences "
+            "of no size.",
         )
     return f"an item's persona has {size} of its attention ({equal})", f"{of_all} ({equal})."
 
@@ -139,6 +140,15 @@ def overlaps(study: Study) -> pd.DataFrame:
     return frame.set_index(["data set", "model"])
 
 
+def shown(record: Record) -> str:
+    """Of which model and data the figure is, and whether its attention tells items apart."""
+    told, _ = _told_apart(record)
+    return (
+        f"Shown is a user of `{record['dataset']}` and *{record['row']}*, the model that was "
+        f"trained on these data: {told}."
+    )
+
+
 def rule() -> str:
     """How the user is picked, in one sentence."""
     return f"Unless the parameter `user` names one, a rule picks the user: {figure2.RULE}."
@@ -156,6 +166,7 @@ def draw(record: Record) -> Figure:
     with matplotlib.rc_context(figures.STYLE):  # type: ignore[arg-type]
         figure = NewFigure(figsize=(7.2, 4.6 + 2.2 * half), layout="constrained")
         FigureCanvasAgg(figure)
+        figure.suptitle(f"{record['row']} on {record['dataset']}, one user", fontsize=9.4)
         grid = figure.add_gridspec(2 + half, 2, height_ratios=[1] * (2 + half))
         history = figure.add_subplot(grid[:2, 0])
         items = len(shown["history"])
