@@ -4,8 +4,8 @@
     python benchmarks/attentive_context.py --steps 40
 
 Some steps of training are timed as CPU time of the process and scaled to an epoch of one fold.
-The loop makes the users of a batch one after the other; predictor, loss and optimiser stay the
-same. For an attentive user it does what Equation 1 prints: it gathers the other movies of one
+The loop makes the users of a batch one after the other; batch, predictor, loss and optimiser stay
+the same. For an attentive user it does what Equation 1 prints: it gathers the other movies of one
 user, draws 64 of them and attends to them. For a look-up it takes one row at a time.
 
 Each measurement is a record of ``results/attentive_ncf/speed.jsonl``; one that is there is printed
@@ -35,8 +35,7 @@ from replication.rating_training import DeviceRatings
 from replication.records import Store, provenance, record_address, record_key
 from replication.training import described
 
-LOOP_BATCH = 256  # ratings a step of the loop, which takes many times as long
-LOOP_STEPS = 10
+LOOP_STEPS = 3  # of the loop, which takes many times as long
 
 
 class LoopAttentive(Attentive):
@@ -112,7 +111,6 @@ def main() -> None:
                 "steps": arguments.steps,
                 "batch": arguments.batch,
                 "loop_steps": LOOP_STEPS,
-                "loop_batch": LOOP_BATCH,
             },
         )
         known = {record["key"]: record["metrics"] for record in store.load()}
@@ -143,7 +141,7 @@ def measure(
     model = AttentiveNCF(split, config, tables)
     loop = LoopAttentive if config.embedding == "attentive" else LoopLookUp
     model.embedding.__class__ = loop
-    slow = seconds_of_epoch(model, train, LOOP_BATCH, LOOP_STEPS)
+    slow = seconds_of_epoch(model, train, arguments.batch, LOOP_STEPS)
     return {"seconds an epoch": fast, "loop ratio": slow / fast}
 
 

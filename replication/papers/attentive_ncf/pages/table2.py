@@ -554,14 +554,14 @@ def pretraining_cost(study: Study) -> str:
 def timing() -> str:
     """How the epochs and the loop over users were timed, in a sentence."""
     ways = {
-        tuple(r["config"][name] for name in ("steps", "batch", "loop_steps", "loop_batch"))
+        tuple(r["config"][name] for name in ("steps", "batch", "loop_steps"))
         for r in Store(experiments.SPEED).load()
     }
     if not ways:
         return "The timing on one idle core is pending."
     told = " and ".join(
-        f"{steps} steps of {batch:,} ratings, and {loop_steps} of {loop_batch:,} with the loop"
-        for steps, batch, loop_steps, loop_batch in sorted(ways)
+        f"{steps} steps of {batch:,} ratings, and {loop_steps} with the loop"
+        for steps, batch, loop_steps in sorted(ways)
     )
     return f"The first three columns are from {told}, scaled to an epoch."
 
