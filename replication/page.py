@@ -192,6 +192,17 @@ def effect_table(effects: Sequence[Effect], main: str = "main") -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["model", *columns], dtype=str).set_index("model")
 
 
+def measured_effects(effects: Sequence[Effect]) -> tuple[list[Effect], str]:
+    """The effects with runs on both sides, and a sentence on the models that wait for theirs."""
+    ready = [effect for effect in effects if effect.test is not None]
+    waiting: dict[str, list[str]] = {}
+    for e in effects:
+        if e.test is None and e.row not in waiting.setdefault(e.dataset, []):
+            waiting[e.dataset].append(e.row)
+    told = "; ".join(f"{', '.join(rows)} on `{dataset}`" for dataset, rows in waiting.items())
+    return ready, f"Pending: {told}." if told else ""
+
+
 def first_sentence(effects: Sequence[Effect]) -> str:
     """The effect on the first model that has runs, for a sentence elsewhere in the book."""
     ready = [effect for effect in effects if effect.test is not None]

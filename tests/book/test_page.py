@@ -198,6 +198,13 @@ def test_the_effect_of_a_variant(planted: Study) -> None:
     assert not table.isna().any(axis=None)
 
 
+def test_effects_that_wait_are_one_sentence(planted: Study) -> None:
+    measured, waiting = page.measured_effects(planted.effects("printed-loss"))
+    assert {e.row for e in measured} == {"AMP-2"}
+    assert waiting == "Pending: MF (r=1) on `ml-latest-small`."
+    assert page.measured_effects(measured) == (measured, "")
+
+
 def test_a_variant_beside_another_row(planted: Study) -> None:
     """Goes red if the variant is set against its own row after all."""
     own, other = (planted.effects("printed-loss", against=row) for row in (None, "MF (r=1)"))
