@@ -130,6 +130,24 @@ def test_figure_2_says_that_uniform_attention_tells_nothing_apart() -> None:
     assert figure2.shown(shown).endswith(f": {told}.")
 
 
+def test_the_second_figure_2_is_the_first_data_set_whose_attention_tells_items_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uniform = copy.deepcopy(RECORD) | {"dataset": "ml-latest-small"}
+    for item in (*uniform["figure"]["history"], *uniform["figure"]["final"]):
+        item["attention"] = 0.25
+    stored = [RECORD, RECORD | {"dataset": "ml-100k"}, uniform]
+    monkeypatch.setattr(figure2.Store, "load", lambda self: iter(stored))
+    found = figure2.with_attention()
+    assert found is not None and found["dataset"] == "ml-100k"
+    empty = study(measured.TABLE, measured.grid())
+    told = figure2.reading(found, empty)
+    assert "user shown, of `ml-100k`, an item's persona has 0.9000 of its attention" in told
+    assert "2 of 4 personas are responsible for the ten" in told
+    del stored[:2]
+    assert figure2.with_attention() is None
+
+
 def test_figure_2_says_how_far_personas_overlap_over_all_users(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -313,6 +313,26 @@ def test_the_headline_counts_what_is_there(planted: Study) -> None:
     assert "the most epochs of a trial are 2 on `ml-1m`, 3 on `pinterest`." in text
 
 
+def test_losses_with_the_settings_of_one_vector_stand_beside_those_of_the_own_search() -> None:
+    """AMP-2 loses as searched only, AMP-3 with one vector's settings only; AMP-4 has no runs."""
+    of_mf = {"seeds": 3, "variant": "mf-settings"}
+    found = study(
+        plant("MF (r=1)", 0.60),
+        plant("AMP-2", 0.45),
+        plant("AMP-2", 0.60, **of_mf),
+        plant("AMP-3", 0.80),
+        plant("AMP-3", 0.45, **of_mf),
+    )
+    whole, by_data = table2.with_settings_of_mf(found)
+    assert (
+        "printed entropy weights: 2 of 4 comparisons under loo-random are losses to MF (r=1) (as "
+        "searched 2) and 0 gains (as searched 2), by uncorrected 95 % intervals." in whole
+    )
+    assert by_data == "Losses by data set: ml-latest-small 2 of 4 (as searched 2)."
+    assert whole in table2.headline(found)
+    assert table2.with_settings_of_mf(study(plant("MF (r=1)", 0.60))) == []
+
+
 def test_the_limits_of_the_search_are_those_of_the_code() -> None:
     table = table2.search_limits()
     assert table.loc["AMP-2, AMP-3, AMP-4, AMP-8"].tolist() == [

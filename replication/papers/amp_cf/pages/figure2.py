@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PENDING = "Pending: no user's personas are recorded yet."
+NONE_APART = "No committed record of this model has attention that tells items apart."
 QUICK_DATASET = "ml-100k"
 UNIFORM = 0.001  # attention that is no further above an equal share tells nothing apart
 TITLE, GENRES = 34, 20  # characters of a title and of its genres that fit
@@ -48,6 +49,16 @@ def view(mode: str, dataset: str, user: int | None, device: str) -> Record | Non
     return figure2.measure(job, experiments.trained(job, where), where, user)
 
 
+def with_attention() -> Record | None:
+    """The first committed record, in the order of data sets, whose attention tells items apart.
+
+    Where attention has collapsed the figure cannot show what the paper's shows.
+    """
+    stored = {r["dataset"]: r for r in Store(figure2.TABLE).load()}
+    known = (stored[name] for name in explanations.DATASETS if name in stored)
+    return next((record for record in known if not _collapsed(record)), None)
+
+
 def headline(record: Record | None, study: Study) -> str:
     """What the figure was asked, what was found, and the numbers behind it."""
     asked = (
@@ -56,14 +67,25 @@ def headline(record: Record | None, study: Study) -> str:
     )
     if record is None:
         return opening(asked, PENDING)
+    found, details = _found(record, study)
+    return opening(asked, found, details)
+
+
+def reading(record: Record, study: Study) -> str:
+    """What a figure beside the first one shows: the same sentences, as text below it."""
+    found, details = _found(record, study)
+    return "  \n".join([found, *filter(None, details)])
+
+
+def _found(record: Record, study: Study) -> tuple[str, list[str]]:
+    """What the figure of a user shows, in one sentence, and the numbers behind it."""
     shown, metrics = record["figure"], record["metrics"]
     count, whole = len(shown["claimed"]), f"{metrics['history']:.0f}"
     used = sum(claims > 0 for claims in shown["claimed"])
     behind = len({item["persona"] for item in shown["final"]})
     over = overlap_of_all(study, record["dataset"])
     told, attention = _told_apart(record)
-    return opening(
-        asked,
+    return (
         f"For the user shown, of `{record['dataset']}`, {told}, the personas' own lists of ten "
         f"overlap by {number(metrics['overlap'])} (Jaccard), and the items they claim agree with "
         f"genres by an AMI of {number(metrics['AMI'])} (0 is chance).",
@@ -83,11 +105,10 @@ def headline(record: Record | None, study: Study) -> str:
 
 def _told_apart(record: Record) -> tuple[str, str]:
     """Whether attention tells the shown items apart: a part of a sentence, and a detail."""
-    shown = record["figure"]
-    largest = [item["attention"] for item in (*shown["history"], *shown["final"])]
-    size, equal = least_to_most(largest, signed=False), f"1/{len(shown['personas'])} is uniform"
+    largest = _largest(record)
+    size, equal = least_to_most(largest, signed=False), f"1/{_personas(record)} is uniform"
     of_all = f"Attention: over all items shown, the persona responsible for one has {size} of it"
-    if max(largest) < 1 / len(shown["personas"]) + UNIFORM:
+    if _collapsed(record):
         return (
             "all attentions are equal (collapsed) and tell no item from another",
             f"{of_all}. All are equal, an equal share for each persona: the attention of this "
@@ -95,6 +116,21 @@ def _told_apart(record: Record) -> tuple[str, str]:
             "of no size.",
         )
     return f"an item's persona has {size} of its attention ({equal})", f"{of_all} ({equal})."
+
+
+def _collapsed(record: Record) -> bool:
+    """Whether every item shown has an equal share of attention for each persona."""
+    return max(_largest(record)) < 1 / _personas(record) + UNIFORM
+
+
+def _largest(record: Record) -> list[float]:
+    """Of each item shown the attention on the persona that is responsible for it."""
+    shown = record["figure"]
+    return [item["attention"] for item in (*shown["history"], *shown["final"])]
+
+
+def _personas(record: Record) -> int:
+    return len(record["figure"]["personas"])
 
 
 def _counts(claimed: Sequence[int]) -> str:

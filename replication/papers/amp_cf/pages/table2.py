@@ -21,7 +21,14 @@ from replication.compare import (
     ranks_of,
     user_standard_error,
 )
-from replication.page import Study, opening, stored_table, two_sentences
+from replication.page import (
+    Effect,
+    Study,
+    measured_effects,
+    opening,
+    stored_table,
+    two_sentences,
+)
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.pages import cost
 from replication.papers.amp_cf.rows import ROWS
@@ -83,6 +90,7 @@ def headline(study: Study) -> str:
             f"{losses} an established loss and {len(tests) - len(established)} no established "
             f"difference (differences {least_to_most(differences)}, median "
             f"{number(float(np.median(differences)), signed=True)}).",
+            " ".join(with_settings_of_mf(study)),
             _one_vector(),
             conditional(),
             _against_simple(proof),
@@ -132,6 +140,49 @@ def conditional() -> str:
         f"{experiments.N_TRIALS} trials each, AMP's draw {len(_drawn('amp-2'))} values at once, "
         f"those of MF (r=1) {len(_drawn('mf'))}, and the most epochs of a trial are {short}."
     )
+
+
+def with_settings_of_mf(study: Study) -> list[str]:
+    """What personas lose to one vector with its settings, beside what they lose with their own.
+
+    Both are counted by the 95 % interval of the difference, over the cells that have both.
+
+    Returns:
+        A sentence over all cells and one on each data set, with no markup; none without cells.
+    """
+    single = experiments.row_name("mf")
+    given, _ = measured_effects(study.effects("mf-settings", against=single))
+    own, _ = measured_effects(study.effects(against=single))
+    searched = {(e.row, e.dataset, e.protocol, e.metric): e for e in own}
+    found: dict[str, list[tuple[Effect, Effect]]] = {}
+    for effect in given:
+        place = (effect.row, effect.dataset, effect.protocol, effect.metric)
+        if place in searched:
+            found.setdefault(effect.dataset, []).append((effect, searched[place]))
+    if not found:
+        return []
+    pairs = [pair for both in found.values() for pair in both]
+    by_data = ", ".join(
+        f"{dataset} {sum(_lost(e) for e, _ in both)} of {len(both)} (as searched "
+        f"{sum(_lost(e) for _, e in both)})"
+        for dataset, both in found.items()
+    )
+    return [
+        f"With the rate and decay that the search found for {single} in place of AMP's own, and "
+        f"the printed entropy weights: {sum(_lost(e) for e, _ in pairs)} of {len(pairs)} "
+        f"comparisons under {experiments.TUNING_PROTOCOL} are losses to {single} (as searched "
+        f"{sum(_lost(e) for _, e in pairs)}) and {sum(_won(e) for e, _ in pairs)} gains (as "
+        f"searched {sum(_won(e) for _, e in pairs)}), by uncorrected 95 % intervals.",
+        f"Losses by data set: {by_data}.",
+    ]
+
+
+def _lost(effect: Effect) -> bool:
+    return effect.test is not None and effect.test.ci_high < 0
+
+
+def _won(effect: Effect) -> bool:
+    return effect.test is not None and effect.test.ci_low > 0
 
 
 def _beside_print(rows: Sequence[dict[str, Any]]) -> str:
