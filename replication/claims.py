@@ -730,7 +730,6 @@ class _Decided(NamedTuple):
     low: float
     high: float
     significant: bool
-    margin: float
     inside: bool  # no difference: the interval lies within the margins
 
 
@@ -746,7 +745,7 @@ def _decide(
     if _asks_for_lower(question):
         d, low, high = -d, -high, -low
     p = evidence.adjusted(family)[question]
-    return _Decided(d, low, high, p < ALPHA, margin, -margin < low and high < margin)
+    return _Decided(d, low, high, p < ALPHA, -margin < low and high < margin)
 
 
 def _verdict(
@@ -789,7 +788,7 @@ def judge_gain(
     5. untestable: anything else, since the interval then holds both a gain that matters and a loss
        that matters (or d <= 0): too little data.
     """
-    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    d, low, high, significant, inside = _decide(evidence, comparison, family, margin)
     if isinstance(comparison, ByUser):
         worse = comparison.reverse
     elif not isinstance(comparison, Contrast):
@@ -835,7 +834,7 @@ def judge_competitive(
       the margin (high - low >= 2 margin): too little data;
     - direction only: anything else.
     """
-    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    d, low, high, significant, inside = _decide(evidence, comparison, family, margin)
     if low > -margin:
         kind, end = "replicated", f"a loss of {margin:.2g} is excluded"
     elif high < 0 and significant and d <= -margin:
@@ -863,7 +862,7 @@ def judge_no_gain(
     - direction only: d < margin, and the interval is narrower than 2 margin;
     - untestable: anything else: too little data.
     """
-    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    d, low, high, significant, inside = _decide(evidence, comparison, family, margin)
     if high < margin:
         kind, end = "replicated", f"a gain of {margin:.2g} is excluded"
     elif low > 0 and significant and d >= margin:
@@ -898,7 +897,7 @@ def judge_lead(
     lead = -lead if lower_is_better(metric) else lead
     if lead <= 0:
         raise NoEvidence(f"the paper prints no lead of {a} over {b} in {metric} on {dataset}")
-    d, low, high, significant, _, inside = _decide(evidence, comparison, family, margin)
+    d, low, high, significant, inside = _decide(evidence, comparison, family, margin)
     if low > 0 and significant:
         kind, end = "replicated", f"{a} leads (printed lead {number(lead)})"
     elif high < 0 and significant:

@@ -20,6 +20,7 @@ from replication.data import DATASETS as LOADERS
 from replication.data import Interactions, load
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
+from replication.papers.common import check_known
 from replication.papers.registry import FIRST, PAPERS, TABLES, paper_of
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
@@ -149,19 +150,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _checked_table(name: str) -> str:
-    if name not in TABLES:
-        raise ReplicationError(f"unknown table {name!r}; known are {', '.join(TABLES)}")
-    return name
-
-
-def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    for name in names:
-        if name not in known:
-            raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
-    return names
-
-
 # --- list, data, doctor ------------------------------------------------------------------------
 
 
@@ -235,14 +223,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    table = _checked_table(arguments.table)
+    table = arguments.table
     paper = paper_of(table)
     grid = paper.experiments
     own = TABLES[table].run
     if own is None:  # else the table has data sets of its own
-        _checked("data set", arguments.dataset or [], list(grid.DATASETS))
+        check_known("data set", arguments.dataset, grid.DATASETS)
     select = arguments.select or grid.SELECTS[0]
-    _checked("select", [select], grid.SELECTS)
+    check_known("select", [select], grid.SELECTS)
     resolve_device(arguments.device)
     datasets, models, seeds = arguments.dataset, arguments.model, arguments.seeds
     if own is None:
@@ -274,7 +262,7 @@ def _metrics(record: Record, new: bool) -> str:
 def _tune(arguments: argparse.Namespace) -> int:
     paper = paper_of(arguments.table)
     grid, metric = paper.experiments, paper.TUNED[arguments.table]
-    _checked("data set", [arguments.dataset], list(grid.DATASETS))
+    check_known("data set", [arguments.dataset], grid.DATASETS)
     found = {}
     for trial, record, new in grid.tune(arguments.model, arguments.dataset, arguments.device):
         value = found[trial] = record["metrics"][metric]
@@ -331,12 +319,12 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    table = _checked_table(arguments.table)
+    table = arguments.table
     paper = paper_of(table)
     select = arguments.select or paper.SELECTS[0]
-    _checked("select", [select], paper.SELECTS)
-    variants = list(paper.experiments.VARIANTS)
-    _checked("variant", [arguments.variant] if arguments.variant else [], variants)
+    check_known("select", [select], paper.SELECTS)
+    variants = paper.experiments.VARIANTS
+    check_known("variant", [arguments.variant] if arguments.variant else [], variants)
     text = render(table_rows(table, select, arguments.variant), arguments.format)
     print(text.rstrip("\n"))
     return 0
@@ -353,9 +341,9 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    table = _checked_table(arguments.table)
+    table, datasets = arguments.table, arguments.dataset
     paper = paper_of(table).experiments
-    datasets = _checked("data set", arguments.dataset or [], list(paper.DATASETS))
+    check_known("data set", datasets, paper.DATASETS)
     models = [paper.row_name(model) for model in arguments.model or []]
     resolve_device(arguments.device)
     store = Store(table)

@@ -748,6 +748,11 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{rounded:+.4f}" if signed else f"{rounded:.4f}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share as the book writes it: "2.5 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def least_to_most(values: Iterable[float], signed: bool = True) -> str:
     """ "+0.1000 to +0.2000", or the one number where both look alike."""
     found = list(values)

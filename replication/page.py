@@ -326,6 +326,11 @@ def two_sentences(text: str) -> str:
     return "\n\n".join(text.split("\n\n")[:2])
 
 
+def enumeration(names: Sequence[str]) -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"; "" for none."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def range_text(values: Sequence[int]) -> str:
     """ "3–5", or "3" where all agree."""
     low, high = min(values), max(values)
@@ -521,6 +526,7 @@ def open_table(
         models,
         [protocol] if protocol else None,
         select,
+        "",
         seeds,
     )
     with tempfile.TemporaryDirectory(prefix="replication-") as scratch:

@@ -7,7 +7,7 @@ Shapes: S seeds, U users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -136,15 +136,18 @@ def means(found: Filled, names: Mapping[str, str], pending: str) -> pd.DataFrame
             seeds = "" if len(runs) >= cell.seeds_required else f" of {cell.seeds_required}"
             lines.append(
                 {"data set": cell.dataset, "model": cell.row}
-                | {
-                    text: number(float(np.mean([r["metrics"][name] for r in runs.values()])))
-                    for name, text in names.items()
-                }
+                | {text: _mean(runs.values(), name) for name, text in names.items()}
                 | {cell.repeats: f"{len(runs)}{seeds}"}
             )
     if not lines:
         return pd.DataFrame({"data set": [pending]}).set_index("data set")
     return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
+def _mean(runs: Collection[Record], metric: str) -> str:
+    """The mean over runs; a dash where a test does not apply to them."""
+    values = [r["metrics"][metric] for r in runs if metric in r["metrics"]]
+    return number(float(np.mean(values))) if len(values) == len(runs) else "–"
 
 
 def gaps(found: Filled) -> str:

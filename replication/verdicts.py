@@ -15,7 +15,7 @@ import pandas as pd
 
 from replication.claims import ITSELF, VERDICTS, Judgement, Verdict
 from replication.compare import interval, number
-from replication.page import opening
+from replication.page import enumeration, opening
 from replication.papers.registry import PAPERS, page_module
 from replication.tables import to_html
 
@@ -106,10 +106,7 @@ class Verdicts:
         counts |= {"again_changed": len(changed(own)), "again_tested": len(both(own))}
         counts |= {"printed_refuted": len(refuted(own)), "printed_all": len(in_print(own))}
         for family in (*self.book.claimed, *self.book.checks):
-            verdicts = [j.main.verdict for j in self.of([family])]
-            key = family.replace("-", "_")
-            counts[f"{key}_replicated"] = verdicts.count("replicated")
-            counts[f"{key}_tested"] = len(verdicts) - verdicts.count("untestable")
+            counts |= tally(family.replace("-", "_"), self.of([family]))
         counts |= self.book.counts(self)
         return {key: f"{count:,}" for key, count in counts.items()}
 
@@ -251,8 +248,7 @@ def headline(papers: Mapping[str, Verdicts]) -> str:
     statement on several models and measures, and say little side by side.
     """
     counted = [(found.book, found.words()) for found in papers.values()]
-    *others, last = [book.lead(n) for book, n in counted]
-    leads = f"{', '.join(others)} and {last}" if others else last
+    leads = enumeration([book.lead(n) for book, n in counted])
     return opening(
         "Which claims of the papers hold on real data?",
         f"Where a comparison can be decided, {leads}.",
@@ -272,6 +268,15 @@ def _counts(n: Mapping[str, str]) -> str:
 def folded(title: str, frame: pd.DataFrame) -> str:
     """A table that opens on a click."""
     return f"<details><summary>{html.escape(title)}</summary>{to_html(frame)}</details>"
+
+
+def tally(key: str, some: Sequence[Judgement]) -> dict[str, int]:
+    """How many were replicated, and how many can be decided, by names that ``of_tested`` reads."""
+    verdicts = [j.main.verdict for j in some]
+    return {
+        f"{key}_replicated": verdicts.count("replicated"),
+        f"{key}_tested": len(verdicts) - verdicts.count("untestable"),
+    }
 
 
 def of_tested(counts: Mapping[str, str], family: str) -> str:

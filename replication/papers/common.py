@@ -80,10 +80,23 @@ def refuse_unknown(table: str, names: Sequence[str] | None, known: Iterable[str]
             raise ReplicationError(f"{table} has no {name!r}; it has {', '.join(known)}")
 
 
+def check_known(kind: str, names: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Raise ReplicationError if a name is none of those that are known of its kind."""
+    known = tuple(known)
+    for name in names or ():
+        if name not in known:
+            raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+
+
 def describe_data(
-    table: str, datasets: Sequence[str], statistics: Callable[[str], Record]
+    table: str, datasets: Sequence[str], statistics: Callable[[str], Record], **given: Any
 ) -> Iterator[tuple[str, Record, bool]]:
-    """Count data sets and store what was found; yields as ``run`` of a paper's tables does."""
+    """Count data sets and store what was found; yields as ``run`` of a paper's tables does.
+
+    Raises:
+        ReplicationError: one of the other parameters was ``given``.
+    """
+    refuse(table, "has statistics of data sets", **given)
     for dataset in datasets:
         record = statistics(dataset)
         yield dataset, record, Store(table).append(record)
@@ -144,24 +157,29 @@ class Addressed(Protocol):
         """Everything that can change the numbers."""
 
 
-RunT = TypeVar("RunT", bound=Addressed)
+JobT = TypeVar("JobT")
 
 
 def run_missing(
-    jobs: Iterable[RunT], store_of: Callable[[RunT], Store], perform: Callable[[RunT], Record]
-) -> Iterator[tuple[RunT, Record, bool]]:
-    """Do what is not stored yet, one run after the other.
+    jobs: Iterable[JobT],
+    address: Callable[[JobT], Record],
+    store_of: Callable[[JobT], Store],
+    perform: Callable[[JobT], Record],
+) -> Iterator[tuple[JobT, Record, bool]]:
+    """Do what is not stored yet, one job after the other.
 
     Args:
-        jobs: the runs.
-        store_of: where a run's record belongs.
-        perform: does a run and stores its record, which it returns.
+        jobs: runs, or whatever else leaves one record each.
+        address: what a job's record will say of itself, before anything is computed.
+        store_of: where the record belongs.
+        perform: does a job and stores its record, which it returns.
 
     Yields:
-        The run, its record, and whether it was done now (True) or was there (False).
+        The job, its record, and whether it was done now (True) or was there (False).
     """
     for job in jobs:
-        key = record_key(job.address())
+        key = record_key(address(job))
+        # Read anew each time: another process may have stored it meanwhile.
         stored = {record["key"]: record for record in store_of(job).load()}
         if key in stored:
             yield job, stored[key], False
@@ -170,6 +188,32 @@ def run_missing(
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
             file.unlink(missing_ok=True)  # another process may have finished it too
         yield job, record, True
+
+
+def measure_missing(
+    jobs: Iterable[JobT],
+    address: Callable[[JobT], Record],
+    store: Store,
+    measure: Callable[[JobT], tuple[Record, Mapping[str, np.ndarray] | None]],
+) -> Iterator[tuple[JobT, Record, bool]]:
+    """Measure and store what is not stored yet; as ``run_missing``.
+
+    Args:
+        measure: gives a job's record, and the values of single users where there are any.
+    """
+
+    def perform(job: JobT) -> Record:
+        record, values = measure(job)
+        store.append(record, values=values)
+        return record
+
+    return run_missing(jobs, address, lambda job: store, perform)
+
+
+def labelled(found: Iterable[tuple[Any, Record, bool]]) -> Iterator[tuple[str, Record, bool]]:
+    """What was found, as ``run`` of a paper's tables yields it: with the label of each job."""
+    for job, record, new in found:
+        yield job.label, record, new
 
 
 def drawn_config(known: Any, trial: int) -> Any:
@@ -237,25 +281,16 @@ def run_trials(
     Yields:
         A trial's number, its record, and whether it was run now (True) or was there (False).
     """
-    store = Store(table)
-    for trial, config in configs.items():
-        head = record_address(
-            table,
-            row,
-            data,
-            protocol,
-            describe(config),
-            select="validation",
-        )
-        stored = {record["key"]: record for record in store.load()}
-        key = record_key(head)
-        if key in stored:
-            yield trial, stored[key], False
-            continue
-        record = head | {"trial": trial, "device": device.type} | tried(trial, config)
-        record |= provenance()
-        store.append(record)
-        yield trial, record, True
+
+    def address(trial: int) -> Record:
+        config = describe(configs[trial])
+        return record_address(table, row, data, protocol, config, select="validation")
+
+    def measure(trial: int) -> tuple[Record, None]:
+        own = {"trial": trial, "device": device.type} | tried(trial, configs[trial])
+        return address(trial) | own | provenance(), None
+
+    return measure_missing(configs, address, Store(table), measure)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from replication import paths
 from replication.errors import Diverged
 from replication.folds import RatingSplit
 from replication.metrics.rating import summary
-from replication.papers.common import Addressed, log_uniform, run_missing
+from replication.papers.common import Addressed, Table, log_uniform, run_missing
 from replication.rating_training import (
     METRICS,
     DeviceRatings,
@@ -51,6 +52,21 @@ class RatingRow:
     def trained(self) -> bool:
         """Trained by gradient steps over epochs, one of which is selected."""
         return isinstance(self.start, RatingConfig)
+
+
+def fold_tables(study: Any, names: Iterable[str]) -> dict[str, Table]:
+    """The tables of a module whose rating models are run on folds.
+
+    Args:
+        study: it has ``grid(table, select, variant)``, ``rerun`` and ``derived``.
+        names: of the tables.
+    """
+    return {
+        name: Table(
+            partial(study.grid, name), lambda variant: METRICS, study.rerun, derive=study.derived
+        )
+        for name in names
+    }
 
 
 def draw_bias(rng: np.random.Generator) -> dict[str, Any]:
@@ -216,4 +232,4 @@ def run_folds(
         store_of(job).append(finished.record)
         return finished.record
 
-    return run_missing(jobs, store_of, perform)
+    return run_missing(jobs, lambda job: job.address(), store_of, perform)

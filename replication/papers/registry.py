@@ -25,11 +25,10 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from replication.errors import ReplicationError
 from replication.papers.afm import tables as afm
 from replication.papers.amp_cf import tables as amp_cf
 from replication.papers.attentive_ncf import tables as attentive_ncf
-from replication.papers.common import Table
+from replication.papers.common import Table, check_known
 
 PAPERS: dict[str, ModuleType] = {"amp_cf": amp_cf, "attentive_ncf": attentive_ncf, "afm": afm}
 TABLES: dict[str, Table] = {
@@ -44,8 +43,7 @@ def paper_of(table: str) -> ModuleType:
     Raises:
         ReplicationError: no such table.
     """
-    if table not in TABLES:
-        raise ReplicationError(f"unknown table {table!r}; known are {', '.join(TABLES)}")
+    check_known("table", [table], TABLES)
     return PAPERS[table.split("/")[0]]
 
 

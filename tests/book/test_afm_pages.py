@@ -213,10 +213,10 @@ def test_coverage_names_the_features_that_are_ids_and_those_that_are_rare() -> N
     changes = {"genres: n_once": 0.0, "tags: covered": 0.05}
     found = study(experiments.TABLE1, [counted("ml-latest-small", **changes)])
     frame = data.coverage(found)
-    assert frame.loc[("MovieLens latest-small", "tags"), "films that have a value"] == "5.0%"
+    assert frame.loc[("MovieLens latest-small", "tags"), "films that have a value"] == "5.0 %"
     text = data.coverage_sentence(found)
     assert "for tags (60 of 100)." in text and "genres" not in text
-    assert "tags of `ml-latest-small` (5%)" in text
+    assert "tags of `ml-latest-small` (5 %)" in text
 
 
 # --- Table 2 ---------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_afm_against_the_others_is_what_was_planted() -> None:
     assert "over all data sets AFM beats a baseline of the paper by RMSE in 4 of 4" in text
     assert "in 4 of 4 comparisons and loses in 0, with" in text
     assert "\n- On `ml-1m`: AFM's RMSE is lower than that of 4 of 4 baselines" in text
-    assert "(established for 4, the opposite for 0), and 2.3% below the best of them, NFM" in text
+    assert "(established for 4, the opposite for 0), and 2.3 % below the best of them, NFM" in text
     assert "\n- Beside print: of 10 measured errors on `ml-1m`" in text
     listed = {(r["row"], r["dataset"]) for r in table2.shown(found)}
     assert ("AFM", "douban-movie") in listed and ("ALS with biases", "ml-1m-omdb") in listed
@@ -805,8 +805,8 @@ def test_the_attention_page_says_what_was_planted() -> None:
         "worse in 3 of 3 data sets, and masking the most attended feature costs more than any one "
         "in 3 of 3 data sets.\n"
     ) in text
-    assert re.search(r"spread: on `ml-1m` users have (29|30)\.\d% of it on genre", text)
-    assert "and 0.0% of them have less than 20%" in text
+    assert re.search(r"spread: on `ml-1m` users have (29|30)\.\d % of it on genre", text)
+    assert "and 0.0 % of them have less than 20 %" in text
     # Genre of three data sets, of all ratings: of those of 5 it is their number; no other feature.
     assert (
         "in 3 of 16 cases (in 6 before that number is taken out), and the reverse in 0. The rank "
@@ -879,8 +879,8 @@ def test_the_users_of_the_figures_are_described_and_drawn() -> None:
     four = attention.shown(found, "ml-1m", "figure 4")
     assert four is not None
     text = attention.figure_4_text(found, four)
-    assert "User 7 has 60.0% of the attention on genre (the paper's user: 66.5%)" in text
-    assert "of 40 films rated 5 most are Action 70.0%, Drama 30.0%" in text
+    assert "User 7 has 60.0 % of the attention on genre (the paper's user: 66.5 %)" in text
+    assert "of 40 films rated 5 most are Action 70.0 %, Drama 30.0 %" in text
     assert "spread over fewer genres, as in the paper" in text
     users = four["users"]
     turned = {"users": {"high": users["high"] | {"shares": users["low"]["shares"]},
@@ -890,9 +890,9 @@ def test_the_users_of_the_figures_are_described_and_drawn() -> None:
     one = attention.shown(found, "ml-1m-omdb", "figure 1")
     assert one is not None
     text = attention.figure_1_text(one)
-    assert "Of 40 films that user 11 rated in training 30.0% have the director A. Director" in text
-    assert "60.0% of these are rated 5; the user has 50.0% of the attention" in text
-    assert "on the director, place 1 of 6 slots, where the same on all would be 16.7%." in text
+    assert "Of 40 films that user 11 rated in training 30.0 % have the director A. Director" in text
+    assert "60.0 % of these are rated 5; the user has 50.0 % of the attention" in text
+    assert "on the director, place 1 of 6 slots, where the same on all would be 16.7 %." in text
     assert len(attention.figure_1(one).axes) == 1
     assert attention.shown(found, "ml-1m", "figure 1") is None
     frame = attention.sentences(found)
@@ -915,7 +915,7 @@ def test_one_user_is_the_stored_one_or_asked_of_the_model(monkeypatch: pytest.Mo
     assert stored is not None and stored["user"] == 7
     text = attention.describe(stored)
     assert text.startswith("> Dear user 7, great interest in the genres.")
-    assert "Most is added by the genres: +0.5000 stars, with 50.0% of the attention." in text
+    assert "Most is added by the genres: +0.5000 stars, with 50.0 % of the attention." in text
     frame = attention.listed(stored)
     assert frame.loc["genres", "of this film"] == "x" and frame.loc["others", "of this film"] == "–"
     asked = []
@@ -1084,7 +1084,7 @@ def test_what_verdicts_mean_and_the_margins_come_from_the_code() -> None:
     margins = [name for name in vars(claims) if name.endswith("_MARGIN")]
     for name in margins:
         value = getattr(claims, name)
-        assert f"{value:g}" in text or f"{value:.1%}" in text, name
+        assert f"{value:g}" in text or f"{100 * value:.1f} %" in text, name
 
 
 # --- pages written by hand ---------------------------------------------------------------------
@@ -1161,7 +1161,7 @@ def test_parameters_add_up_and_are_what_the_paper_counts() -> None:
     assert architecture.attention_sizes(100, 5) == (64 * 6, 100 * 6)
     text = architecture.headline(SIZES)
     assert "128 numbers and an attention of each user's own 12,080, as the paper counts." in text
-    assert re.search(r"own adds 1\.9% to its \d{3},\d{3} numbers\.$", text)
+    assert re.search(r"own adds 1\.9 % to its \d{3},\d{3} numbers\.$", text)
     assert architecture.statistics() == {"users": 6040, "items": 3952, "genres: n_values": 18}
     Store(experiments.TABLE1).append(counted("ml-1m"))
     assert architecture.statistics()["items"] == 3706
@@ -1170,6 +1170,6 @@ def test_parameters_add_up_and_are_what_the_paper_counts() -> None:
 def test_the_gate_has_a_box_a_slot_and_shares_of_one() -> None:
     drawn = architecture.draw_gate(4)
     texts = [t.get_text() for t in drawn.axes[0].texts]
-    shares = [int(found[1]) for t in texts if (found := re.search(r": (\d+)%", t))]
+    shares = [int(found[1]) for t in texts if (found := re.search(r": (\d+) %", t))]
     assert len(shares) == 5 and abs(sum(shares) - 100) <= 3
     assert AFMConfig().dimension == 64

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication import page
+from replication import page, questions
 from replication.compare import load_published
 from replication.errors import ReplicationError
 from replication.page import Study, check_names, made_by, open_table, two_digits
@@ -515,13 +515,14 @@ def test_attention_at_inference_has_one_line_a_metric() -> None:
     assert explaining.table_by_metric([]).index.tolist() == [explaining.PENDING]
 
 
-def test_the_page_says_which_data_have_no_explanation_tests_and_what_they_would_cost() -> None:
-    timed = [{"seconds": 12.0}, {"seconds": 340.0}, {}]
-    told = Study(explanations.TABLE, "stored", "validation", timed, {}, None, explanations.grid())
-    text = explaining.not_measured(told)
-    assert "`pinterest` and `amazon-video-games`" in text and "12 to 340 seconds" in text
-    assert "40 records more" in text  # two data sets, four models, five seeds
-    assert "none of those on record holds" in explaining.not_measured(replace(told, records=[]))
+def test_the_page_says_where_agreement_with_genres_cannot_be_measured() -> None:
+    assert explaining.without_genres() == (
+        "On `pinterest` and `amazon-video-games` items have no genres: agreement with them cannot "
+        "be measured there, and of the models the tests take AMP-2 and AMP-4."
+    )
+    cells = [(c, {0: {"metrics": {"seeds/AMI": 0.25}}}) for c in explanations.grid()[-1:]]
+    table = questions.means(cells, {"genres/AMI": "genres", "seeds/AMI": "next seed"}, "")
+    assert table.loc[("amazon-video-games", "AMP-4")].tolist() == ["–", "0.2500", "1 of 5"]
 
 
 def test_the_settings_of_planted_personas_are_those_of_the_records() -> None:
@@ -640,7 +641,7 @@ def test_statistics_are_compared_at_the_printed_digit() -> None:
     ):
         some = replace(nothing, records=[of | {"metrics": printed | change}])
         text = data.statistics_headline(some)
-        assert words in text and ("difference of a statistic is 50.0%." in text) == bool(change)
+        assert words in text and ("difference of a statistic is 50.0 %." in text) == bool(change)
         assert text.endswith("the printed ones: none." if change else "the printed ones: ML-1M.")
 
 

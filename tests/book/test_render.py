@@ -312,8 +312,8 @@ def live_page(verdict: str | None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("verdict", "code"),
     [
-        ("within the 99.9% prediction interval of the committed seeds", 0),
-        ("OUTSIDE the 99.9% prediction interval of the committed seeds: HR@10", 1),
+        ("within the 99.9 % prediction interval of the committed seeds", 0),
+        ("OUTSIDE the 99.9 % prediction interval of the committed seeds: HR@10", 1),
         (None, 1),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_gain_is_large_slight_or_neither(
     if abs(share) >= 0.015 and noise < 1e-3:
         assert with_five.statistic == pytest.approx(share, abs=1e-3)
     if large == "replicated":
-        assert with_five.sentence.endswith("reaches the printed 4.4% less the margin of 0.7%.")
+        assert with_five.sentence.endswith("reaches the printed 4.4 % less the margin of 0.7 %.")
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,22 @@ def test_a_record_is_the_mean_of_its_stored_values_and_is_not_measured_twice(stu
     assert abs(record["metrics"]["genres/AMI shuffled, pooled"]) < 0.15
 
 
+def test_without_genres_all_else_is_measured(study, monkeypatch):
+    """Goes red if genres are asked for where there are none, or if a test is lost with them."""
+    whole = next(iter(explanations.measure_and_store([JOB], "cpu", progress=False)))[1]["metrics"]
+    for name in ("results", "prepared"):
+        monkeypatch.setattr(paths, name.upper(), study / f"{name} without")
+    tiny = data.DATASETS["ml-100k"](None)
+    del tiny.item_features["genres"]
+    monkeypatch.setattr(explanations, "GENRES", ())
+    forget()
+    found = next(iter(explanations.measure_and_store([JOB], "cpu", progress=False)))[1]["metrics"]
+    assert {name for name in whole if name not in found} == {
+        name for name in whole if name.startswith("genres/")
+    }
+    assert {name: whole[name] for name in found} == found
+
+
 def test_a_rerun_gives_the_record_again(study):
     (_, record, _), *_ = explanations.measure_and_store([JOB], "cpu", progress=False)
     stored = Store(explanations.TABLE).load()[0]
@@ -175,6 +191,10 @@ def test_the_command_line_runs_and_prints_the_tables(study, capsys, monkeypatch)
     assert "takes no --protocol, --variant or --select" in capsys.readouterr().err
     assert cli.main(["run", explanations.TABLE, "--model", "mf"]) == 1
     assert "has no 'mf'" in capsys.readouterr().err
+    command = ["run", explanations.TABLE, "--dataset", "pinterest", "--model", "amp-8"]
+    assert cli.main(command) == 1
+    error = capsys.readouterr().err
+    assert "no amp-8 on pinterest; without genres it has amp-2 and amp-4" in error
 
     short = replace(planted.MODELS["AMP-3"], max_epochs=1)
     monkeypatch.setitem(planted.MODELS, "AMP-3", short)

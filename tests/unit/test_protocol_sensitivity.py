@@ -263,10 +263,11 @@ def test_the_released_habits_are_run_for_all_that_they_are_defined_for() -> None
     assert {(c.dataset, c.protocol) for c in cells} == {
         ("ml-latest-small", "loo-random"),
         ("ml-100k", "loo-random"),
+        ("amazon-video-games", "loo-random"),
     }
     assert {c.row for c in cells} == {"AMP-2", "AMP-3", "AMP-4", "AMP-8", "MF (r=1)"}
     assert all((c.select, c.seeds_required) == ("test", 5) for c in cells)
-    assert len(experiments.plan(variant="released")) == 2 * 5 * 5
+    assert len(experiments.plan(variant="released")) == 3 * 5 * 5
     for cell in cells:
         model = {name: model for model, name in experiments.MODELS.items()}[cell.row]
         assert not experiments.variant_config(model, cell.dataset, "released").attention_projections
@@ -296,7 +297,8 @@ def test_the_best_epoch_of_each_metric_is_more_than_the_chosen_one() -> None:
 def test_where_nothing_is_pending_the_page_says_so() -> None:
     """An empty text would be shown as the name of an object."""
     every = {"AMP-2": 0.5, "AMP-3": 0.5, "AMP-4": 0.5, "AMP-8": 0.5, "MF (r=1)": 0.5}
-    of = study(*((every, CODE | {"dataset": d}) for d in ("ml-latest-small", "ml-100k")))
+    places = [name for name, _ in experiments.VARIANTS["released"].cells]
+    of = study(*((every, CODE | {"dataset": name}) for name in places))
     more = [run | {"seed": run["seed"] + 2} for run in of.records]
     of = replace(of, records=[*of.records, *(run for run in more if run["seed"] > 2)])
     assert page.missing(of, variant="released") == COMPLETE == "Nothing is pending."

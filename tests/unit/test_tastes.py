@@ -186,8 +186,8 @@ def test_where_minority_tastes_cannot_be_told_is_said() -> None:
     found = page.Users({("ml-100k", "loo-random"): own}, [of]).untold()
     assert set(found) == {("ml-100k", "cluster")}  # 15 items are enough for a tenth
     text = page.left_out(found)
-    assert "one cluster makes up 52% of all interactions" in text
-    assert "only 0% of the users have more than 20 items" in text
+    assert "one cluster makes up 52 % of all interactions" in text
+    assert "only 0 % of the users have more than 20 items" in text
     assert f"of {USERS} test items" in text
     long = own | {"history length": np.full(USERS, 50.0)}
     of["metrics"]["cluster/largest"] = 0.1

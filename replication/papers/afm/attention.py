@@ -42,10 +42,10 @@ from replication.papers.afm import explanations as measures
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.model import AFM, AFMConfig
 from replication.papers.afm.rows import row
-from replication.papers.common import refuse_unknown
+from replication.papers.common import labelled, measure_missing, refuse_unknown
 from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import fit_ratings
-from replication.records import Record, Store, provenance, record_address, record_key
+from replication.records import Record, Store, provenance, record_address
 from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/attention"
@@ -448,19 +448,18 @@ def run(
     datasets: Sequence[str] | None, models: Sequence[str] | None, seeds: int | None, device: str
 ) -> Iterator[tuple[str, Record, bool]]:
     """Measure what is not stored yet; what it is, the record, and whether it is new."""
-    where, store = resolve_device(device), Store(TABLE)
-    for job in plan(datasets, models, seeds):
-        key = record_key(address(job) if isinstance(job, Run) else job.address())
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield job.label, stored[key], False
-            continue
-        if isinstance(job, Run):
-            record, values = measure(job, trained(job, where), where)
-        else:
-            record, values = job.measure(where)
-        store.append(record, values=values)
-        yield job.label, record, True
+    where = resolve_device(device)
+
+    def address_of(job: Run | World) -> Record:
+        return address(job) if isinstance(job, Run) else job.address()
+
+    def measured(job: Run | World) -> tuple[Record, dict[str, np.ndarray]]:
+        if isinstance(job, World):
+            return job.measure(where)
+        return measure(job, trained(job, where), where)
+
+    jobs = plan(datasets, models, seeds)
+    yield from labelled(measure_missing(jobs, address_of, Store(TABLE), measured))
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

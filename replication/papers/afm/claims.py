@@ -55,7 +55,7 @@ from replication.claims import (
     judge_parts,
     variant_row,
 )
-from replication.compare import PairedTest, Ranks, Record, cells, interval, number
+from replication.compare import PairedTest, Ranks, Record, cells, interval, number, percent
 from replication.fold_claims import FoldEvidence, Place
 from replication.papers.afm import attention, experiments
 from replication.papers.afm.explanations import MASKINGS
@@ -328,7 +328,7 @@ def large(evidence: Evidence) -> float:
 
 
 def _printed_gain(evidence: Evidence) -> str:
-    return f"the printed {large(evidence):.1%} less the margin of {PRINTED_MARGIN:.1%}"
+    return f"the printed {percent(large(evidence))} less the margin of {percent(PRINTED_MARGIN)}"
 
 
 def _judge_gain_over(claim: Claim, evidence: Evidence, row: str, dataset: str) -> Verdict:
@@ -445,7 +445,7 @@ def _features() -> Iterator[Claim]:
         yield Claim(
             f"large/{dataset}",
             f"With five features AFM's RMSE is below NFM's by as much as is printed: {dataset}",
-            "Section 4.2: about 4.4% over NFM on Douban Movie",
+            "Section 4.2: about 4.4 % over NFM on Douban Movie",
             partial(is_large, dataset=dataset),
             TABLE,
             _asking(Contrast(gain(AFM, NFM, dataset))),
@@ -492,7 +492,7 @@ def _features() -> Iterator[Claim]:
         yield Claim(
             f"little/{dataset}",
             f"Most users give the genre less than 20 % of their attention: {dataset}",
-            "Section 4.2: nearly 80% users have less than 20% attention on the music genre",
+            "Section 4.2: nearly 80 % users have less than 20 % attention on the music genre",
             partial(is_majority, dataset=dataset),
             ATTENTION,
         )

@@ -31,7 +31,7 @@ from replication.folds import Ratings, RatingSplit, make_folds, make_rating_spli
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.metrics.rating import summary
 from replication.papers.afm.rows import BEST, READINGS, ROWS, row
-from replication.papers.common import drawn_config
+from replication.papers.common import check_known, drawn_config
 from replication.papers.fold_runs import (
     failure,
     fitted,
@@ -585,13 +585,8 @@ def plan(
         ReplicationError: a name that is not known, or a combination that the table has not.
         DataUnavailable: a data set that cannot be had.
     """
-    for kind, names, allowed in (
-        ("data set", datasets, DATASETS),
-        ("variant", [variant] if variant else [], VARIANTS),
-    ):
-        for name in names or ():
-            if name not in allowed:
-                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(allowed)}")
+    check_known("data set", datasets, DATASETS)
+    check_known("variant", [variant] if variant else [], VARIANTS)
     offered = dict.fromkeys(cell.dataset for cell in grid(table, variant=variant))
     for name in datasets or ():
         if name in UNAVAILABLE:

@@ -29,7 +29,7 @@ from replication.rating_training import BLOCK, DeviceRatings
 FAVOURITE = 5.0  # "favorite movies (rated 5)", caption of Figure 4
 LEAST_RATED = 20  # items with the feature that a user must have rated to count
 LEAST_FAVOURITES = 20  # the same of favourites
-LOW_ATTENTION = 0.2  # Section 4.2: "less than 20% attention"
+LOW_ATTENTION = 0.2  # Section 4.2: "less than 20 % attention"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DRAWS = 2000  # permutations and bootstrap samples
 

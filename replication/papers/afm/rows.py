@@ -22,10 +22,9 @@ from replication.baselines.factorization_machine import (
 )
 from replication.baselines.nfm import NFM, NFMConfig
 from replication.baselines.svd_feature import SVDFeature, SVDFeatureConfig
-from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.papers.afm.model import AFM, AFMConfig
-from replication.papers.common import log_uniform
+from replication.papers.common import check_known, log_uniform
 from replication.papers.fold_runs import RatingRow, draw_als, draw_bias
 
 
@@ -220,6 +219,5 @@ def row(model: str) -> Row:
     Raises:
         ReplicationError: unknown name.
     """
-    if model not in ROWS:
-        raise ReplicationError(f"unknown model {model!r}; known are {', '.join(ROWS)}")
+    check_known("model", [model], ROWS)
     return ROWS[model]

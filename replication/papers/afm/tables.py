@@ -8,12 +8,18 @@ from typing import Any
 
 import torch
 
-from replication.errors import ReplicationError
 from replication.papers.afm import attention, experiments
 from replication.papers.afm import packing as packing
 from replication.papers.afm.rows import row
-from replication.papers.common import Quick, Table, describe_data, model_named, refuse
-from replication.rating_training import METRICS
+from replication.papers.common import (
+    Quick,
+    Table,
+    describe_data,
+    labelled,
+    model_named,
+    refuse_unknown,
+)
+from replication.papers.fold_runs import fold_tables
 from replication.records import Record
 
 SELECTS = experiments.SELECTS
@@ -30,15 +36,7 @@ def _statistics_again(record: Record, device: torch.device) -> tuple[Record, Non
     return experiments.statistics(record["dataset"]), None
 
 
-TABLES = {
-    name: Table(
-        partial(experiments.grid, name),
-        lambda variant: METRICS,
-        experiments.rerun,
-        derive=experiments.derived,
-    )
-    for name in (experiments.TABLE2, experiments.ALTERNATIVES)
-} | {
+TABLES = fold_tables(experiments, (experiments.TABLE2, experiments.ALTERNATIVES)) | {
     experiments.TABLE1: Table(
         lambda select, variant: experiments.statistics_grid(),
         lambda variant: experiments.STATISTICS,
@@ -57,23 +55,18 @@ TABLES = {
 model_of = partial(model_named, row)
 
 
-def _check(protocols: Sequence[str] | None) -> None:
-    for name in protocols or ():
-        if name != experiments.PROTOCOL:
-            raise ReplicationError(f"unknown protocol {name!r}; known is {experiments.PROTOCOL}")
-
-
 def plan(
     table: str,
     datasets: Sequence[str] | None,
     models: Sequence[str] | None,
     protocols: Sequence[str] | None,
     select: str,
+    variant: str,
     seeds: int | None,
 ) -> list[experiments.Run]:
-    """The runs behind the main cells of a part of Table 2 or of the alternatives."""
-    _check(protocols)
-    return experiments.plan(table, datasets, models, "", seeds)
+    """The runs behind a part of Table 2 or of the alternatives."""
+    refuse_unknown(table, protocols, [experiments.PROTOCOL])
+    return experiments.plan(table, datasets, models, variant, seeds)
 
 
 execute = experiments.run_and_store
@@ -91,10 +84,8 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.TABLE1:
-        refuse(table, "has statistics of data sets", model=models, variant=variant, seeds=seeds)
-        yield from describe_data(table, datasets or experiments.RUN_HERE, experiments.statistics)
-        return
-    _check(protocols)
-    jobs = experiments.plan(table, datasets, models, variant, seeds)
-    for job, record, new in experiments.run_and_store(jobs, device):
-        yield job.label, record, new
+        chosen = datasets or experiments.RUN_HERE
+        given = {"model": models, "variant": variant, "seeds": seeds}
+        return describe_data(table, chosen, experiments.statistics, **given)
+    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
+    return labelled(execute(jobs, device))

@@ -21,9 +21,9 @@ from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions, filter_rare, load, pinterest
 from replication.papers.amp_cf import experiments
-from replication.papers.common import refuse, refuse_unknown
+from replication.papers.common import measure_missing, refuse, refuse_unknown
 from replication.protocols import make_split
-from replication.records import Record, Store, provenance, record_address, record_key
+from replication.records import Record, Store, provenance, record_address
 
 TABLE = f"{experiments.PAPER}/draws"
 PROTOCOL = "loo-random"
@@ -177,18 +177,17 @@ def run(
     """
     refuse(TABLE, "has statistics of data sets", model=models)
     refuse_unknown(TABLE, datasets, DATASETS)
-    store = Store(TABLE)
-    stored = {record["key"]: record for record in store.load()}
-    for cell in grid():
-        if cell.dataset not in (datasets or DATASETS):
-            continue
-        for seed in range(min(seeds or cell.seeds_required, cell.seeds_required)):
-            label = f"{cell.row}, {cell.dataset}, seed {seed}"
-            known = stored.get(record_key(address(cell.row, cell.dataset, seed)))
-            record = known or measure(cell.row, cell.dataset, seed)
-            if known is None:
-                store.append(record)
-            yield label, record, known is None
+    cases = [
+        (cell.row, cell.dataset, seed)
+        for cell in grid()
+        if cell.dataset in (datasets or DATASETS)
+        for seed in range(min(seeds or cell.seeds_required, cell.seeds_required))
+    ]
+    found = measure_missing(
+        cases, lambda case: address(*case), Store(TABLE), lambda case: (measure(*case), None)
+    )
+    for (row, dataset, seed), record, new in found:
+        yield f"{row}, {dataset}, seed {seed}", record, new
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

@@ -25,6 +25,7 @@ from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.common import (
+    check_known,
     distinct_draws,
     drawn_config,
     run_missing,
@@ -629,15 +630,10 @@ def plan(
     Raises:
         ReplicationError: a name that is not known, or a combination that the table has not.
     """
-    for kind, names, known in (
-        ("data set", datasets, DATASETS),
-        ("protocol", protocols, ALL_PROTOCOLS),
-        ("variant", [variant] if variant else [], VARIANTS),
-        ("select", [select], SELECTS),
-    ):
-        for name in names or ():
-            if name not in known:
-                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(known)}")
+    check_known("data set", datasets, DATASETS)
+    check_known("protocol", protocols, ALL_PROTOCOLS)
+    check_known("variant", [variant] if variant else [], VARIANTS)
+    check_known("select", [select], SELECTS)
     for model in models or ():
         row(model)
     spec = VARIANTS.get(variant)
@@ -727,7 +723,7 @@ def run_and_store(
         keep(results[0])
         return results[0].record
 
-    return run_missing(jobs, lambda job: into, perform)
+    return run_missing(jobs, Run.address, lambda job: into, perform)
 
 
 def tune(

@@ -19,7 +19,8 @@ from replication.metrics import lists as list_metrics
 from replication.papers.amp_cf import experiments, explanations
 from replication.papers.amp_cf.experiments import Run
 from replication.papers.amp_cf.model import AMP
-from replication.records import Record, Store, provenance, record_key
+from replication.papers.common import labelled, measure_missing
+from replication.records import Record, Store, provenance
 from replication.training import resolve_device
 
 TABLE = f"{experiments.PAPER}/figure2"
@@ -38,8 +39,8 @@ def run_of(dataset: str) -> Run:
     Raises:
         ReplicationError: a data set without genres.
     """
-    if dataset not in explanations.DATASETS:
-        known = ", ".join(explanations.DATASETS)
+    if dataset not in explanations.GENRES:
+        known = ", ".join(explanations.GENRES)
         raise ReplicationError(f"{TABLE} has no data set {dataset!r}; it has {known}")
     return Run(dataset, explanations.PROTOCOL, MODEL, SEED)
 
@@ -128,7 +129,7 @@ def grid() -> list[Cell]:
     name = experiments.row_name(MODEL)
     return [
         Cell(TABLE, name, dataset, explanations.PROTOCOL, "validation", "", 1)
-        for dataset in explanations.DATASETS
+        for dataset in explanations.GENRES
     ]
 
 
@@ -142,17 +143,13 @@ def run(
     """
     if (models and list(models) != [MODEL]) or seeds not in (None, 1):
         raise ReplicationError(f"{TABLE} shows {MODEL} with seed {SEED} and takes no other")
-    where, store = resolve_device(device), Store(TABLE)
-    for dataset in datasets or explanations.DATASETS:
-        job = run_of(dataset)
-        key = record_key(address(job))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield job.label, stored[key], False
-            continue
-        record = measure(job, experiments.trained(job, where), where)
-        store.append(record)
-        yield job.label, record, True
+    where = resolve_device(device)
+    jobs = [run_of(dataset) for dataset in datasets or explanations.GENRES]
+
+    def measured(job: Run) -> tuple[Record, None]:
+        return measure(job, experiments.trained(job, where), where), None
+
+    yield from labelled(measure_missing(jobs, address, Store(TABLE), measured))
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

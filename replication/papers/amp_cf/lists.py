@@ -23,8 +23,8 @@ from replication.papers.amp_cf import experiments, readings, tastes
 from replication.papers.amp_cf.ablations import EQUAL, PROTOCOL, SMALL
 from replication.papers.amp_cf.experiments import Run, data_for, row_name, trained
 from replication.papers.amp_cf.rows import row
-from replication.papers.common import refuse_unknown
-from replication.records import Record, Store, provenance, record_key
+from replication.papers.common import measure_missing, refuse_unknown
+from replication.records import Record, Store, provenance
 from replication.training import resolve_device
 
 TABLE3 = f"{experiments.PAPER}/table3"
@@ -178,16 +178,12 @@ def measure_and_store(
     Yields:
         The job, the record, and whether it was measured now (True) or was there (False).
     """
-    where, store = resolve_device(device), Store(TABLE3)
-    for job in jobs:
-        key = record_key(address(job))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield job, stored[key], False
-            continue
-        record, values = measure(job, trained(job, where, progress), where)
-        store.append(record, values=values)
-        yield job, record, True
+    where = resolve_device(device)
+
+    def measured(job: Run) -> tuple[Record, dict[str, np.ndarray]]:
+        return measure(job, trained(job, where, progress), where)
+
+    return measure_missing(jobs, address, Store(TABLE3), measured)
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

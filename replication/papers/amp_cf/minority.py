@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from replication.claims import ByUser, Comparison, Facts, NoEvidence
-from replication.compare import Floats, PairedTest, Ranks, Record, bootstrap_means
+from replication.compare import Floats, PairedTest, Ranks, Record, bootstrap_means, percent
 from replication.figures import Interval
 from replication.papers.amp_cf import tastes
 
@@ -320,12 +320,13 @@ def untold(known: Mapping[str, Any], kind: str) -> str:
     reasons = []
     if largest > LARGEST:
         reasons.append(
-            f"one {kind} makes up {largest:.0%} of all interactions (more than {LARGEST:.0%})"
+            f"one {kind} makes up {percent(largest, 0)} of all interactions (more than "
+            f"{percent(LARGEST, 0)})"
         )
     if able < 0.5:
         reasons.append(
-            f"only {able:.0%} of the users have more than {needed:.0f} items, without which no "
-            f"{kind} can be below {tastes.MINORITY[kind]:.0%} of a history"
+            f"only {percent(able, 0)} of the users have more than {needed:.0f} items, without "
+            f"which no {kind} can be below {percent(tastes.MINORITY[kind], 0)} of a history"
         )
     held = known.get(f"{kind}/held-out")
     if reasons and held is not None:

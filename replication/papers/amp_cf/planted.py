@@ -17,13 +17,12 @@ import torch
 
 from replication.compare import Cell
 from replication.data import Interactions
-from replication.errors import ReplicationError
 from replication.metrics import explanation as measures
 from replication.papers.amp_cf import experiments, explanations
 from replication.papers.amp_cf.model import AMP, AMPConfig
-from replication.papers.common import refuse_unknown
+from replication.papers.common import check_known, measure_missing, refuse_unknown
 from replication.protocols import make_split
-from replication.records import Record, Store, provenance, record_address, record_key
+from replication.records import Record, Store, provenance, record_address
 from replication.training import described, fit, resolve_device
 
 TABLE = f"{experiments.PAPER}/planted"
@@ -50,8 +49,7 @@ def planted(dataset: str) -> tuple[Interactions, np.ndarray]:
     Raises:
         ReplicationError: unknown name.
     """
-    if dataset not in DATASETS:
-        raise ReplicationError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    check_known("data set", [dataset], DATASETS)
     rng = np.random.default_rng(0)
     if dataset == "planted-3":
         cells = rng.random((USERS, CELLS)).argsort(1)[:, :PERSONAS]  # [U, 3]
@@ -165,17 +163,12 @@ def measure_and_store(
     Yields:
         What it is, the record, and whether it was measured now (True) or was there (False).
     """
-    where, store = resolve_device(device), Store(TABLE)
-    for model, dataset, seed in cases:
-        label = f"{model} on {dataset}, seed {seed}"
-        key = record_key(address(model, dataset, seed))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield label, stored[key], False
-            continue
-        record, values = measure(model, dataset, seed, where)
-        store.append(record, values=values)
-        yield label, record, True
+    where = resolve_device(device)
+    found = measure_missing(
+        cases, lambda case: address(*case), Store(TABLE), lambda case: measure(*case, where)
+    )
+    for (model, dataset, seed), record, new in found:
+        yield f"{model} on {dataset}, seed {seed}", record, new
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

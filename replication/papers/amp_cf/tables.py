@@ -21,8 +21,8 @@ from replication.papers.common import (
     Quick,
     Table,
     describe_data,
+    labelled,
     own_table,
-    refuse,
     whole_number,
 )
 from replication.records import Record
@@ -83,10 +83,11 @@ def plan(
     models: Sequence[str] | None,
     protocols: Sequence[str] | None,
     select: str,
+    variant: str,
     seeds: int | None,
 ) -> list[experiments.Run]:
-    """The runs behind the main cells of a part of Table 2."""
-    return experiments.plan(datasets, models, protocols, select, "", seeds)
+    """The runs behind a part of Table 2."""
+    return experiments.plan(datasets, models, protocols, select, variant, seeds)
 
 
 execute = experiments.run_and_store
@@ -104,23 +105,13 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.TABLE1:
-        refuse(
-            table,
-            "has statistics of data sets",
-            model=models,
-            protocol=protocols,
-            variant=variant,
-            seeds=seeds,
-        )
-        yield from describe_data(table, datasets or experiments.RUN_HERE, experiments.statistics)
-        return
+        chosen = datasets or experiments.RUN_HERE
+        given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
+        return describe_data(table, chosen, experiments.statistics, **given)
     if table == lists.TABLE3:
         if select != "validation":
             raise ReplicationError(f"{table} has lists of one way to select: it takes no --select")
         listed = lists.plan(datasets, models, protocols, variant, seeds)
-        found = lists.measure_and_store(listed, device)
-    else:
-        jobs = experiments.plan(datasets, models, protocols, select, variant, seeds)
-        found = experiments.run_and_store(jobs, device)
-    for job, record, new in found:
-        yield job.label, record, new
+        return labelled(lists.measure_and_store(listed, device))
+    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
+    return labelled(execute(jobs, device))

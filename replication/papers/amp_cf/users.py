@@ -20,9 +20,9 @@ from replication.errors import ReplicationError
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, lists, tastes
-from replication.papers.common import refuse_unknown
+from replication.papers.common import measure_missing, refuse_unknown
 from replication.protocols import ABSENT
-from replication.records import Record, Store, provenance, record_address, record_key
+from replication.records import Record, Store, provenance, record_address
 
 TABLE = f"{experiments.PAPER}/users"
 ROW = "Users"
@@ -117,17 +117,11 @@ def measure_and_store(places: Sequence[tuple[str, str]]) -> Iterator[tuple[str, 
     Yields:
         What it was, the record, and whether it was measured now (True) or was there (False).
     """
-    store = Store(TABLE)
-    for dataset, protocol in places:
-        label = f"{ROW} of {dataset}, {protocol}"
-        key = record_key(address(dataset, protocol))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield label, stored[key], False
-            continue
-        record, values = measure(dataset, protocol)
-        store.append(record, values=values)
-        yield label, record, True
+    found = measure_missing(
+        places, lambda place: address(*place), Store(TABLE), lambda place: measure(*place)
+    )
+    for (dataset, protocol), record, new in found:
+        yield f"{ROW} of {dataset}, {protocol}", record, new
 
 
 def run(

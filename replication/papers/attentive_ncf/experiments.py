@@ -39,7 +39,7 @@ from replication.folds import RatingSplit, bagged, make_folds, make_rating_split
 from replication.metrics.rating import summary
 from replication.papers.attentive_ncf.model import ALL, EMBEDDINGS
 from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT, Row, row
-from replication.papers.common import drawn_config
+from replication.papers.common import check_known, drawn_config, measure_missing
 from replication.papers.fold_runs import (
     fitted,
     run_folds,
@@ -525,14 +525,9 @@ def plan(
     Raises:
         ReplicationError: a name that is not known, or a combination that the table has not.
     """
-    for kind, names, allowed in (
-        ("data set", datasets, DATASETS),
-        ("variant", [variant] if variant else [], VARIANTS),
-        ("select", [select], SELECTS),
-    ):
-        for name in names or ():
-            if name not in allowed:
-                raise ReplicationError(f"unknown {kind} {name!r}; known are {', '.join(allowed)}")
+    check_known("data set", datasets, DATASETS)
+    check_known("variant", [variant] if variant else [], VARIANTS)
+    check_known("select", [select], SELECTS)
     for model in models or ():
         row(model)
     protocols = protocols or ["kfold-10"]
@@ -672,18 +667,19 @@ def ensembles(
     Raises:
         ReplicationError: a member's predictions were not kept, and do not come out again.
     """
-    store, records = Store(ENSEMBLE), derived(Store(TABLE2).load())
-    stored = {record["key"]: record for record in store.load()}
-    for name, fold in [*((n, f) for n in MEMBERS for f in range(KEPT_FOLDS)), (BAGGED, 0)]:
-        members = _members(records, name, dataset, fold)
-        if members is None:
-            continue
-        address = _address(name, fold, members)
-        record, new = stored.get(record_key(address)), False
-        if record is None:
-            record = _average(address, members, resolve_device(device), progress)
-            new = store.append(record)
-        yield f"{name} on {dataset}, fold {fold}", record, new
+    records = derived(Store(TABLE2).load())
+    jobs = [
+        (_address(name, fold, members), members)
+        for name, fold in [*((n, f) for n in MEMBERS for f in range(KEPT_FOLDS)), (BAGGED, 0)]
+        if (members := _members(records, name, dataset, fold)) is not None
+    ]
+
+    def average(job: tuple[Record, Sequence[Record]]) -> tuple[Record, None]:
+        return _average(*job, resolve_device(device), progress), None
+
+    found = measure_missing(jobs, lambda job: job[0], Store(ENSEMBLE), average)
+    for _, record, new in found:
+        yield f"{record['row']} on {dataset}, fold {record['seed']}", record, new
 
 
 def rerun_ensemble(record: Record, device: torch.device) -> tuple[Record, None]:

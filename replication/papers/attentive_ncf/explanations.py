@@ -31,10 +31,10 @@ from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import Run, data_for
 from replication.papers.attentive_ncf.model import ALL, Attend, AttentiveNCF, Context
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import refuse_unknown
+from replication.papers.common import labelled, measure_missing, refuse_unknown
 from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import DeviceRatings
-from replication.records import Record, Store, provenance, record_key
+from replication.records import Record, Store, provenance
 from replication.training import resolve_device
 
 TABLE = f"{experiments.PAPER}/explanations"
@@ -396,23 +396,19 @@ def run(
     """
     refuse_unknown(TABLE, datasets, DATASETS)
     refuse_unknown(TABLE, models, MODELS)
-    where, store = resolve_device(device), Store(TABLE)
+    where = resolve_device(device)
     jobs = [
         run_of(dataset, model, seed)
         for seed in range(min(seeds or SEEDS, SEEDS))
         for dataset in datasets or DATASETS
         for model in models or MODELS
     ]
-    for job in jobs:
-        key = record_key(address(job))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield job.label, stored[key], False
-            continue
+
+    def measured(job: Run) -> tuple[Record, dict[str, np.ndarray]]:
         experiments.search(job.model, job.dataset).say_if_lacking()
-        record, values = measure(job, trained(job, where), where)
-        store.append(record, values=values)
-        yield job.label, record, True
+        return measure(job, trained(job, where), where)
+
+    yield from labelled(measure_missing(jobs, address, Store(TABLE), measured))
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

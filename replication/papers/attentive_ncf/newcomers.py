@@ -41,9 +41,9 @@ from replication.papers.attentive_ncf.model import (
     encoded,
 )
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import refuse_unknown
+from replication.papers.common import labelled, measure_missing, refuse_unknown
 from replication.rating_training import BLOCK, fit_ratings
-from replication.records import Record, Store, provenance, record_address, record_key, source_hash
+from replication.records import Record, Store, provenance, record_address, source_hash
 from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/newcomers"
@@ -552,7 +552,7 @@ def run(
     """
     refuse_unknown(TABLE, datasets, DATASETS)
     refuse_unknown(TABLE, models, METHODS)
-    where, store = resolve_device(device), Store(TABLE)
+    where = resolve_device(device)
     jobs = [
         Job(dataset, method, seed)
         for dataset in datasets or DATASETS
@@ -560,16 +560,15 @@ def run(
         for method in METHODS
         if (not models or method in models) and (METHODS[method].trained or seed == 0)
     ]
-    for job in jobs:
-        key = record_key(job.address(job.config()))
-        stored = {record["key"]: record for record in store.load()}
-        if key in stored:
-            yield job.label, stored[key], False
-            continue
+
+    def address(job: Job) -> Record:
+        return job.address(job.config())
+
+    def measured(job: Job) -> tuple[Record, dict[str, np.ndarray]]:
         search(job.spec.model, job.dataset).say_if_lacking()
-        record, values = measure(job, where)
-        store.append(record, values=values)
-        yield job.label, record, True
+        return measure(job, where)
+
+    yield from labelled(measure_missing(jobs, address, Store(TABLE), measured))
 
 
 def rerun(record: Record, device: torch.device) -> tuple[Record, None]:

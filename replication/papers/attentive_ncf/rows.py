@@ -20,7 +20,6 @@ from replication import paths
 from replication.baselines import rating_packages as packages
 from replication.baselines import rating_simple as simple
 from replication.baselines.rating_mf import RatingMF, RatingMFConfig
-from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.papers.attentive_ncf.model import (
     EMBEDDINGS,
@@ -30,7 +29,7 @@ from replication.papers.attentive_ncf.model import (
     autoencoders,
     encoded,
 )
-from replication.papers.common import log_uniform
+from replication.papers.common import check_known, log_uniform
 from replication.papers.fold_runs import RatingRow, draw_als, draw_bias
 from replication.records import source_hash
 from replication.training import write_state
@@ -217,6 +216,5 @@ def row(model: str) -> Row:
     Raises:
         ReplicationError: unknown name.
     """
-    if model not in ROWS:
-        raise ReplicationError(f"unknown model {model!r}; known are {', '.join(ROWS)}")
+    check_known("model", [model], ROWS)
     return ROWS[model]

@@ -9,7 +9,8 @@ from typing import Any
 from replication.papers.attentive_ncf import experiments, explanations, newcomers
 from replication.papers.attentive_ncf import packing as packing
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import Quick, Table, model_named, own_table, refuse
+from replication.papers.common import Quick, Table, labelled, model_named, own_table, refuse
+from replication.papers.fold_runs import fold_tables
 from replication.rating_training import METRICS
 from replication.records import Record
 
@@ -22,15 +23,7 @@ ALSO_NEEDED: dict[str, tuple[str, Callable[[], Any]]] = {}
 FRONT = "replication.papers.attentive_ncf.pages.table2"
 VERDICTS = "replication.papers.attentive_ncf.pages.verdicts"
 
-TABLES = {
-    name: Table(
-        partial(experiments.grid, name),
-        lambda variant: METRICS,
-        experiments.rerun,
-        derive=experiments.derived,
-    )
-    for name in (experiments.TABLE1, experiments.TABLE2)
-} | {
+TABLES = fold_tables(experiments, (experiments.TABLE1, experiments.TABLE2)) | {
     experiments.ENSEMBLE: Table(
         lambda select, variant: experiments.ensemble_grid(),
         lambda variant: METRICS,
@@ -42,20 +35,7 @@ TABLES = {
 
 
 model_of = partial(model_named, row)
-
-
-def plan(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    seeds: int | None,
-) -> list[experiments.Run]:
-    """The runs behind the main cells of a part of Table I or II."""
-    return experiments.plan(table, datasets, models, protocols, select, "", seeds)
-
-
+plan = experiments.plan
 execute = experiments.run_and_store
 
 
@@ -82,6 +62,5 @@ def run(
         for dataset in datasets or experiments.RUN_HERE:
             yield from experiments.ensembles(dataset, device)
         return
-    jobs = experiments.plan(table, datasets, models, protocols, select, variant, seeds)
-    for job, record, new in experiments.run_and_store(jobs, device):
-        yield job.label, record, new
+    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
+    yield from labelled(execute(jobs, device))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from replication import figures
-from replication.compare import published_values
+from replication.compare import percent, published_values
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import encode
 from replication.page import opening, stored_table
@@ -251,7 +251,7 @@ def headline(statistics: Mapping[str, float]) -> str:
             f"the item from {_told(nodes['item'].parents)}, and the rating from "
             f"{_told(nodes['rating'].parents)}.",
             "The whole model: an attention of each user's own adds "
-            f"{all_own / all_shared - 1:.1%} to its {all_shared:,} numbers.",
+            f"{percent(all_own / all_shared - 1)} to its {all_shared:,} numbers.",
         ],
     )
 
@@ -343,7 +343,7 @@ def draw_gate(features: int = 3) -> Figure:
     for slot, (name, share) in enumerate(zip(model.names, attention, strict=True)):
         y = 0.98 - (slot + 1) * height
         title = rf"$\alpha_{{i{slot}}}\, x_{{j{slot}}}$"
-        text = f"{name}: {share:.0%}"
+        text = f"{name}: {percent(share, 0)}"
         drawn.append(figures.Box(text, title, text, 0.52, y, "computed", ("attention",)))
     gates = tuple(box.name for box in drawn[3:])
     drawn.append(figures.Box("item", "$v_{ij}$: their sum", "Eq. 3", 0.78, 0.46, "result", gates))

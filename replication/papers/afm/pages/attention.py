@@ -24,6 +24,7 @@ from replication.compare import (
     least_to_most,
     number,
     paired_test,
+    percent,
     published_values,
 )
 from replication.errors import ReplicationError
@@ -165,8 +166,8 @@ def _shares(study: Study) -> str:
         return ""
     return (
         f"How attention is spread: on `{FIGURE_4_ON}` users have {percent(share)} of it on genre, "
-        f"where the same on both slots would be 50.0%, and {percent(below)} of them have less than "
-        "20%."
+        f"where the same on both slots would be 50.0 %, and {percent(below)} of them have less "
+        "than 20 %."
     )
 
 
@@ -212,11 +213,6 @@ def _fallen(study: Study) -> str:
         f"Shuffled genres: dealt to the wrong films they change the attention on them by {text} "
         f"({'established' if established else 'not established'})."
     )
-
-
-def percent(share: float) -> str:
-    """A share as the page prints it."""
-    return f"{100 * share:.1f}%"
 
 
 def measuring(study: Study) -> str:

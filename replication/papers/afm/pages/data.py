@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from replication import figures, page
-from replication.compare import number
+from replication.compare import number, percent
 from replication.data import omdb
 from replication.page import PENDING, Study, agrees, opening, range_text, with_digits
 from replication.papers.afm import experiments
@@ -100,10 +100,10 @@ def coverage(study: Study) -> pd.DataFrame:
             index.append((DATASETS[dataset], feature))
             lines.append(
                 {
-                    "films that have a value": f"{covered:.1%}",
+                    "films that have a value": percent(covered),
                     "values a film, mean": f"{each:.2f}",
                     "different values": f"{values:,.0f}",
-                    "of one film alone": f"{once:,.0f} ({once / values:.0%})",
+                    "of one film alone": f"{once:,.0f} ({percent(once / values, 0)})",
                 }
             )
     places = pd.MultiIndex.from_tuples(index, names=["data set", "feature"]) if index else None
@@ -121,7 +121,9 @@ def coverage_sentence(study: Study) -> str:
             if alone > values / 2:
                 once.append(f"{feature} ({alone:,.0f} of {values:,.0f})")
             if metrics[f"{feature}: covered"] < 0.5:
-                rare.append(f"{feature} of `{dataset}` ({metrics[f'{feature}: covered']:.0%})")
+                rare.append(
+                    f"{feature} of `{dataset}` ({percent(metrics[f'{feature}: covered'], 0)})"
+                )
     if not _metrics(study):
         return PENDING
     return (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from replication import fold_gaps, page
 from replication.baselines.rating_packages import DEFAULTS, MyFMConfig, SurpriseConfig
-from replication.compare import cells, interval, least_to_most, number, published_values
+from replication.compare import cells, interval, least_to_most, number, percent, published_values
 from replication.fold_gaps import Gap, adjusted, gap_line
 from replication.page import (
     PENDING,
@@ -240,7 +240,7 @@ def _beaten(study: Study, dataset: str) -> str:
         f"On `{dataset}`: AFM's RMSE is lower than that of "
         f"{sum(g.difference < 0 for g in theirs)} of {len(theirs)} baselines of the paper "
         f"(established for {_outcomes(theirs, 'better')}, the opposite for "
-        f"{_outcomes(theirs, 'worse')}), and {abs(nearest.difference / nearest.before):.1%} "
+        f"{_outcomes(theirs, 'worse')}), and {percent(abs(nearest.difference / nearest.before))} "
         f"{'below' if nearest.difference < 0 else 'above'} the best of them, {nearest.name}"
     )
     readings = _theirs(against(study, dataset, first=BEST_READING))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from replication.claims import ALPHA, Judgement, judge_all
+from replication.compare import percent
 from replication.page import stored_table
 from replication.papers.afm import experiments
 from replication.papers.afm.claims import (
@@ -61,16 +62,16 @@ MEANS = {
         "*untestable*: there is too little data to tell."
     ),
     "slight": (
-        f"*Slightly* is a gain by that rule with a margin of {RELATIVE_MARGIN:.1%} of the other's "
-        "RMSE, which must also stay below the printed large margin less "
-        f"{PRINTED_MARGIN:.1%}: *replicated* where its whole interval does, *not replicated* where "
-        "none of it does, *direction only* where that bound lies within."
+        f"*Slightly* is a gain by that rule with a margin of {percent(RELATIVE_MARGIN)} of the "
+        "other's RMSE, which must also stay below the printed large margin less "
+        f"{percent(PRINTED_MARGIN)}: *replicated* where its whole interval does, *not replicated* "
+        "where none of it does, *direction only* where that bound lies within."
     ),
     "features": (
-        f"The same rule, with a margin of {RELATIVE_MARGIN:.1%} for relative gains and losses, "
-        f"{GAIN_MARGIN:g} stars for errors and {ATTENTION_MARGIN:g} for a fall of attention. A "
-        "gain over NFM that is established and misses the printed one by more than "
-        f"{PRINTED_MARGIN:.1%} holds in *direction only*. That AFM's error hardly rises is "
+        f"The same rule, with a margin of {percent(RELATIVE_MARGIN)} for relative gains and "
+        f"losses, {GAIN_MARGIN:g} stars for errors and {ATTENTION_MARGIN:g} for a fall of "
+        "attention. A gain over NFM that is established and misses the printed one by more than "
+        f"{percent(PRINTED_MARGIN)} holds in *direction only*. That AFM's error hardly rises is "
         f"*replicated* where a loss of {HOLD_MARGIN:g} stars is excluded, *not replicated* where "
         "one that large is established, *untestable* where the interval is as wide as two such "
         "losses, and else *direction only*. What most users do is *replicated* or *not replicated* "
@@ -96,14 +97,12 @@ MEANS = {
 def _stored() -> list[Judgement]:
     study = stored_table(experiments.TABLE2)
     alternatives = Store(experiments.ALTERNATIVES).load()
-    attention = Store(ATTENTION)
-    records = attention.load()
-    values = attention.ranks(record["key"] for record in records)
+    attention = stored_table(ATTENTION)
     return judge_all(
         CLAIMS,
         [
             evidence(study.records, alternatives, study.published),
-            single_users(records, values, study.published),
+            single_users(attention.records, attention.ranks, study.published),
         ],
     )
 

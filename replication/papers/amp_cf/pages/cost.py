@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from replication import figures
-from replication.compare import Cell, Record, cells
+from replication.compare import Cell, Record, cells, percent
 from replication.page import Study, opening, two_digits
 from replication.papers.amp_cf import experiments, packing
 from replication.papers.amp_cf.rows import row
@@ -572,7 +572,7 @@ def dearest(study: Study, searched: Sequence[Record]) -> str:
     if not total:
         return PENDING
     top = [name for name in sorted(share, key=lambda name: -share[name])[:3] if share[name]]
-    parts = ", ".join(f"{name} ({share[name] / total:.0%})" for name in top)
+    parts = ", ".join(f"{name} ({percent(share[name] / total, 0)})" for name in top)
     return f"The largest parts of all hours on record are those of {parts}."
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from replication import figures, page
-from replication.compare import Record, cells, published_values, rows
+from replication.compare import Record, cells, percent, published_values, rows
 from replication.data import pinterest
 from replication.page import (
     PENDING,
@@ -291,7 +291,7 @@ def statistics_headline(study: Study) -> str:
     )
     if off:
         worst = max(abs(r["mean"] / r["published"] - 1) for r in off)
-        found += f", while the largest relative difference of a statistic is {worst:.1%}"
+        found += f", while the largest relative difference of a statistic is {percent(worst)}"
     return opening(
         asked,
         f"{found}.",

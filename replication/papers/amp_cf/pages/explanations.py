@@ -21,7 +21,7 @@ from replication.compare import (
     least_to_most,
     number,
 )
-from replication.page import Study, opening, two_digits
+from replication.page import Study, enumeration, opening
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf import explanations as measured
 from replication.papers.amp_cf.pages import table2
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 PENDING = "Pending: no attention is measured yet."
 PLANTED_PENDING = "Pending: nothing is planted yet."
+LOST = {  # by which items of the history are dropped
+    "lost/claimed": "claimed",
+    "lost/random": "random",
+    "lost/shuffled": "shuffled claims",
+    "lost/nearest": "nearest",
+}
 
 
 # Every comparison of the page; Holm's correction runs over each group and all models and data.
@@ -237,8 +243,7 @@ class Collapsed:
     @property
     def where(self) -> str:
         """The data sets, for a sentence."""
-        names = [f"`{name}`" for name in self.datasets]
-        return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+        return enumeration([f"`{name}`" for name in self.datasets])
 
 
 def collapsed(study: Study, variant: str = "") -> Collapsed:
@@ -336,11 +341,7 @@ def agreement(study: Study) -> pd.DataFrame:
 
 def losses(study: Study) -> pd.DataFrame:
     """What the recommended item loses, one line a data set and model."""
-    names = {
-        "lost/claimed": "claimed",
-        "lost/random": "random",
-        "lost/shuffled": "shuffled claims",
-        "lost/nearest": "nearest",
+    names = LOST | {
         "refit/share claimed": "share of the history dropped",
         "refit/correlation": "refit's correlation",
         "refit/still in the top 10": "refit keeps it in the top 10",
@@ -357,20 +358,14 @@ def gaps(study: Study) -> str:
     return questions.gaps(_cells(study))
 
 
-def not_measured(study: Study) -> str:
-    """The data sets of Table 2 that have no explanation tests, why, and what they would cost."""
-    places = [name for name in experiments.RUN_HERE if name not in measured.DATASETS]
-    more = len(places) * sum(experiments.row(model).seeds for model in measured.MODELS)
-    seconds = [run["seconds"] for run in study.records if "seconds" in run]
-    took = "none of those on record holds its time"
-    if seconds:
-        ends = dict.fromkeys(two_digits(end) for end in (min(seconds), max(seconds)))
-        took = f"one of those on record took {' to '.join(ends)} seconds"
+def without_genres() -> str:
+    """Where items have no genres, and which models are measured there, in one sentence."""
+    places = [name for name in measured.DATASETS if name not in measured.GENRES]
+    models = dict.fromkeys(model for place in places for model in measured.MODELS_ON[place])
     return (
-        f"Not measured: {' and '.join(f'`{name}`' for name in places)}. The tests were planned for "
-        "the data sets whose genres an assignment can be compared with. Only that comparison needs "
-        "genres: entropy, accuracy, stability, faithfulness and overlap could be measured on all. "
-        f"That would be {more} records more, on models that Table 2 trains; {took}."
+        f"On {' and '.join(f'`{name}`' for name in places)} items have no genres: agreement with "
+        "them cannot be measured there, and of the models the tests take "
+        f"{' and '.join(map(experiments.row_name, models))}."
     )
 
 
@@ -438,10 +433,4 @@ def entropy_figure(study: Study) -> Figure | None:
 
 def loss_figure(study: Study) -> Figure | None:
     """What the recommended item loses by which history items are dropped."""
-    kinds = {
-        "lost/claimed": "claimed",
-        "lost/random": "random",
-        "lost/shuffled": "shuffled claims",
-        "lost/nearest": "nearest",
-    }
-    return dots(study, kinds, "score lost (sd of the user's scores)")
+    return dots(study, LOST, "score lost (sd of the user's scores)")

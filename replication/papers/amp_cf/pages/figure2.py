@@ -11,7 +11,7 @@ import pandas as pd
 from replication import figures
 from replication.compare import Record, least_to_most, number
 from replication.errors import ReplicationError
-from replication.page import MODES, Study, opening
+from replication.page import MODES, Study, enumeration, opening
 from replication.papers.amp_cf import experiments, explanations, figure2
 from replication.records import Store
 from replication.training import resolve_device
@@ -55,7 +55,7 @@ def with_attention() -> Record | None:
     Where attention has collapsed the figure cannot show what the paper's shows.
     """
     stored = {r["dataset"]: r for r in Store(figure2.TABLE).load()}
-    known = (stored[name] for name in explanations.DATASETS if name in stored)
+    known = (stored[name] for name in explanations.GENRES if name in stored)
     return next((record for record in known if not _collapsed(record)), None)
 
 
@@ -134,8 +134,7 @@ def _personas(record: Record) -> int:
 
 
 def _counts(claimed: Sequence[int]) -> str:
-    parts = [str(count) for count in claimed if count]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return enumeration([str(count) for count in claimed if count])
 
 
 def overlap_of_all(study: Study, dataset: str) -> dict[str, float] | None:

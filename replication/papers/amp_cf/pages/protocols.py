@@ -29,7 +29,7 @@ from replication.compare import (
     ranks_of,
 )
 from replication.figures import Interval
-from replication.page import Study, effect_table, opening
+from replication.page import Study, effect_table, enumeration, opening
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf.experiments import VARIANTS
 from replication.papers.amp_cf.rows import ROWS
@@ -418,16 +418,11 @@ def _bests(study: Study) -> dict[str, Bests]:
         else:
             sure = "established"
             if possible:
-                sure = f"not established: {_listed(sorted(possible))} may be best in all"
-            texts = [f"{model} by {_listed(names)}" for model, names in by_model.items()]
+                sure = f"not established: {enumeration(sorted(possible))} may be best in all"
+            texts = [f"{model} by {enumeration(names)}" for model, names in by_model.items()]
             text = f"{', '.join(texts)} ({sure})"
         told[dataset] = Bests(text, len(by_model) > 1, not possible, len(by_hits) > 1)
     return told
-
-
-def _listed(names: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"; one name at least."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 # --- levels and differences ------------------------------------------------------------------
@@ -702,7 +697,7 @@ def headline(study: Study) -> str:
             "AMP and MF under any one of these protocols: they differ by at most "
             f"{_by_dataset(dict(zip(sizes, map(number, apart), strict=True)))}.",
             *(f"Best model by NDCG@10 on {dataset}: {own.text}." for dataset, own in bests.items()),
-            f"Best model by HR@10: it changes on {_listed(by_hits) if by_hits else 'no data set'}."
+            f"Best model by HR@10: it changes on {enumeration(by_hits) or 'no data set'}."
             if bests
             else "",
         ],
@@ -717,8 +712,8 @@ def one_split(study: Study) -> str:
         if len(ways) > 1 and len(set(MAIN) & set(ways)) == 1:
             found.setdefault(" and ".join(ways), []).append(dataset)
     return " ".join(
-        f"On {_listed(places)} there is one main protocol, so that the ranges over protocols have "
-        f"nothing to say and the opening does not count them; measured there are {ways}."
+        f"On {enumeration(places)} there is one main protocol, so that the ranges over protocols "
+        f"have nothing to say and the opening does not count them; measured there are {ways}."
         for ways, places in found.items()
     )
 

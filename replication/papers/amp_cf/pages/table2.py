@@ -18,6 +18,7 @@ from replication.compare import (
     least_to_most,
     number,
     per_user_values,
+    percent,
     ranks_of,
     user_standard_error,
 )
@@ -560,10 +561,10 @@ def live_case(study: Study) -> LiveCase:
     table = pd.DataFrame(lines, dtype=str)
     good = sum(line["inside"] == "yes" for line in lines)
     found = (
-        f"After retraining now, the {LIVE_LEVEL:.1%} prediction interval of the committed seeds "
-        f"holds {good} of {len(lines)} numbers."
+        f"After retraining now, the {percent(LIVE_LEVEL)} prediction interval of the committed "
+        f"seeds holds {good} of {len(lines)} numbers."
     )
-    verdict = f"within the {LIVE_LEVEL:.1%} prediction interval of the committed seeds"
+    verdict = f"within the {percent(LIVE_LEVEL)} prediction interval of the committed seeds"
     details = []
     if study.mode == "stored":
         found = (
@@ -574,7 +575,7 @@ def live_case(study: Study) -> LiveCase:
         verdict = "not retrained here; the committed seeds stand in"
     if outside:
         verdict = (
-            f"OUTSIDE the {LIVE_LEVEL:.1%} prediction interval of the committed seeds: "
+            f"OUTSIDE the {percent(LIVE_LEVEL)} prediction interval of the committed seeds: "
             f"{'; '.join(outside)}"
         )
     asked = (

@@ -14,6 +14,7 @@ from replication.compare import (
     cells,
     interval,
     number,
+    percent,
     published_values,
     ranks_of,
 )
@@ -184,9 +185,9 @@ def formulas(study: Study) -> str:
         return text
     near = (ours["JS"] / ours["Hellinger"] - 1).abs().max()
     return (
-        f"{text} On the lists measured here the two differ by at most {near:.1%}. No set of lists "
-        "can have both of the printed values, whatever model made them; what was computed in their "
-        "place is not established."
+        f"{text} On the lists measured here the two differ by at most {percent(near)}. No set of "
+        "lists can have both of the printed values, whatever model made them; what was computed in "
+        "their place is not established."
     )
 
 

@@ -25,6 +25,7 @@ from replication.compare import (
     interval,
     number,
     paired_test,
+    percent,
     ranks_of,
 )
 from replication.figures import Interval
@@ -273,7 +274,7 @@ def control_table(pairs: Sequence[Pair], dataset: str, metric: str = "NDCG@10") 
                     "given the history's length": f"{g.given:+.3f} "
                     f"[{g.given_low:+.3f}, {g.given_high:+.3f}]",
                     f"shuffled {SHUFFLES} times, 95 %": f"[{low:+.3f}, {high:+.3f}]",
-                    "of these p < 0.05": f"{share:.1%}",
+                    "of these p < 0.05": percent(share),
                 }
             )
     if not lines:
@@ -371,7 +372,7 @@ def held_out_sizes(pairs: Sequence[Pair], dataset: str) -> str:
             groups = held_out_groups(own[0].facts[f"{kind}/held-out"], tastes.MINORITY[kind])
             named = zip(groups.sum(1), GROUPS, strict=True)
             counts = ", ".join(f"{n} {name}" for n, name in named)
-            texts.append(f"{kind} (minority below {tastes.MINORITY[kind]:.0%}): {counts}")
+            texts.append(f"{kind} (minority below {percent(tastes.MINORITY[kind], 0)}): {counts}")
     return f"Test items by {'; by '.join(texts)}." if texts else ""
 
 
@@ -483,7 +484,7 @@ def list_table(shares: Mapping[tuple[str, str, str], Listed], dataset: str) -> p
 def largest_tastes(facts: Users) -> str:
     """How much of all histories the largest cluster is: where it is most, clusters tell little."""
     parts = [
-        f"{r['metrics']['cluster/largest']:.0%} on {r['dataset']}"
+        f"{percent(r['metrics']['cluster/largest'], 0)} on {r['dataset']}"
         for dataset in DATASETS
         for r in facts.records
         if (r["dataset"], r["protocol"]) == (dataset, PROTOCOL)

@@ -9,11 +9,11 @@ import pandas as pd
 
 from replication.claims import Evidence, Facts, Judgement, arms, judge_all
 from replication.compare import Ranks, Record
-from replication.page import Study, stored_table
+from replication.page import Study, enumeration, stored_table
 from replication.papers.amp_cf import experiments, explanations, lists, minority, users
 from replication.papers.amp_cf.claims import ARMS, BEST, CLAIMS, GAIN_MARGIN, NUMBER_MARGIN
 from replication.papers.amp_cf.pages.explanations import collapsed
-from replication.verdicts import Book, Verdicts, folded, in_print, of_tested, refuted
+from replication.verdicts import Book, Verdicts, folded, in_print, of_tested, refuted, tally
 
 # Families of claims that the paper makes, and the study's own checks.
 CLAIMED = {
@@ -120,16 +120,6 @@ def _rows(found: Verdicts, family: str) -> list[Judgement]:
     return [j for j in found.of([family]) if j.claim.id.split("/")[1] != BEST]
 
 
-def _tested(prefix: str, some: Sequence[Judgement]) -> dict[str, int]:
-    """How many were replicated, of how many that can be decided, and of how many in all."""
-    verdicts = [j.main.verdict for j in some]
-    return {
-        f"{prefix}_replicated": verdicts.count("replicated"),
-        f"{prefix}_tested": len(verdicts) - verdicts.count("untestable"),
-        f"{prefix}_all": len(verdicts),
-    }
-
-
 def _counts(found: Verdicts) -> dict[str, int]:
     own = found.of(CLAIMED)
     against_open = [j for j in own if j.claim.opponent in OPEN or j.claim.family == "aisp"]
@@ -139,13 +129,14 @@ def _counts(found: Verdicts) -> dict[str, int]:
         counts[f"{prefix}collapsed"] = len(one_vector.names)
         counts[f"{prefix}models"] = one_vector.models
     for family in BY_ROW:
-        counts |= _tested(f"{family}_rows", _rows(found, family))
+        rows = _rows(found, family)
+        counts |= tally(f"{family}_rows", rows) | {f"{family}_rows_all": len(rows)}
     # Not as "ncf": that is the family of claims on NCF against ItemKNN.
     against_ncf = [j for j in _rows(found, "outperforms") if j.claim.opponent == "NCF"]
-    counts |= _tested("over_ncf", against_ncf)
+    counts |= tally("over_ncf", against_ncf)
     for name in experiments.RUN_HERE:
         own = [j for j in against_ncf if j.claim.id.split("/")[3] == name]
-        counts |= _tested(f"over_ncf_on_{name}", own)
+        counts |= tally(f"over_ncf_on_{name}", own)
     return counts
 
 
@@ -161,7 +152,7 @@ def over_ncf_where(n: Mapping[str, str]) -> str:
 
 def measured_on(variant: str = "") -> str:
     """The data sets on which attention was measured."""
-    return " and ".join(collapsed(stored_table(explanations.TABLE), variant).datasets) or "none"
+    return enumeration(collapsed(stored_table(explanations.TABLE), variant).datasets) or "none"
 
 
 def _lead(n: Mapping[str, str]) -> str:

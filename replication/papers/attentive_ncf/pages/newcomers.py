@@ -27,7 +27,7 @@ from replication.compare import (
     paired_test,
 )
 from replication.figures import Interval
-from replication.page import Study, opening
+from replication.page import Study, enumeration, opening
 from replication.papers.attentive_ncf import newcomers as measured
 from replication.papers.attentive_ncf.experiments import RUN_HERE
 from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
@@ -207,9 +207,7 @@ def _numbers(some: Sequence[Comparison], direction: int) -> str:
     chosen = [str(c.n) for c in some if c.direction == direction]
     if len(chosen) == len(some):
         return "all"
-    if len(chosen) < 2:
-        return "".join(chosen) or "none"
-    return f"{', '.join(chosen[:-1])} and {chosen[-1]}"
+    return enumeration(chosen) or "none"
 
 
 def table(

@@ -22,6 +22,7 @@ from replication.page import (
     Runs,
     Study,
     difference_text,
+    enumeration,
     errors,
     mean_sd,
     opening,
@@ -543,7 +544,7 @@ def pretraining_cost(study: Study) -> str:
     texts = []
     for rows, most in shared_pretraining(study):
         if len(rows) > 1:
-            together = f"{', '.join(rows[:-1])} and {rows[-1]} have tables of one size and scaling"
+            together = f"{enumeration(rows)} have tables of one size and scaling"
             text = f"{together}: they are pretrained once a fold and kept for the {len(rows)}, in "
             texts.append(f"{text}{most:.0f} seconds at most, which are spent once and not by each.")
         else:

@@ -13,7 +13,7 @@ from replication import figures
 from replication.claims import Comparison, Evidence, NoEvidence, variant_row
 from replication.compare import PairedTest, Record, interval, least_to_most, number
 from replication.fold_gaps import outcome_of
-from replication.page import PENDING, Study, errors, opening, range_text
+from replication.page import PENDING, Study, enumeration, errors, opening, range_text
 from replication.papers.attentive_ncf.claims import METRIC, OWN, SELECT, pair
 from replication.papers.attentive_ncf.experiments import VARIANTS
 from replication.papers.attentive_ncf.pages.table2 import by_row, evidence
@@ -106,7 +106,7 @@ def headline(study: Study) -> str:
     return opening(
         asked,
         f"Of {len(found)} variants on fold 0{' so far' if pending else ''}, "
-        f"{', '.join(parts[:-1])} and {parts[-1]}, and the largest difference is "
+        f"{enumeration(parts)}, and the largest difference is "
         f"{number(largest.after - largest.before, True)}, of {largest.row} "
         f"({SHOWN[largest.variant]}).",
         [

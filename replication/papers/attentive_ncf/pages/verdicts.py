@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from replication.claims import Comparison, Evidence, Judgement, judge, judge_all
-from replication.compare import Ranks, Record
 from replication.page import stored_table
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
@@ -16,7 +15,6 @@ from replication.papers.attentive_ncf.claims import (
     single_users,
 )
 from replication.papers.attentive_ncf.pages.table2 import evidence
-from replication.records import Store
 from replication.verdicts import Book, of_tested
 
 CLAIMED = {
@@ -41,16 +39,9 @@ CHECKS = {
 
 def _stored() -> list[Judgement]:
     study = stored_table(experiments.TABLE2)
-    explanations, newcomers = (_of_users(table) for table in (EXPLANATIONS, NEWCOMERS))
-    told = single_users(explanations, newcomers, study.published)
-    return judge_all(CLAIMS, [evidence(study), *told])
-
-
-def _of_users(table: str) -> tuple[Sequence[Record], Ranks]:
-    """Records of a table, and their values of single users."""
-    store = Store(table)
-    records = store.load()
-    return records, store.ranks(r["key"] for r in records)
+    told, new = map(stored_table, (EXPLANATIONS, NEWCOMERS))
+    of_users = single_users((told.records, told.ranks), (new.records, new.ranks), study.published)
+    return judge_all(CLAIMS, [evidence(study), *of_users])
 
 
 def correction(proof: Evidence) -> str:
