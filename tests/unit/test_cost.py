@@ -200,7 +200,7 @@ def test_a_picture_where_there_are_hours() -> None:
 def test_the_dearest_come_first() -> None:
     page = study(record("NCF", 10.0), record("MostPop", 0.0, select="none"), record("AMP-2", 30.0))
     assert "AMP-2 (75 %), NCF (25 %)" in cost.dearest(page, [])
-    assert "of NCF (57%), AMP-2 (43%)." in cost.dearest(page, [trial("NCF", 30.0, 0)])
+    assert "of NCF (57 %), AMP-2 (43 %)." in cost.dearest(page, [trial("NCF", 30.0, 0)])
 
 
 def test_a_variant_costs_what_it_does_elsewhere() -> None:
