@@ -8,12 +8,13 @@ ranks the test items among the candidates and in the catalogue, makes the lists 
 space and both distances. Its peak is everything that it ever held, libraries included.
 
 The peak is reached long before a whole run ends, so that only a part of one is made. Pretraining
-takes one epoch. Then a whole epoch's examples are drawn and 200 batches taken: parameters, moments
-of the optimiser and workspaces are there after the first, and their size depends on the batch and,
-in DeepICF+a, on its longest history, which it caps. Users are scored in blocks of one size, so that
-more of them take time and no memory: the models that score slowly rank the catalogue for the first
-512 users and for the 128 with the longest histories, and the lists of the others are filled with
-theirs.
+takes one epoch, and ConvNCF's warm-up, which differs from training in numbers alone, none. Then a
+whole epoch's examples are drawn and 200 batches taken: parameters, moments of the optimiser and
+workspaces are there after the first, and their size depends on the batch and, in DeepICF+a, on its
+longest history, which it caps. Users are scored in blocks of one size, so that
+more of them take time and no memory: the models that score slowly rank for the first 128 users, a
+block, and score the catalogue for the 32 with the longest histories, and the lists of the others
+are filled with theirs.
 
 Each measurement is a record of ``results/amp_cf/memory.jsonl``; one that is there is printed and
 not made again. The script fails where a peak is beyond the limit.
@@ -48,7 +49,7 @@ METRIC = "peak GiB"
 LIMIT = experiments.MEMORY_LIMIT
 BATCHES = 200
 SLOW = ("ncf", "conv-ncf", "deep-icf", "direc")  # a pair of a user and an item at a time
-USERS, LONGEST = 512, 128  # for whom these rank the catalogue
+USERS, LONGEST = 128, 32  # for whom these rank; a block of ``rank_catalogue`` has as many
 CASES = tuple((model, d) for model in experiments.LARGEST for d in experiments.RUN_HERE)
 
 
@@ -66,15 +67,15 @@ def use(model: str, dataset: str) -> float:
             optimizer.zero_grad(set_to_none=False)
             made.accumulate_gradients(*batch)
             optimizer.step()
-    held = held_out(split, "test", CPU)
-    rank_candidates(made, held)
-    some = split
+    held, some = held_out(split, "test", CPU), split
     if model in SLOW:
-        held = replace(held, users=held.users[:USERS])
+        few = {name: getattr(held, name)[:USERS] for name in ("users", "items", "valid")}
+        held = replace(held, **few)
         some = replace(split, n_users=min(USERS, split.n_users))
         counts = np.bincount(split.train_users, minlength=split.n_users)
         with torch.no_grad():
             made.score_all(torch.from_numpy(np.argsort(-counts)[:LONGEST]))
+    rank_candidates(made, held)
     rank_catalogue(made, held)
     lists = top_lists(made, some, LENGTH, CPU)
     lists = np.resize(lists, (split.n_users, LENGTH))
@@ -90,9 +91,10 @@ def use(model: str, dataset: str) -> float:
 
 
 def config_of(model: str) -> Any:
-    """The starting point of a model, of the sizes of all its trials, with one pretraining epoch."""
+    """The starting point of a model, of the sizes of all its trials, hardly pretrained."""
     start = row(model).start
-    return replace(start, pretrain_epochs=1) if hasattr(start, "pretrain_epochs") else start
+    less = {"pretrain_epochs": 1, "warmup_epochs": 0}
+    return replace(start, **{name: n for name, n in less.items() if hasattr(start, name)})
 
 
 def address(model: str, dataset: str) -> Record:
