@@ -46,14 +46,17 @@ SEEDS = 5  # all on fold 0: the same test pairs of the same users
 BLOCK = 1024  # pairs at a time
 REMOVED = (1, 4, 16)  # context movies that are taken away
 LEAST = 2  # a pair counts where its context holds so many times as many
-# How the movies to take away are picked.
+# How the movies to take away are picked, and with which weights the model then predicts, before and
+# after: with its own attention where nothing is said.
 ARMS = {
     "attended": "the most attention",
     "random": "at random",
-    "shuffled": "the most shuffled attention",
+    "shuffled": "the most of an attention that was shuffled, with which the model predicts",
+    "attended, uniform": "the most attention; all movies weigh the same",
+    "random, uniform": "at random; all movies weigh the same",
     "weighted": "the largest attention times |rescaled rating|, their weight in Eq. 1",
     "nearest": "the largest cosine with the target, of movie embeddings",
-    "extreme": "the ratings farthest from 3, ties at random",
+    "extreme": "the ratings farthest from the middle of the scale, ties at random",
     "co-rated": "the largest co-rating similarity with the target",
     "same genres": "the largest genre overlap with the target, ties at random",
 }
@@ -66,6 +69,7 @@ RULE = (
 )
 CHOICES = {
     "context": "all",
+    "shuffled": "in the model",  # not only in what is taken away, as in records before
     "removed": list(REMOVED),
     "least": LEAST,
     "rule": RULE,
@@ -75,6 +79,7 @@ CHOICES = {
 METRICS = (
     "genres/attention",
     "genres/shuffled",
+    "genres/other target",
     "genres/co-rating",
     "co-rating/attention",
     "popularity/attention",
@@ -82,6 +87,7 @@ METRICS = (
     "overlap/shuffled",
     "overlap/uniform",
     "evenness",
+    *(f"times uniform/{k}" for k in REMOVED),
     "squared error/own",
     "squared error/shuffled",
     "squared error/uniform",
@@ -164,8 +170,10 @@ def measure_pairs(
     """[N] by metric, NaN where a pair does not count.
 
     ``genres/...``, ``co-rating/...`` and ``popularity/...`` are rank correlations over a context;
-    ``overlap/...`` is the mean genre overlap of target and context under weights; ``moved/...`` is
-    the absolute change of the prediction, in stars, without some of the context.
+    ``overlap/...`` is the mean genre overlap of target and context under weights; ``times
+    uniform/k`` is how much more attention the k most attended movies get than k movies would of a
+    uniform one; ``moved/...`` is the absolute change of the prediction, in stars, without some of
+    the context.
     """
     model.eval()
     found: dict[str, list[Tensor]] = {}
@@ -193,11 +201,15 @@ def _measure_block(
     attention = attention_of(model, items, context)
     control = shuffled(attention, valid, generator)
     uniform = valid / count.clamp_min(1)[:, None]
+    # What the same context would get if another of the tested movies were the target.
+    swapped = items[torch.randperm(len(items), generator=generator, device=items.device)]
+    elsewhere = attention_of(model, swapped, context)
     genres = similar.genres[items[:, None], context.items]  # [B, C]
     rated = similar.co_rating[items[:, None], context.items]
     found = {
         "genres/attention": measures.rank_correlation(attention, genres, valid),
         "genres/shuffled": measures.rank_correlation(control, genres, valid),
+        "genres/other target": measures.rank_correlation(elsewhere, genres, valid),
         "genres/co-rating": measures.rank_correlation(rated, genres, valid),
         "co-rating/attention": measures.rank_correlation(attention, rated, valid),
         "popularity/attention": measures.rank_correlation(
@@ -219,7 +231,12 @@ def _measure_block(
     def predict(weights: Tensor) -> Tensor:
         return predict_attending(model, items, context, weights).clamp(low, high)
 
-    whole = predict(attention)
+    def moves(weights: Tensor, removed: Tensor) -> Tensor:
+        """[B] stars without the movies removed [B, C]; a softmax over the rest is its share."""
+        rest = weights * ~removed
+        rest = rest / rest.sum(1, keepdim=True).clamp_min(1e-12)
+        return (predict(rest) - predict(weights)).abs()
+
     for name, weights in (("own", attention), ("shuffled", control), ("uniform", uniform)):
         found[f"squared error/{name}"] = (predict(weights) - ratings).square()
 
@@ -228,17 +245,21 @@ def _measure_block(
         "attended": attention,
         "random": noise,
         "shuffled": control,
+        "attended, uniform": attention,
+        "random, uniform": noise,
         "weighted": attention * context.likings.abs(),
         "nearest": similar.embedding[items[:, None], context.items],
         "extreme": context.likings.abs() + 1e-4 * noise,
         "co-rated": rated,
         "same genres": genres + 1e-4 * noise,
     }
+    weights_of = {"shuffled": control, "attended, uniform": uniform, "random, uniform": uniform}
     for k in REMOVED:
         enough = count >= LEAST * k
+        top = (attention * strongest(attention, valid, k)).sum(1) * count / k
+        found[f"times uniform/{k}"] = torch.where(enough, top, torch.nan)
         for arm in ARMS:
-            rest = context._replace(valid=valid & ~strongest(strength[arm], valid, k))
-            moved = (model.predict_new(items, rest).clamp(low, high) - whole).abs()
+            moved = moves(weights_of.get(arm, attention), strongest(strength[arm], valid, k))
             found[f"moved/{arm}/{k}"] = torch.where(enough, moved, torch.nan)
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from replication import figures, questions
-from replication.compare import Record, bootstrap_interval, cells, number
+from replication.compare import Record, bootstrap_interval, cells, number, percent
 from replication.errors import ReplicationError
 from replication.figures import Interval
 from replication.page import MODES, Study, opening
@@ -29,34 +29,37 @@ TITLE = 44  # characters of a title that fit
 GENRES = (
     Question("genres/attention", "genres/shuffled", "attention minus shuffled attention"),
     Question("genres/attention", "genres/co-rating", "attention minus co-rating similarity"),
+    Question("genres/attention", "genres/other target", "attention minus that for another target"),
 )
 OVERLAP = (
-    Question("overlap/attention", "overlap/uniform", "attention minus uniform"),
-    Question("overlap/attention", "overlap/co-rating", "attention minus co-rating similarity"),
-    Question("overlap/shuffled", "overlap/uniform", "control: shuffled minus uniform"),
+    Question("overlap/attention", "overlap/uniform", "mean overlap, attention minus uniform"),
+    Question("overlap/attention", "overlap/co-rating", "mean overlap, attention minus co-rating"),
+    Question("overlap/shuffled", "overlap/uniform", "mean overlap, shuffled minus uniform"),
 )
 ERROR = (
     Question("squared error/shuffled", "squared error/own", "shuffled minus own"),
     Question("squared error/uniform", "squared error/own", "uniform minus own"),
 )
+# The two ways to pick movies, or to predict, whose difference is tested.
 AGAINST = {
-    "random": "attended minus random",
-    "shuffled": "control: shuffled minus random",
-    "nearest": "attended minus nearest embeddings",
-    "extreme": "attended minus most extreme ratings",
-    "weighted": "attended minus attention x |rating|",
-    "co-rated": "attended minus co-rated",
-    "same genres": "attended minus same genres",
+    "random": ("attended", "random", "attended minus random"),
+    "uniform": (
+        "attended, uniform",
+        "random, uniform",
+        "attended minus random, all movies weighing the same",
+    ),
+    "shuffled": ("attended", "shuffled", "attended minus shuffled attention's own"),
+    "nearest": ("attended", "nearest", "attended minus nearest embeddings"),
+    "extreme": ("attended", "extreme", "attended minus most extreme ratings"),
+    "weighted": ("attended", "weighted", "attended minus attention x |rating|"),
+    "co-rated": ("attended", "co-rated", "attended minus co-rated"),
+    "same genres": ("attended", "same genres", "attended minus same genres"),
 }
 # By how many movies are taken away; Holm's correction runs over all of a group.
 FAITHFUL = {
     k: tuple(
-        Question(
-            f"moved/{'shuffled' if arm == 'shuffled' else 'attended'}/{k}",
-            f"moved/{'random' if arm == 'shuffled' else arm}/{k}",
-            text,
-        )
-        for arm, text in AGAINST.items()
+        Question(f"moved/{first}/{k}", f"moved/{second}/{k}", text)
+        for first, second, text in AGAINST.values()
     )
     for k in measured.REMOVED
 }
@@ -85,58 +88,101 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         "Does the attention explain a prediction, as the paper says: does it go to movies like the "
         "target, and does the prediction depend on the movies that get it?"
     )
-    genres, _, _, faithful = (found[name] for name in GROUPS)
+    genres, _, error, faithful = (found[name] for name in GROUPS)
     if not faithful:
         return opening(asked, PENDING)
-    even = [
-        float(np.mean([r["metrics"]["evenness"] for r in runs.values()]))
-        for _, runs in found_cells(study)
-        if runs
-    ]
-    shares = " to ".join(dict.fromkeys(f"{100 * x:.0f}" for x in (min(even), max(even))))
     removed = dict(zip(AGAINST, FAITHFUL[HEADLINE], strict=True))
+    even = _ends(study, "evenness", 3)
     return opening(
         asked,
-        "Attention follows genre overlap better than shuffled attention in "
-        f"{_often(genres, GENRES[0], ' cases')}, and removing the {HEADLINE} most attended movies "
-        f"moves the prediction more than random ones in {_often(faithful, removed['random'])} and "
-        f"extreme ratings in {_often(faithful, removed['extreme'])}.",
+        f"Attention of evenness {even} (1: uniform) follows genres in "
+        f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}; "
+        f"without its top {HEADLINE} predictions move more than without random movies in "
+        f"{_often(faithful, removed['random'])}, {_share_left(faithful, removed)} of it at uniform "
+        "weights too.",
         [
             "A case is one attentive model on one data set.",
-            f"Width of the attention: that of an even one over {shares} % of the context.",
+            f"Width of the attention: the {HEADLINE} most attended movies get "
+            f"{_ends(study, f'times uniform/{HEADLINE}', 2)} times what {HEADLINE} would get if "
+            f"all weighed the same, and an attention of that entropy would be even over {even} of "
+            "the context.",
             "Genres: the rank correlation of attention with genre overlap, less that of shuffled "
-            f"attention, is {span(genres, GENRES[0])}. It exceeds that of plain co-rating "
-            f"similarity in {count(genres, GENRES[1])} cases.",
+            f"attention, is {span(genres, GENRES[0])}; less that of plain co-rating similarity, "
+            f"{span(genres, GENRES[1])} (more in {count(genres, GENRES[1])}).",
+            f"Uniform attention in the place of the model's own: the squared error changes by "
+            f"{span(error, ERROR[1])} (more in {count(error, ERROR[1])}).",
             f"Movies taken away: how far the prediction moves without the {HEADLINE} most attended "
             f"ones, less how far without {HEADLINE} random ones, is "
-            f"{span(faithful, removed['random'])} stars. The control, shuffled attention, moves it "
-            f"more than random ones do in {count(faithful, removed['shuffled'])} cases.",
-            f"Extreme ratings: which {HEADLINE} movies have the most extreme ones can be told "
-            "without attention.",
+            f"{span(faithful, removed['random'])} stars; {_share_left(faithful, removed)} of this "
+            "remains where all movies weigh the same: to that extent these are movies on which the "
+            "prediction depends, however much attention they get.",
+            "The control, attention shuffled in the model: what it attends to most moves the "
+            f"prediction less than what the model's own does in "
+            f"{count(faithful, removed['shuffled'])} cases.",
+            f"Without the model's attention: the {HEADLINE} movies with the most extreme ratings "
+            "move the prediction less than the attended ones in "
+            f"{count(faithful, removed['extreme'])} cases, those with the nearest embeddings in "
+            f"{count(faithful, removed['nearest'])}.",
         ],
     )
 
 
-def _often(some: Sequence[Answer], question: Question, of: str = "") -> str:
+def _ends(study: Study, metric: str, digits: int) -> str:
+    """The least and the largest mean of a metric over the cells, as "0.978 to 0.999"."""
+    means = [
+        float(np.mean([r["metrics"][metric] for r in runs.values()]))
+        for _, runs in found_cells(study)
+        if runs
+    ]
+    ends = (f"{end:.{digits}f}" for end in (min(means), max(means)))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _share_left(some: Sequence[Answer], removed: Mapping[str, Question]) -> str:
+    """How much of the excess over random movies remains under uniform weights, over the cells."""
+    whole, alike = (
+        {a.cell: a.test.difference for a in some if a.question == removed[name]}
+        for name in ("random", "uniform")
+    )
+    shares = [alike[cell] / whole[cell] for cell in whole if whole[cell] > 0 and cell in alike]
+    if not shares:
+        return "none"
+    return " to ".join(dict.fromkeys(percent(end, 0) for end in (min(shares), max(shares))))
+
+
+def _often(some: Sequence[Answer], question: Question) -> str:
     """As ``questions.count``, in as few words as the sentence at the top has left."""
     above, below, total = tally(some, question)
-    return f"{above} of {total}{of}" + (f" (reverse in {below})" if below else "")
+    return f"{above} of {total}" + (f" (reverse in {below})" if below else "")
 
 
 def agreement(study: Study) -> pd.DataFrame:
-    """Rank correlations, overlap and evenness, one line a model."""
+    """Rank correlations, overlap and evenness, one line a measure."""
     names = {
         "genres/attention": "genres and attention",
         "genres/shuffled": "genres and shuffled attention",
+        "genres/other target": "genres and attention for another target",
         "genres/co-rating": "genres and co-rating",
         "co-rating/attention": "co-rating and attention",
         "popularity/attention": "popularity and attention",
-        "overlap/attention": "overlap under attention",
-        "overlap/uniform": "overlap, uniform",
-        "overlap/co-rating": "overlap under co-rating",
-        "evenness": "evenness",
-    }
-    return questions.means(found_cells(study), names, PENDING)
+        "overlap/attention": "mean overlap under attention",
+        "overlap/uniform": "mean overlap, uniform",
+        "overlap/co-rating": "mean overlap under co-rating",
+        "evenness": "evenness (1: uniform)",
+    } | {f"times uniform/{k}": f"attention on the top {k}, times uniform" for k in measured.REMOVED}
+    return _models_beside(questions.means(found_cells(study), names, PENDING))
+
+
+def _models_beside(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line a data set and measure and one column a model, where these had a line each."""
+    if frame.index.nlevels < 2:
+        return frame  # nothing is measured
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (dataset, model), line in zip(frame.index, frame.to_dict("records"), strict=True):
+        for measure, text in line.items():
+            lines.setdefault((dataset, str(measure)), {})[model] = text
+    index = pd.MultiIndex.from_tuples(list(lines), names=["data set", ""])
+    return pd.DataFrame(list(lines.values()), index=index, dtype=str).fillna("–")
 
 
 def agreement_figure(study: Study) -> Figure | None:
@@ -157,14 +203,14 @@ def accuracy(study: Study) -> pd.DataFrame:
 
 
 def moved(study: Study, k: int) -> pd.DataFrame:
-    """How far predictions move, in stars, without k movies picked each way; one line a cell."""
+    """How far predictions move, in stars, without k movies picked each way; one line a way."""
     names = {f"moved/{arm}/{k}": arm for arm in measured.ARMS}
-    return questions.means(found_cells(study), names, PENDING)
+    return _models_beside(questions.means(found_cells(study), names, PENDING))
 
 
 def table(some: Sequence[Answer], group: Sequence[Question]) -> pd.DataFrame:
     """Differences with intervals of some questions; a star says that one is established."""
-    return questions.table([a for a in some if a.question in group], PENDING)
+    return _models_beside(questions.table([a for a in some if a.question in group], PENDING))
 
 
 def arms() -> pd.DataFrame:
@@ -206,9 +252,13 @@ def figure(study: Study) -> Figure | None:
                 line[k] = Interval(float(values.mean()), *ends)
     if not panels:
         return None
-    return figures.lines(
+    made = figures.lines(
         panels, "context movies taken away", "change of the prediction (stars)", columns=3
     )
+    highest = max(axis.get_ylim()[1] for axis in made.axes)
+    for axis in made.axes:
+        axis.set_ylim(0, highest)  # panels that are compared by height
+    return made
 
 
 # --- one pair ---------------------------------------------------------------------------------
@@ -266,12 +316,14 @@ def describe(shown: Record | None) -> str:
         return PENDING
     rated = "has not rated it" if shown["rating"] is None else f"gave it {shown['rating']:g}"
     uniform = len(shown["movies"]) / shown["context"]
+    alike = sum(movie["overlap"] > 0.5 for movie in shown["movies"])
     return (
         f"Target: *{shown['target']['title']}* ({shown['target']['genres'].replace('|', ', ')}). "
         f"Predicted for user {shown['user']} is {shown['prediction']:.2f}; the user {rated}. The "
         f"{len(shown['movies'])} of {shown['context']} context movies below get "
-        f"{100 * shown['shown attention']:.0f} % of the attention; uniform attention would give "
-        f"them {100 * uniform:.0f} %."
+        f"{percent(shown['shown attention'])} of the attention; uniform attention would give "
+        f"them {percent(uniform)}. The first gets {_times(shown, shown['movies'][0]):.2f} times "
+        f"a uniform share, and {alike} of them have a genre overlap with the target above one half."
     )
 
 
@@ -279,7 +331,7 @@ def rule() -> str:
     """How the pair is picked, in one sentence."""
     return (
         f"The pair is not picked by hand: {measured.RULE}. `pair` low and high show the pairs a "
-        "tenth from either end of the same order."
+        "tenth from either end of the same order. The model is that of seed 0."
     )
 
 
@@ -291,13 +343,18 @@ def listed(shown: Record) -> pd.DataFrame:
             "title": movie["title"],
             "genres": movie["genres"].replace("|", ", "),
             "rating": f"{movie['rating']:g}",
-            "attention": number(movie["attention"]),
+            "attention, times uniform": f"{_times(shown, movie):.2f}",
             "genre overlap": number(movie["overlap"]),
             "prediction without it": number(movie["change"], signed=True),
         }
         for place, movie in enumerate(shown["movies"], 1)
     ]
     return pd.DataFrame(lines).set_index("place")
+
+
+def _times(shown: Record, movie: Record) -> float:
+    """A movie's attention in units of what each would get if all weighed the same."""
+    return float(movie["attention"] * shown["context"])
 
 
 def draw(shown: Record) -> Figure:
@@ -311,15 +368,15 @@ def draw(shown: Record) -> Figure:
         made = NewFigure(figsize=(8.2, 0.29 * len(movies) + 1.0), layout="constrained")
         FigureCanvasAgg(made)
         axis = made.add_subplot()
-        axis.barh(range(len(movies)), [m["attention"] for m in movies], color=figures.palette()[0])
-        uniform = 1 / shown["context"]
-        axis.axvline(uniform, color=figures.INK, linestyle="--", linewidth=1.2)
-        axis.text(uniform, -0.75, " uniform", fontsize=8, va="center")
+        times = [_times(shown, movie) for movie in movies]
+        axis.barh(range(len(movies)), times, color=figures.palette()[0])
+        axis.axvline(1, color=figures.INK, linestyle="--", linewidth=1.2)
+        axis.text(1, -0.75, " uniform", fontsize=8, va="center")
         labels = [f"{_short(m['title'])}  ({m['rating']:g})" for m in movies]
         axis.set_yticks(range(len(movies)), labels, fontsize=8)
         axis.set_ylim(len(movies) - 0.4, -1.1)
         axis.grid(axis="y", visible=False)
-        axis.set_xlabel("attention (share)")
+        axis.set_xlabel("attention (times a uniform share)")
         axis.set_title(f"Target: {_short(shown['target']['title'])}")
     return made
 
