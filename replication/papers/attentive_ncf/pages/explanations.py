@@ -96,8 +96,8 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     return opening(
         asked,
         f"Attention of evenness {even} (1: uniform) follows genres in "
-        f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}; "
-        f"without its top {HEADLINE}, predictions move more than without random movies in "
+        f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}, "
+        f"and without its top {HEADLINE} predictions move more than without random movies in "
         f"{_often(faithful, removed['random'])}, {_share_left(faithful, removed)} of it at uniform "
         "weights too.",
         [
