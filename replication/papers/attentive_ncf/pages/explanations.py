@@ -97,7 +97,7 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         asked,
         f"Attention of evenness {even} (1: uniform) follows genres in "
         f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}, "
-        f"and without its top {HEADLINE} predictions move more than without random movies in "
+        f"and predictions move more without its top {HEADLINE} than random movies in "
         f"{_often(faithful, removed['random'])}, {_share_left(faithful, removed)} of it at uniform "
         "weights too.",
         [
@@ -147,7 +147,8 @@ def _share_left(some: Sequence[Answer], removed: Mapping[str, Question]) -> str:
     shares = [alike[cell] / whole[cell] for cell in whole if whole[cell] > 0 and cell in alike]
     if not shares:
         return "none"
-    return " to ".join(dict.fromkeys(percent(end, 0) for end in (min(shares), max(shares))))
+    ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(shares), max(shares)))
+    return f"{' to '.join(ends)} %"
 
 
 def _often(some: Sequence[Answer], question: Question) -> str:
