@@ -550,7 +550,7 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     nothing = Study("amp_cf/planted", "stored", "validation", [], {}, None, [])
     text = explaining.headline(told, explaining.answer_all(told), nothing)
     assert "In 2 of 2 AMP models (`ml-latest-small`) attention has at least 0.05 more" in text
-    follow = f"of the other 1, {count[0]} follow genres beyond chance, 0 better than K-means.\n"
+    follow = f"of 1 others with genres {count[0]} follow these beyond chance, 0 beyond K-means.\n"
     assert f"a user's personas are one vector in 1, and {follow}" in text
     assert "HR@10 falls in 2 of 2." in text
     assert "in 1 of 2 models, AMP-4 on `ml-latest-small`.\n" in text

@@ -60,6 +60,8 @@ ARMS = {
     "co-rated": "the largest co-rating similarity with the target",
     "same genres": "the largest genre overlap with the target, ties at random",
 }
+# The weights with which a model predicts in an arm, where they are not its own attention.
+WEIGHTS = {"shuffled": "shuffled", "attended, uniform": "uniform", "random, uniform": "uniform"}
 SHOWN = 15  # context movies of an example
 LEAST_SHOWN = 20  # that an example's context holds at the least
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}
@@ -231,14 +233,17 @@ def _measure_block(
     def predict(weights: Tensor) -> Tensor:
         return predict_attending(model, items, context, weights).clamp(low, high)
 
-    def moves(weights: Tensor, removed: Tensor) -> Tensor:
-        """[B] stars without the movies removed [B, C]; a softmax over the rest is its share."""
-        rest = weights * ~removed
-        rest = rest / rest.sum(1, keepdim=True).clamp_min(1e-12)
-        return (predict(rest) - predict(weights)).abs()
+    weights_by = {"own": attention, "shuffled": control, "uniform": uniform}
+    whole = {name: predict(weights) for name, weights in weights_by.items()}  # [B] each
 
-    for name, weights in (("own", attention), ("shuffled", control), ("uniform", uniform)):
-        found[f"squared error/{name}"] = (predict(weights) - ratings).square()
+    def moves(name: str, removed: Tensor) -> Tensor:
+        """[B] stars without the movies removed [B, C]; a softmax over the rest is its share."""
+        rest = weights_by[name] * ~removed
+        rest = rest / rest.sum(1, keepdim=True).clamp_min(1e-12)
+        return (predict(rest) - whole[name]).abs()
+
+    for name, predicted in whole.items():
+        found[f"squared error/{name}"] = (predicted - ratings).square()
 
     noise = torch.rand(valid.shape, generator=generator, device=items.device)
     strength = {
@@ -253,13 +258,12 @@ def _measure_block(
         "co-rated": rated,
         "same genres": genres + 1e-4 * noise,
     }
-    weights_of = {"shuffled": control, "attended, uniform": uniform, "random, uniform": uniform}
     for k in REMOVED:
         enough = count >= LEAST * k
         top = (attention * strongest(attention, valid, k)).sum(1) * count / k
         found[f"times uniform/{k}"] = torch.where(enough, top, torch.nan)
         for arm in ARMS:
-            moved = moves(weights_of.get(arm, attention), strongest(strength[arm], valid, k))
+            moved = moves(WEIGHTS.get(arm, "own"), strongest(strength[arm], valid, k))
             found[f"moved/{arm}/{k}"] = torch.where(enough, moved, torch.nan)
     return found
 

@@ -137,7 +137,7 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
     follow, _, rest = tally(genres, GENRES[0])
     better, _, _ = tally(genres, GENRES[1])
     others = (
-        f", and of the other {rest}, {follow} follow genres beyond chance, {better} better than "
+        f", and of {rest} others with genres {follow} follow these beyond chance, {better} beyond "
         "K-means"
         if rest
         else ""
