@@ -389,8 +389,9 @@ def _data_of(record: Record) -> Interactions:
 def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[bool, str]:
     """Run a stored record again and say whether it comes out.
 
-    On the machine type, device and versions that made it the numbers must be the same to the
-    bit; elsewhere within ``TOLERANCE_ELSEWHERE``.
+    On the machine type, processor, device and versions that made it the numbers must be the same
+    to the bit; elsewhere within ``TOLERANCE_ELSEWHERE``. Records from before a processor was noted
+    are from elsewhere.
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
@@ -399,9 +400,10 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
     again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))
     now = provenance()
-    same_place = all(now[k] == record[k] for k in ("versions", "machine")) and again.get(
+    place = ("versions", "machine", "processor")
+    same_place = all(now[k] == record.get(k) for k in place) and again.get("device") == record.get(
         "device"
-    ) == record.get("device")
+    )
     code = "same code" if now["source"] == record["source"] else "other code"
     if set(again["metrics"]) != set(record["metrics"]):
         return False, f"other metrics: {', '.join(again['metrics'])} here"

@@ -626,7 +626,13 @@ def made_by(records: Sequence[Record]) -> str:
     versions = several(
         [", ".join(f"{k} {v}" for k, v in sorted(r["versions"].items())) for r in records]
     )
-    machines = several([f"{r['machine']} ({r.get('device', 'cpu')})" for r in records])
+    machines = several(
+        [
+            f"{'; '.join([r['machine'], *filter(None, [r.get('processor')])])} "
+            f"({r.get('device', 'cpu')})"
+            for r in records
+        ]
+    )
     days = sorted(r["time"][:10] for r in records)
     timed = [r["seconds"] for r in records if "seconds" in r]
     seconds = sum(timed)

@@ -110,11 +110,15 @@ class RatingCurve:
 
 @dataclass
 class RatingFit:
-    """A trained model and how it came about."""
+    """A trained model and how it came about.
+
+    ``resumed``: epochs that a checkpoint brought.
+    """
 
     model: Any
     curve: RatingCurve
     seconds: float
+    resumed: int = 0
 
 
 def fit_ratings(
@@ -131,6 +135,7 @@ def fit_ratings(
     checkpoint: Path | None = None,
     label: str = "",
     progress: bool = True,
+    continuable: bool = False,
 ) -> RatingFit:
     """Train for a number of epochs and note the error on held-out ratings after each.
 
@@ -149,6 +154,8 @@ def fit_ratings(
         checkpoint: file to resume from and to write to now and then; removed by the caller.
         label: text of the progress bar.
         progress: show a bar.
+        continuable: write the checkpoint also at the end, if it is the number of epochs that ends
+            the training: more of them go on from there, to the same numbers.
 
     Raises:
         Diverged: the loss is no longer a number.
@@ -227,8 +234,9 @@ def fit_ratings(
         checkpoint,
         label,
         progress,
+        continuable,
     )
-    return RatingFit(model, run.curve, run.seconds)
+    return RatingFit(model, run.curve, run.seconds, run.resumed)
 
 
 def rating_range(split: RatingSplit) -> tuple[float, float]:

@@ -124,11 +124,28 @@ def source_hash() -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
+def processor() -> str:
+    """The processor and what torch uses of it: on another one, sums round in another way."""
+    known = {}
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        known = {
+            name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)
+        }
+    name = known.get("model name") or platform.processor() or platform.machine()
+    family = [known[k] for k in ("cpu family", "model") if k in known]
+    # A virtual machine may hide the name; family and model it cannot.
+    kind = [name, *([f"family {' model '.join(family)}"] if family else [])]
+    return ", ".join([*kind, torch.backends.cpu.get_cpu_capability()])
+
+
 def provenance() -> Record:
     """What made a record: versions, machine, code, time."""
     return {
         "versions": {"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "source": source_hash(),
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

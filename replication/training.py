@@ -322,6 +322,7 @@ class Progress:
         curve: a dataclass of lists, one entry an epoch; its ``epoch`` counts them.
         best_state: the model after the best epoch so far; None where none is chosen.
         seconds: spent so far, also before an interruption.
+        resumed: epochs that a checkpoint brought.
     """
 
     model: Any
@@ -330,6 +331,7 @@ class Progress:
     curve: Any
     best_state: dict[str, Tensor] | None = None
     seconds: float = 0.0
+    resumed: int = 0
 
     def state(self, device: torch.device) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -350,6 +352,7 @@ class Progress:
         self.generator.set_state(state["generator"])
         self.curve = type(self.curve)(**state["curve"])
         self.best_state, self.seconds = state["best_state"], state["seconds"]
+        self.resumed = len(self.curve.epoch)
 
 
 def run_epochs(
@@ -364,6 +367,7 @@ def run_epochs(
     checkpoint: Path | None = None,
     label: str = "",
     progress: bool = True,
+    continuable: bool = False,
 ) -> None:
     """Train for a number of epochs, from a checkpoint where there is one; what all loops share.
 
@@ -376,6 +380,8 @@ def run_epochs(
         done: whether to stop before the next epoch.
         learning_rate: for the message when the loss is no longer a number.
         device, checkpoint, label, progress: as in ``fit``.
+        continuable: write the checkpoint also where the last epoch allowed ends the run, so that
+            it can go on with more.
 
     Raises:
         Diverged: the loss is no longer a number.
@@ -408,6 +414,8 @@ def run_epochs(
             if checkpoint and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 saved = time.perf_counter()
                 write_state(checkpoint, run.state(device))
+    if checkpoint and continuable and not done() and len(run.curve.epoch) > run.resumed:
+        write_state(checkpoint, run.state(device))
     if run.best_state is not None:
         run.model.load_state_dict(run.best_state)
 

@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from replication import paths
 from replication.data import Interactions
 from replication.errors import Diverged
 from replication.folds import RatingSplit
 from replication.papers.common import distinct_draws, drawn_config, run_trials, say_if_unsearched
 from replication.papers.fold_runs import RatingRow, fitted
 from replication.rating_training import METRICS, fit_ratings, rating_range
-from replication.records import Record, Store
+from replication.records import Record, Store, record_address, record_key, source_hash
 from replication.training import described
 
 CONTINUED = 3  # trials that were cut off and go on in the second round
@@ -28,8 +30,8 @@ class Search:
 
     In the first, so many trials are drawn at random, alike for all models. A limit of epochs
     favours those that learn fast, where it ends trials that are still learning: the best of these
-    are run again with more in the second. Successive halving (Jamieson and Talwalkar, AISTATS
-    2016) spends more on the best in the same way.
+    go on with more in the second, from the checkpoint that the first left. Successive halving
+    (Jamieson and Talwalkar, AISTATS 2016) spends more on the best in the same way.
 
     Attributes:
         table: where trials are stored.
@@ -113,9 +115,16 @@ class Search:
             A trial's number, its record, and whether it was run now (True) or was there (False).
         """
 
+        def key(trial: int) -> str:
+            """Of the trial in whichever round."""
+            config = describe(drawn_config(self.row, trial))
+            return record_key(record_address(self.table, self.row.name, data, protocol, config))
+
         def one(trial: int, config: Any) -> Record:
             label = f"{self.row.name} on {self.dataset}, trial {trial + 1} of {self.n_trials}"
-            return tried(self.row, split, config, device, self.patience, label, progress)
+            # Other code does not go on with what this code began.
+            file = paths.CHECKPOINTS / f"{key(trial)}-{source_hash()}.pt"
+            return tried(self.row, split, config, device, self.patience, label, progress, file)
 
         def several(numbers: Iterable[int], epochs: int) -> Iterator[tuple[int, Record, bool]]:
             configs = {number: drawn_config(self.row, number) for number in numbers}
@@ -126,6 +135,9 @@ class Search:
 
         yield from several(range(self.n_trials), self.epochs)
         yield from several(self.continued(), self.longer)
+        for number in range(self.n_trials):
+            for left in paths.CHECKPOINTS.glob(f"{key(number)}-*"):
+                left.unlink(missing_ok=True)  # another process may have finished it too
 
 
 def tried(
@@ -136,10 +148,12 @@ def tried(
     patience: int,
     label: str,
     progress: bool,
+    checkpoint: Path | None = None,
 ) -> Record:
     """One search trial: the errors on the validation ratings, with seed 0.
 
-    A trial that diverges gets the largest error that a clipped prediction can have.
+    A trial that diverges gets the largest error that a clipped prediction can have. Where it goes
+    on from a checkpoint, its seconds are those since then.
     """
     if not known.trained:
         _, found = fitted(known, split, "validation", config, 0, device)
@@ -154,8 +168,10 @@ def tried(
             device,
             ("validation",),
             patience=patience,
+            checkpoint=checkpoint,
             label=label,
             progress=progress,
+            continuable=True,
         )
     except Diverged:
         low, high = rating_range(split)
@@ -167,6 +183,8 @@ def tried(
             "epochs": best,
             "epochs_run": len(result.curve.epoch),
         }
+        if result.resumed:
+            trial["epochs_before"] = result.resumed
     return trial | {"seconds": round(time.perf_counter() - started, 2)}
 
 

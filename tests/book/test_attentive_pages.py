@@ -385,6 +385,25 @@ def test_variants_against_the_spread_of_seeds(results: None) -> None:
     assert "- Not judged yet: 9, until other seeds show the spread." in text
 
 
+def test_what_the_autoencoders_learn_is_told_in_stars(results: None) -> None:
+    there = {
+        ("", 0): {"users": (4, 0.19), "items": (20, 0.20)},
+        ("", 1): {"users": (6, 0.21), "items": (22, 0.22)},
+        ("user-scale-raw", 0): {"users": (7, 0.96), "items": (20, 0.20)},
+    }
+    made = [
+        run("autoencoder + MLP1", fold, 0.98, variant=variant)
+        | {"pretraining": {p: {"epochs": n, "error": error} for p, (n, error) in told.items()}}
+        for (variant, fold), told in there.items()
+    ]
+    frame = variants.pretraining(study(experiments.TABLE2, made))
+    users, movies, raw = (frame.loc[label] for label in frame.index)
+    assert list(users) == ["2", "4–6", "1.0000", "0.07071"]  # (0.95 + 1.05) / 2
+    assert list(movies) == ["2", "20–22", "1.0500", "0.07071"]
+    assert list(raw) == ["1", "7", "0.9600", "–"]  # in stars already
+    assert set(variants.pretraining(nothing())["error, stars"]) == {"pending"}
+
+
 def test_learning_curves_turn_where_it_was_planted(results: None) -> None:
     text = variants.overfitting(planted())
     assert "lowest after epoch 2, and by its last epoch it has risen by 0.0200." in text
@@ -551,6 +570,7 @@ def test_every_sentence_copes_with_gaps(results: None, folds: Any) -> None:
         table1.versions(one), table1.tuned(one), table1.constant(one),
         variants.headline(two), variants.spread(two),
         variants.spread_sentence(two), variants.without_context(two), variants.tested_with_all(two),
+        variants.pretraining(two),
         variants.overfitting(two), ensemble.headline(means), ensemble.table(means),
         ensemble.members(means),
         *(variants.table(two, name) for name in variants.SHOWN),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import page, paths
+from replication import page, paths, rating_training, training
 from replication.baselines.nfm import NFM
 from replication.compare import cells, load_published
 from replication.data import omdb
@@ -318,6 +318,39 @@ def test_a_stored_trial_says_whether_it_was_cut_off(study, monkeypatch):
     assert second["trial"] == first["trial"] and second["epochs_run"] == 3
     assert experiments.tuned_config("afm", "ml-1m").max_epochs == 3
     assert not experiments.search("afm", "ml-1m").lacking()
+
+
+@pytest.mark.parametrize("model", ["afm", "afm-adam"])
+def test_the_second_round_goes_on_where_the_first_ended(study, monkeypatch, model):
+    monkeypatch.setattr(experiments, "N_TRIALS", 1)
+    monkeypatch.setitem(experiments.TRIAL_EPOCHS, "ml-1m", 2)
+    monkeypatch.setattr(experiments, "LONGER_EPOCHS", 5)
+    # Killed in the second round, after a checkpoint in its second epoch.
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    seen, errors = [], rating_training.summary
+
+    def killed(*arguments):
+        seen.append(1)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return errors(*arguments)
+
+    monkeypatch.setattr(rating_training, "summary", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(experiments.tune(model, "ml-1m", "cpu", False))
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
+    first, second = (record for _, record, _ in experiments.tune(model, "ml-1m", "cpu", False))
+    assert "epochs_before" not in first and second["epochs_before"] == 4
+    assert len(seen) == 6  # one epoch more, that of the kill again
+    assert not list(paths.CHECKPOINTS.glob("*"))
+
+    config = dataclasses.replace(experiments.trial_config(model, 0), max_epochs=5)
+    split = Run("ml-1m", model, 0).split()
+    at_once = rating_search.tried(
+        rows.ROWS[model], split, config, CPU, experiments.PATIENCE, "", False
+    )
+    assert second["epochs_run"] == at_once["epochs_run"] == 5
+    assert (second["epochs"], second["metrics"]) == (at_once["epochs"], at_once["metrics"])
 
 
 def test_adam_is_searched_with_the_same_sizes_at_the_start(study):

@@ -16,7 +16,7 @@ from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 from replication.papers import common
 from replication.papers.attentive_ncf import experiments, rows
-from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial
+from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial, tried
 from replication.papers.registry import TABLES
 from replication.records import Store
 from replication.training import described
@@ -179,9 +179,23 @@ def test_a_member_whose_predictions_were_lost_is_trained_again(study, monkeypatc
     table.unlink()
     members = Store(experiments.TABLE2).load()
     members[0]["curve"]["test RMSE"][0] += 0.01
+    recorded = [dict(member) for member in members]
     monkeypatch.setattr(
         Store, "load", lambda store: members if store.table == experiments.TABLE2 else []
     )
+    with pytest.raises(ReplicationError, match="has another curve than its record"):
+        list(experiments.ensembles("cil", "cpu", progress=False))
+
+    # On another processor sums round in another way: a model that is near may stand in.
+    members[0]["processor"] = "another"
+    ((_, mean, _),) = experiments.ensembles("cil", "cpu", progress=False)
+    assert mean["metrics"]["RMSE/best member"] == pytest.approx(
+        min(member["metrics"]["RMSE"] for member in recorded), abs=1e-3
+    )
+    table.unlink()
+    for file in files:
+        file.unlink(missing_ok=True)
+    members[0]["curve"]["test RMSE"][0] += 0.1  # but not one that is far
     with pytest.raises(ReplicationError, match="has another curve than its record"):
         list(experiments.ensembles("cil", "cpu", progress=False))
 
@@ -281,18 +295,28 @@ def test_a_trial_that_was_continued_counts_once_and_its_epochs_are_allowed(monke
     assert experiments.tuned_config("simple-mlp1", "cil").max_epochs == 40
 
 
-def test_a_search_has_a_second_round(study, monkeypatch):
+@pytest.mark.parametrize("model", ["simple-ip", "attentive-mlp1"])
+def test_a_search_has_a_second_round(study, monkeypatch, model):
     monkeypatch.setattr(experiments, "N_TRIALS", 2)
     monkeypatch.setattr(experiments, "TRIAL_EPOCHS", 1)
     monkeypatch.setattr(experiments, "LONGER_EPOCHS", 2)
-    found = list(experiments.tune("simple-ip", "cil", progress=False))
+    found = list(experiments.tune(model, "cil", progress=False))
     assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[:2]] == [(0, 1), (1, 1)]
     best = sorted(found[:2], key=lambda one: rank_of_trial(one[1]))
     assert [(n, r["config"]["max_epochs"]) for n, r, _ in found[2:]] == [(n, 2) for n, *_ in best]
     for number, longer, _ in found[2:]:  # the same trial, seen for longer
         if longer["epochs"] == 1:
             assert longer["metrics"] == found[number][1]["metrics"]
-    assert not any(new for *_, new in experiments.tune("simple-ip", "cil", progress=False))
+        assert longer["epochs_before"] == 1 and longer["epochs_run"] == 2
+        # As if it had not been stopped in between, contexts that are drawn included.
+        config = dataclasses.replace(experiments.trial_config(model, "cil", number), max_epochs=2)
+        at_once = tried(
+            rows.row(model), experiments.split_for("cil", "kfold-10", 0, inner=True), config,
+            torch.device("cpu"), experiments.TRIAL_PATIENCE, "", False,
+        )  # fmt: skip
+        assert longer["metrics"] == at_once["metrics"]
+    assert not list(paths.CHECKPOINTS.glob("*"))
+    assert not any(new for *_, new in experiments.tune(model, "cil", progress=False))
 
 
 def test_a_trial_of_another_draw_does_not_count(monkeypatch):

@@ -128,6 +128,7 @@ def test_the_key_depends_on_what_can_change_the_number(change):
         {"time": "later"},
         {"versions": {}},
         {"machine": "another"},
+        {"processor": "another"},
         {"device": "cuda"},
         {"source": "other code"},
         {"data_source": "another copy of the same ratings"},
@@ -152,7 +153,7 @@ def test_a_key_that_a_record_brings_along_is_not_believed(store):
 
 def test_provenance_says_what_made_a_record():
     found = provenance()
-    assert set(found) == {"versions", "machine", "threads", "source", "time"}
+    assert set(found) == {"versions", "machine", "processor", "threads", "source", "time"}
     assert {"python", "torch", "numpy"} <= set(found["versions"])
     assert len(found["source"]) == 12 and found["time"].endswith("Z")
     json.dumps(found, allow_nan=False)

@@ -32,6 +32,8 @@ SHOWN = {
     "default-user": "default user trained",
 }
 
+TOP = 5.0  # the highest rating, in stars
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -217,6 +219,29 @@ def tested_with_all(study: Study) -> pd.DataFrame:
             for test, name in (("128", "draw-0"), ("all", "context-all"))
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def pretraining(study: Study) -> pd.DataFrame:
+    """What the autoencoders learn before a model takes their vectors, one line an autoencoder.
+
+    The error is Eq. 2 of the paper on a tenth of the training ratings, hidden while they train.
+    """
+    lines = {}
+    for read, variant in (("0.2 to 1", ""), ("1 to 5", "user-scale-raw")):
+        found: dict[int, Record] = {}  # by fold: models of a fold share their autoencoders
+        for runs_ in by_row(study, "fold-minimum", variant).values():
+            found |= {fold: run for fold, run in runs_.items() if "pretraining" in run}
+        # The movie autoencoder reads 0.2 to 1 in both.
+        for part, title in (("users", "users"), *([] if variant else [("items", "movies")])):
+            told = [found[fold]["pretraining"][part] for fold in sorted(found)]
+            stars = [t["error"] * (1.0 if variant else TOP) for t in told if t["error"]]
+            lines[f"{title}, ratings read as {read}"] = {
+                "folds": str(len(told)),
+                "epochs": range_text([t["epochs"] for t in told]) if told else "pending",
+                "error, stars": f"{np.mean(stars):.4f}" if stars else "pending",
+                "sd over folds": _sd(stars) if len(stars) > 1 else "–",
+            }
+    return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("autoencoder of")
 
 
 def runs(study: Study) -> list[Record]:
