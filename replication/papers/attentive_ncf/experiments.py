@@ -726,10 +726,9 @@ def _predictions(member: Record, device: torch.device, progress: bool) -> Tensor
     if not file.exists():
         again = run(job_of(member), device, progress, config_of(member))
         here = again.record["processor"] == member.get("processor")
-        curves = [np.array(r["curve"]["test RMSE"]) for r in (again.record, member)]
-        same = len(curves[0]) == len(curves[1]) and np.array_equal(*curves)
-        near = len(curves[0]) == len(curves[1]) and abs(np.subtract(*curves)).max() < SIBLING
-        if not (same if here else near):
+        own, stored = (np.array(r["curve"]["test RMSE"]) for r in (again.record, member))
+        apart = np.abs(own - stored).max() if len(own) == len(stored) else np.inf
+        if apart > 0 if here else apart >= SIBLING:
             raise ReplicationError(
                 f"the predictions of {member['row']}, {member['select']} {member['seed']} were not "
                 "kept, and trained again here it has another curve than its record: run all "
