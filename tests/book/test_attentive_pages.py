@@ -459,7 +459,16 @@ def test_table_1_says_which_baselines_are_off(results: None) -> None:
     assert "the best simple model, ALS with biases, reaches 0.9800 where the best" in text
     assert "where the best baseline, BaselineOnly-Surprise, has 0.9990." in text
     assert "scikit-surprise 1.1.5" in table1.versions(found)
-    assert "number: NMF-Surprise (-0.0472)." in table1.versions(found)
+    text = table1.versions(found)
+    assert "interval included: NMF-Surprise (-0.0472, 539.6 sd); sd is that of" in text
+    assert "A single fold" not in text
+    wide = [
+        baseline("NormalPredictor-Surprise", fold, 1.4822 + 0.003 * (-1) ** fold) for fold in TEN
+    ]
+    text = table1.versions(study(experiments.TABLE1, wide))
+    assert "NormalPredictor-Surprise (-0.0040, 1.3 sd)" in text
+    assert "A single fold may well have the printed number of NormalPredictor-Surprise:" in text
+    assert "None is outside" in table1.versions(study(experiments.TABLE1, records[:20:5]))
     dealt = table1.dealing(found).loc["NMF-Surprise"]
     assert dealt["plain minus within"] == "+0.0030"
     halves = [
@@ -530,6 +539,8 @@ def test_the_ensemble_beside_its_best_member(results: None) -> None:
         metrics = {"RMSE": 0.97 + gap, "RMSE/best member": 0.97, "RMSE/mean member": 0.98}
         ends = {"": gap, "/low": gap - 0.001, "/high": gap + 0.001, "/users": 9999}
         metrics |= {f"RMSE/{experiments.LESS_BEST}{end}": value for end, value in ends.items()}
+        metrics |= {f"RMSE/{experiments.LESS_WHOLE}{end}": -v for end, v in ends.items()}
+        metrics |= {f"RMSE/{experiments.WHOLE}": 0.99, f"RMSE/{experiments.LESS_WHOLE}/users": 7}
         listed = {"members": [["attentive + MLP2", 7, "abc"]]}
         return run(name, fold, 1.0, table=experiments.ENSEMBLE, select=select, metrics=metrics,
                    config=listed)  # fmt: skip
@@ -542,6 +553,8 @@ def test_the_ensemble_beside_its_best_member(results: None) -> None:
     assert "a lower RMSE than its best member in 1 of 2 ensembles measured so far (of 4)" in text
     assert "differing from it by -0.0030 to +0.0020." in text
     assert f"- Lowest RMSE: that of the {names[0]}." in text
+    assert "- Bagging: 0.9720, where one model trained on all" in text
+    assert "has 0.9900: -0.0020 [-0.0010, -0.0030] (one fold, over 7 users)." in text
     every = study(experiments.ENSEMBLE, [mean(n, 0, -0.003, "best-epoch") for n in names])
     every.grid = [cell for cell in every.grid if cell.row in names]
     assert f"in {len(names)} of {len(names)} ensembles, differing from it by -0.0030." in (
@@ -598,12 +611,12 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
     text = found.headline()
     assert "refute 2 of the" in text
-    assert "1 of 87 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
+    assert "1 of 88 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
     assert "- Verdicts: replicated 1, in direction only 0, not replicated 0, not to be" in text
     lead = "Attentive NCF's smarter embeddings beat simpler ones in none yet (all pending)"
     assert f"and {lead}." in text
     text = verdicts.headline({"a": found})
-    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 87" in text
+    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 88" in text
     assert f"decided, {lead}, {lead} and {lead}." in verdicts.headline(dict.fromkeys("abc", found))
     assert "Pending" in found.second()
     for family in families:
@@ -639,7 +652,7 @@ def test_the_page_of_verdicts_says_what_hangs_on_the_correction(
     again = table2.evidence(planted())
     assert f"{mae + 2} of the {len(tested) + 2} are the study's own checks, {mae + 1} in MAE and " \
            "1 against simple models" in verdict_page.correction(again)  # fmt: skip
-    assert "None of the 282 comparisons" in verdict_page.correction(table2.evidence(nothing()))
+    assert "None of the 284 comparisons" in verdict_page.correction(table2.evidence(nothing()))
 
 
 # --- Figures 1, 2 and 3 ----------------------------------------------------------------------

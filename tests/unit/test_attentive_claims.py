@@ -108,11 +108,12 @@ def world(
 
 
 def of_a_mean(gap: float, reach: float = 0.002) -> dict[str, float]:
-    """Errors of an ensemble and of its best member; the interval over the users of one set."""
+    """Errors of an ensemble and of its rivals; the interval over the users of one set."""
     found = {}
-    for metric in ("RMSE", "MAE"):
-        less = f"{metric}/{experiments.LESS_BEST}"
-        found |= {metric: 0.97 + gap, f"{metric}/best member": 0.97, less: gap}
+    rivals = (experiments.BEST_MEMBER, experiments.WHOLE)
+    for metric, rival in itertools.product(("RMSE", "MAE"), rivals):
+        less = f"{metric}/minus {rival}"
+        found |= {metric: 0.97 + gap, f"{metric}/{rival}": 0.97, less: gap}
         found |= {f"{less}/low": gap - reach, f"{less}/high": gap + reach, f"{less}/users": 500}
         found[f"{less}/p"] = float(2 * stats.norm.sf(1.96 * abs(gap) / reach))
     return found
@@ -237,7 +238,7 @@ def test_as_many_parameters_are_not_fewer() -> None:
 
 def test_the_bag_is_judged_by_the_users_of_its_one_test_set() -> None:
     """Its test set is fixed: three folds cannot be had, and the users of the one decide."""
-    name = f"ensemble/{experiments.BAGGED}"
+    names = [f"ensemble/{name}" for name in (experiments.BAGGED, experiments.WHOLE)]
     for gap, reach, expected in (
         (-0.01, 0.002, "replicated"),
         (0.01, 0.002, "not replicated"),
@@ -250,7 +251,7 @@ def test_the_bag_is_judged_by_the_users_of_its_one_test_set() -> None:
             if record["row"] == experiments.BAGGED:
                 record["metrics"] = of_a_mean(gap, reach)
         found = judged(table1, table2, ensembles)
-        for verdict in (found[name].main, found[f"mae/{name}"].main):
+        for verdict in (found[f"{end}{name}"].main for name in names for end in ("", "mae/")):
             assert verdict.verdict == expected, verdict.sentence
             assert "one fixed test set, over its 500 users" in verdict.sentence
             assert verdict.interval == pytest.approx((gap - reach, gap + reach))

@@ -14,8 +14,10 @@ from replication.compare import load_published
 from replication.data import cil
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
+from replication.folds import make_rating_split
 from replication.papers import common
 from replication.papers.attentive_ncf import experiments, rows
+from replication.papers.attentive_ncf.model import AttentiveNCF, AttentiveNCFConfig
 from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial, tried
 from replication.papers.registry import TABLES
 from replication.records import Store
@@ -124,7 +126,22 @@ def test_fold_0_says_what_the_drawn_contexts_do(study):
     assert metrics["RMSE/draw-0"] == metrics["RMSE/context-all"] != metrics["RMSE/context-none"]
 
 
-@pytest.mark.parametrize("variant", ["other-size", "mlp2-deep", "default-user", "user-scale-raw"])
+def test_each_draw_and_each_width_of_contexts_has_an_error_of_its_own():
+    """Where users have more movies than the widest context that is drawn."""
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((20, 120)) < 0.9)
+    frame = pd.DataFrame({"user": users, "item": items, "rating": rng.integers(1, 6, len(users))})
+    split = make_rating_split(from_frame("x", frame.assign(timestamp=UNKNOWN_TIME)), "kfold-10", 0)
+    model = AttentiveNCF(split, AttentiveNCFConfig(dimension=4, initial_scale=1.0, context_test=5))
+    job = experiments.Run("cil", "kfold-10", "attentive-mlp2", 0)
+    found = experiments._contexts(job, model, split, torch.device("cpu"))
+    assert len(found) == len(set(found.values())) == experiments.TEST_DRAWS + 4
+    assert model.test_width == 5
+
+
+@pytest.mark.parametrize(
+    "variant", ["other-size", "mlp2-deep", "all-context", "default-user", "user-scale-raw"]
+)
 def test_variants_change_what_they_say(study, variant):
     spec = experiments.VARIANTS[variant]
     model = spec.models[-1]
@@ -140,7 +157,19 @@ def test_ensembles_average_what_was_kept(study, capsys, monkeypatch):
         call("run", experiments.TABLE2, "--model", model, "--seeds", 2, "--device", "cpu")
     call("run", experiments.TABLE2, "--variant", "bagged", "--device", "cpu")
     call("run", experiments.ENSEMBLE)
+    assert len(Store(experiments.ENSEMBLE).load()) == 2  # the bagged one waits for its rival
+    for select in ("best-epoch", "validation"):
+        call("run", experiments.TABLE2, "--model", "attentive-mlp2", "--seeds", 1,
+             "--select", select, "--device", "cpu")  # fmt: skip
+    call("run", experiments.ENSEMBLE)
     records = Store(experiments.ENSEMBLE).load()
+    of_one = {r["select"]: r for r in experiments.derived(Store(experiments.TABLE2).load())
+              if (r["row"], r["variant"], r["seed"]) == ("attentive + MLP2", "", 0)}  # fmt: skip
+    rival = f"RMSE/{experiments.WHOLE}"
+    assert [rival in record["metrics"] for record in records] == [False, False, True]
+    assert records[-1]["metrics"][rival] == pytest.approx(
+        of_one["validation"]["metrics"]["RMSE"], abs=1e-4
+    )
     assert [(r["row"], r["seed"]) for r in records] == [
         ("two", 0), ("two", 1), (experiments.BAGGED, 0)
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from replication.page import (
     Study,
     difference_text,
     dots,
+    enumeration,
     errors,
     mean_sd,
     opening,
@@ -218,19 +219,38 @@ def versions(study: Study) -> str:
     known = dict.fromkeys(_version(r) for r in runs if _version(r))
     if not known:
         return PENDING
-    far = [
-        f"{name} ({number(r['mean'] - r['published'], True)})"
-        for name, r in _main(study).items()
-        if name in BASELINES and abs(r["mean"] - r["published"]) >= NUMBER_MARGIN
-    ]
-    other = (
-        f"Outside {NUMBER_MARGIN:g} of the printed number: {', '.join(far)}."
-        if far
-        else f"None is outside {NUMBER_MARGIN:g} of the printed number."
-    )
     return (
         f"Made with scikit-surprise {' and '.join(known)} and its default parameters; the paper "
-        f"cites the package of 2017 and names no version. {other}"
+        f"cites the package of 2017 and names no version. {_not_reached(study)}"
+    )
+
+
+def _not_reached(study: Study) -> str:
+    """The baselines whose interval is not within NUMBER_MARGIN of print, and by how many folds' sd.
+
+    The paper does not say of how many folds Table I is: one fold of ours may have the printed
+    number where their mean has not.
+    """
+    far = {
+        name: r
+        for name, r in _main(study).items()
+        if name in BASELINES and r["n"] > 1 and not is_reached(r)
+    }
+    if not far:
+        return f"None is outside {NUMBER_MARGIN:g} of the printed number."
+    gaps = {name: r["mean"] - r["published"] for name, r in far.items()}
+    away = {name: abs(gap) / far[name]["sd"] for name, gap in gaps.items()}
+    texts = [f"{name} ({number(gap, True)}, {away[name]:.1f} sd)" for name, gap in gaps.items()]
+    single = [name for name in far if away[name] < 2]
+    told = (
+        f" A single fold may well have the printed number of {enumeration(single)}: it is less "
+        "than 2 sd away."
+        if single
+        else ""
+    )
+    return (
+        f"Not within {NUMBER_MARGIN:g} of print, interval included: {', '.join(texts)}; sd is that "
+        f"of single folds.{told}"
     )
 
 
