@@ -282,19 +282,21 @@ def test_test_contexts_and_times(results: None) -> None:
         table2.context_spread(found)
     )
     times = table2.times(found)
-    assert times.loc["attentive + MLP2", "with a loop over users"] == "pending"
+    assert times.loc["attentive + MLP2", "loop over users, CPU seconds"] == "pending"
     assert times.loc["attentive + MLP2", "seconds an epoch of the runs, median"] == "12.0"
     assert table2.timing().endswith("is pending.")
     for row, seconds in (("simple + inner product", 1.5), ("attentive + MLP2", 6.0)):
         Store(experiments.SPEED).append(
             run(row, 0, 1.0, table=experiments.SPEED,
-                metrics={"seconds an epoch": seconds, "loop ratio": 41.2},
-                config={"steps": 20, "batch": 4096, "loop_steps": 3})
+                metrics={"seconds an epoch": seconds, "loop ratio": 41.2,
+                         "loop seconds an epoch": 41.2 * seconds},
+                config={"steps": 20, "batch": 4096})
         )  # fmt: skip
     times = table2.times(found)
-    assert times.loc["attentive + MLP2", "with a loop over users"] == "41.2 times"
+    assert times.loc["attentive + MLP2", "times as slow"] == "41.2"
+    assert times.loc["attentive + MLP2", "loop over users, CPU seconds"] == "247.2"
     assert times.loc["attentive + MLP2", "against simple + inner product"] == "4.0"
-    assert "20 steps of 4,096 ratings, and 3 with the loop" in table2.timing()
+    assert "are medians of 20 steps of 4,096 ratings, and of as many" in table2.timing()
 
 
 def test_tables_that_are_shared_are_paid_once_and_not_free(results: None) -> None:

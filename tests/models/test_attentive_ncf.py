@@ -274,6 +274,22 @@ def test_contexts_are_drawn_afresh_for_each_pair_and_step(split):
     assert (one != one[0]).any() and not torch.equal(one, two)
 
 
+@pytest.mark.parametrize("widths", [(7, 9), (9, 7), (ALL, 9), (7, ALL)])
+def test_contexts_are_as_wide_as_training_and_testing_ask(split, monkeypatch, widths):
+    config = dataclasses.replace(SMALL, context_train=widths[0], context_test=widths[1])
+    model = AttentiveNCF(split, config)
+    draw, asked = model.embedding.history.draw, []
+
+    def spy(users, items, width, generator):
+        asked.append(width)
+        return draw(users, items, width, generator)
+
+    monkeypatch.setattr(model.embedding.history, "draw", spy)
+    model.loss(torch.arange(5), torch.arange(5), torch.ones(5), generator())
+    model.predict(torch.arange(5), torch.arange(5), generator())
+    assert asked == list(widths)
+
+
 @pytest.mark.parametrize("embedding", ["attentive", "simple"])
 def test_the_loop_that_is_timed_does_the_same_as_the_batch(split, embedding):
     """With whole contexts, so that no draw differs; its derivative too, which is timed with it."""
@@ -395,6 +411,33 @@ def test_autoencoders_put_users_of_one_taste_together(data, split):
         group = torch.from_numpy(ids % 2)
         same = group[:, None] == group
         assert similar[same].mean() > similar[~same].mean() + 0.5
+
+
+def test_the_scale_of_users_is_what_their_autoencoder_learns(split):
+    """A net that learns nothing is off by the ratings themselves: five times as far from raw."""
+    config = dataclasses.replace(SMALL, pretrain_epochs=1, pretrain_learning_rate=0.0)
+    unit, raw = (
+        autoencoders(split, dataclasses.replace(config, user_scale=scale), 0, CPU).told
+        for scale in ("unit", "raw")
+    )
+    assert raw["users"]["error"] == pytest.approx(5 * unit["users"]["error"], rel=0.1)
+    assert raw["items"] == unit["items"]
+
+
+@pytest.mark.parametrize(("changed", "same"), [("hidden", True), ("seen", False)])
+def test_autoencoders_learn_nothing_of_hidden_ratings(split, changed, same):
+    """After one epoch, since which of more is the best is decided by the hidden ratings."""
+    config, train = dataclasses.replace(SMALL, pretrain_epochs=1), split.train
+    # As ``autoencoders`` hides them.
+    hidden = np.random.default_rng([0, split.fold]).random(len(train)) < 0.1
+    moved = hidden if changed == "hidden" else ~hidden
+    values = np.where(moved, 6 - train.values, train.values)
+    other = dataclasses.replace(split, train=Ratings(train.users, train.items, values))
+    one, two = (autoencoders(s, config, 0, CPU) for s in (split, other))
+    for part in ("users", "items"):
+        weights = (getattr(nets, part).state_dict().values() for nets in (one, two))
+        assert all(map(torch.equal, *weights)) is same
+        assert one.told[part] != two.told[part]  # they are what its error is measured on
 
 
 def test_an_autoencoder_is_left_as_it_was_after_its_best_epoch(split):

@@ -12,7 +12,7 @@ from replication.errors import ReplicationError
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import Run
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import TRIALS, Job
+from replication.papers.common import TRIALS, Job, not_stored
 from replication.records import Record, Store
 
 TABLES = (experiments.TABLE2,)
@@ -27,7 +27,8 @@ def pending(
 ) -> list[Job]:
     """The runs of Table II and of its variants that are not stored, fold by fold, trials first.
 
-    The models of the main cells come before the variants, and the ensembles last.
+    The models of the main cells come before the variants, and the ensembles last. Before a search
+    is complete none of its runs is stored: it may choose other settings.
     """
     chosen = [m for m in experiments.COMBINATIONS if m in (models or experiments.COMBINATIONS)]
     places = [d for d in experiments.RUN_HERE if d in (datasets or experiments.RUN_HERE)]
@@ -43,28 +44,22 @@ def pending(
     for variant, spec in experiments.VARIANTS.items():
         some = [model for model in chosen if model in spec.models]
         runs += experiments.plan(table, places, some, variant=variant) if some else []
-    stored = {_place(record) for record in Store(table).load()}
+    lacking = {(m, d): experiments.search(m, d).lacking() for d in places for m in chosen}
     jobs = [
         Job("run", r.dataset, r.protocol, r.model, r.number, r.select, r.variant, paper=PAPER)
-        for r in runs
-        if (experiments.row_name(r.model), r.dataset, r.protocol, r.select, r.variant, r.number)
-        not in stored
+        for r in not_stored(
+            runs, Store(table).keys(), lambda run: not lacking[run.model, run.dataset]
+        )
     ]
     if not jobs:
         return []
     first = [
         Job(TRIALS, dataset, experiments.TUNING_PROTOCOL, model, paper=PAPER)
-        for dataset in places
-        for model in chosen
-        if experiments.search(model, dataset).lacking()
+        for (model, dataset), count in lacking.items()
+        if count
     ]
     means = [Job("means", d, experiments.TUNING_PROTOCOL, chosen[0], paper=PAPER) for d in places]
     return [*first, *jobs, *means]
-
-
-def _place(record: Record) -> tuple[object, ...]:
-    names = ("row", "dataset", "protocol", "select", "variant", "seed")
-    return tuple(record[name] for name in names)
 
 
 def run_of(job: Job) -> Run:

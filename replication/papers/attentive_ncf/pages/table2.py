@@ -514,7 +514,10 @@ def times(study: Study) -> pd.DataFrame:
         lines[row] = {
             "CPU seconds an epoch": f"{seconds:.1f}" if seconds else "pending",
             f"against {COMBINATIONS[0]}": f"{seconds / least:.1f}" if seconds and least else "–",
-            "with a loop over users": f"{alone['loop ratio']:.1f} times" if alone else "pending",
+            "loop over users, CPU seconds": f"{alone['loop seconds an epoch']:.1f}"
+            if alone
+            else "pending",
+            "times as slow": f"{alone['loop ratio']:.1f}" if alone else "–",
             "seconds an epoch of the runs, median": f"{np.median(own):.1f}" if own else "pending",
             "seconds of pretraining, most": f"{before[row]:.0f}" if row in before else "–",
             "folds": str(len(own)),
@@ -555,16 +558,16 @@ def pretraining_cost(study: Study) -> str:
 def timing() -> str:
     """How the epochs and the loop over users were timed, in a sentence."""
     ways = {
-        tuple(r["config"][name] for name in ("steps", "batch", "loop_steps"))
+        tuple(r["config"][name] for name in ("steps", "batch"))
         for r in Store(experiments.SPEED).load()
     }
     if not ways:
-        return "The timing on one idle core is pending."
-    told = " and ".join(
-        f"{steps} steps of {batch:,} ratings, and {loop_steps} with the loop"
-        for steps, batch, loop_steps in sorted(ways)
+        return "The timing is pending."
+    told = " and ".join(f"{steps} steps of {batch:,} ratings" for steps, batch in sorted(ways))
+    return (
+        f"The first four columns are medians of {told}, and of as many with the loop in turns with "
+        "them, scaled to an epoch."
     )
-    return f"The first three columns are from {told}, scaled to an epoch."
 
 
 def speeds() -> dict[str, dict[str, float]]:
