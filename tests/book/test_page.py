@@ -405,6 +405,8 @@ def test_recall_at_other_lengths_is_from_the_kept_ranks() -> None:
         "0.7500",
     ]
     assert float(line["NDCG@5"]) == pytest.approx(1 / np.log2(5) / 4, abs=1e-4)
+    # Widest is that of two hits of four users: a standard error of 0.5774 / 2.
+    assert line["95 %, at most"] == f"±{1.96 * np.std([1, 1, 0, 0], ddof=1) / 2:.4f}"
     assert not len(table2.at_other_lengths(study((records, ranks)), "ml-1m", "loo-random"))
 
 
