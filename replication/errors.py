@@ -6,7 +6,7 @@ class ReplicationError(Exception):
 
 
 class DataUnavailable(ReplicationError):
-    """A data set is not on this machine; the text says how to get it."""
+    """A data set is not on this machine; the text says how to get it, or why nobody can."""
 
 
 class Diverged(ReplicationError):

@@ -13,8 +13,8 @@ class RowSGD(torch.optim.Optimizer):
     """Stochastic gradient descent for models made of large look-up tables.
 
     A parameter whose gradient is sparse (``F.embedding(..., sparse=True)``) is changed in the rows
-    of the batch alone: the step of ``torch.optim.SGD``, which sorts these rows first and takes two
-    and a half times as long on a CPU. ``tests/models/test_afm.py`` holds the two equal.
+    of the batch alone: the step of ``torch.optim.SGD``, which sorts these rows first and takes
+    longer. ``tests/models/test_afm.py`` holds the two equal.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:

@@ -39,7 +39,7 @@ from replication.baselines.item_rows import (
 )
 from replication.errors import ReplicationError
 from replication.folds import RatingSplit
-from replication.row_sgd import RowSGD, add_rows
+from replication.row_sgd import add_rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class CDL(nn.Module):
     """Four layers: N -> h -> k -> h -> N."""
 
     item_count: Tensor
+    _kept: tuple[tuple[int, ...], Tensor] | None = None  # see ``encodings``
 
     def __init__(self, split: RatingSplit, config: CDLConfig) -> None:
         """Raises ReplicationError where the split has no features."""
@@ -106,12 +107,22 @@ class CDL(nn.Module):
         first, _, _ = Bag.apply(self.first, bags, False, self.config.sparse)  # X_0 W_1
         return torch.sigmoid(self.encode_last(torch.sigmoid(first + self.first_bias)))
 
+    def known(self, items: Tensor) -> Tensor:
+        """[B, 1] bool, which of items [B] have a value; the others have no encoding."""
+        return (self.values.count.index_select(0, items) > 0)[:, None]
+
     def item_vectors(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """v [B, k] of items [B], and their rows [B, k + 1] of offsets and biases."""
         offset = F.embedding(items, self.offsets, sparse=self.config.sparse)
-        known = self.values.count[items] > 0
-        encoding = self.encode(self.corrupted(self.values(items), generator)) * known[:, None]
+        encoding = self.encode(self.corrupted(self.values(items), generator)) * self.known(items)
         return encoding + offset[:, :-1], offset
+
+    def rate(self, user: Tensor, vector: Tensor, offset: Tensor) -> Tensor:
+        """Ratings [B] from rows [B, k + 1] of users, v [B, k], and rows [B, k + 1] of offsets."""
+        rating = (user[:, :-1] * vector).sum(1)
+        if self.config.biases:
+            rating = self.mean + user[:, -1] + offset[:, -1] + rating
+        return rating
 
     def forward(
         self, users: Tensor, items: Tensor, generator: torch.Generator
@@ -119,10 +130,7 @@ class CDL(nn.Module):
         """Ratings [B], and the rows [B, k + 1] of their users and of their items' offsets."""
         user = F.embedding(users, self.users, sparse=self.config.sparse)
         vector, offset = self.item_vectors(items, generator)
-        rating = (user[:, :-1] * vector).sum(1)
-        if self.config.biases:
-            rating = self.mean + user[:, -1] + offset[:, -1] + rating
-        return rating, user, offset
+        return self.rate(user, vector, offset), user, offset
 
     def reconstruction(self, items: Tensor, generator: torch.Generator) -> Tensor:
         """[M] squared errors of the clean vectors of items [M], reconstructed."""
@@ -145,20 +153,25 @@ class CDL(nn.Module):
         if c.sparse:
             squares = user.square().sum() + offset[:, -1].square().sum()
             loss = loss + (c.weight_decay / len(users)) * squares
-        rebuilt = self.reconstruction_loss(generator)
-        return loss if rebuilt is None else loss + rebuilt
+        some = self.drawn_items(generator)
+        if some is None:
+            return loss
+        return loss + self.rebuilt_weight * self.reconstruction(some, generator).mean()
 
-    def reconstruction_loss(self, generator: torch.Generator) -> Tensor | None:
-        """Its part of the loss in the steps that have one."""
+    @property
+    def rebuilt_weight(self) -> float:
+        """Of the mean error of the reconstruction: of all items, in all steps, over the ratings."""
+        c = self.config
+        return c.lambda_n * self.n_items * c.reconstruct_every / self.n_ratings
+
+    def drawn_items(self, generator: torch.Generator) -> Tensor | None:
+        """[M] items to be reconstructed, in the steps that reconstruct any."""
         c, device = self.config, self.users.device
         drawn = torch.rand((), generator=generator, device=device)
         if not c.lambda_n or not bool(drawn * c.reconstruct_every < 1):
             return None
         size = (c.reconstruct_items,)
-        some = torch.randint(self.n_items, size, generator=generator, device=device)
-        # Of all items, in all steps, over the number of ratings.
-        weight = c.lambda_n * self.n_items * c.reconstruct_every / self.n_ratings
-        return weight * self.reconstruction(some, generator).mean()
+        return torch.randint(self.n_items, size, generator=generator, device=device)
 
     def batches(self, items: Tensor, size: int) -> Iterator[Bags]:
         """What ``sgd_step`` needs of items [n], for each batch of a size."""
@@ -176,8 +189,8 @@ class CDL(nn.Module):
     ) -> Tensor:
         """A step of plain SGD on ``loss``; gives the loss.
 
-        The derivative is written out, but for that of the reconstruction. Below, the change of
-        something is minus the rate times the loss's derivative by it.
+        The derivative is written out. Below, the change of something is minus the rate times the
+        loss's derivative by it.
 
         Args:
             users, items, ratings: [B].
@@ -189,24 +202,21 @@ class CDL(nn.Module):
         decay = c.weight_decay / size
         user, offset = self.users.index_select(0, users), self.offsets.index_select(0, items)
         noisy = self.corrupted(bags, generator)
-        first = torch.sigmoid(  # [B, h], X_1
-            noisy.sums(self.first.index_select(0, noisy.rows) * noisy.weight[:, None])
-            + self.first_bias
-        )
-        encoding = torch.sigmoid(self.encode_last(first))  # [B, k], X_2
-        known = (self.values.count.index_select(0, items) > 0)[:, None]
-        vector = encoding * known + offset[:, :-1]  # [B, k], v
-        error = (user[:, :-1] * vector).sum(1) - ratings
-        if c.biases:
-            error = error + self.mean + user[:, -1] + offset[:, -1]
+        some = self.drawn_items(generator)
+        clean = None if some is None else self.values(some)
+        if clean is not None:  # the M items behind the B, so that the encoder changes once
+            noisy = noisy.followed_by(self.corrupted(clean, generator))
+        summed = torch.embedding_bag(
+            self.first, noisy.rows, noisy.start, per_sample_weights=noisy.weight
+        )[0]
+        first = torch.sigmoid(summed + self.first_bias)  # [B + M, h], X_1
+        encoding = torch.sigmoid(self.encode_last(first))  # [B + M, k], X_2
+        known = self.known(items)
+        vector = encoding[:size] * known + offset[:, :-1]  # [B, k], v
+        error = self.rate(user, vector, offset) - ratings
         share = (c.lambda_v / self.item_count.index_select(0, items))[:, None]  # [B, 1]
         loss = error @ error + (share * offset[:, :-1].square()).sum()
         loss = loss / size + decay * (user.square().sum() + offset[:, -1].square().sum())
-        with torch.enable_grad():  # from the same parameters as the rest
-            rebuilt = self.reconstruction_loss(generator)
-            if rebuilt is not None:
-                loss = loss + rebuilt.detach()
-                rebuilt.backward()
 
         changes = error * (-2 * rate / size)  # [B]
         d_user, d_offset = user * (-2 * rate * decay), torch.empty_like(offset)
@@ -217,20 +227,57 @@ class CDL(nn.Module):
         if c.biases:
             d_user[:, -1] += changes
             d_offset[:, -1] += changes
-        d_first = self.encode_last.change(first, d_vector * known * encoding * (1 - encoding))
+        d_encoding = d_vector * known  # [B, k]
+        if clean is not None:
+            rebuilt, d_rebuilt = self.change_decoder(encoding[size:], clean, rate)
+            loss = loss + rebuilt
+            d_encoding = torch.cat([d_encoding, d_rebuilt])
+        d_first = self.encode_last.change(first, d_encoding * encoding * (1 - encoding))
         d_first.mul_(first * (1 - first))
         self.first_bias.add_(d_first.sum(0))
         d_rows = d_first.index_select(0, noisy.owner).mul_(noisy.weight[:, None])
         add_rows(self.first, noisy.rows, d_rows)
         add_rows(self.users, users, d_user)
         add_rows(self.offsets, items, d_offset)
-        if rebuilt is not None:
-            rest = RowSGD(self.parameters(), rate)
-            rest.step()
-            rest.zero_grad()
         return loss
+
+    def change_decoder(self, encoding: Tensor, clean: Bags, rate: float) -> tuple[Tensor, Tensor]:
+        """A step of SGD on the reconstruction's part of the loss, for the two layers behind X_2.
+
+        Args:
+            encoding: [M, k], X_2 of the corrupted items.
+            clean: the items' rows.
+            rate: the learning rate.
+
+        Returns:
+            That part of the loss, and the change [M, k] of the encoding.
+        """
+        hidden = torch.sigmoid(self.decode_first(encoding))  # [M, h], X_3
+        output = self.decode_last(hidden).sigmoid_()  # [M, N], X_4
+        slope = (1 - output).mul_(output)
+        output[clean.owner, clean.rows] -= clean.weight  # less X_c, which is nearly empty
+        weight = self.rebuilt_weight / len(encoding)
+        loss = weight * output.view(-1).dot(output.view(-1))
+        d_hidden = self.decode_last.change(hidden, output.mul_(slope).mul_(-2 * rate * weight))
+        return loss, self.decode_first.change(encoding, d_hidden * hidden * (1 - hidden))
+
+    @torch.no_grad()
+    def encodings(self) -> Tensor:
+        """[I, k] of all items, from uncorrupted features; zeros for an item without any.
+
+        They are made once for all that is predicted until the encoder changes: torch counts the
+        changes of a tensor.
+        """
+        layers = (self.first, self.first_bias, *self.encode_last.parameters())
+        now = tuple(layer._version for layer in layers)
+        if self._kept is None or self._kept[0] != now:
+            every = torch.arange(self.n_items, device=self.first.device)
+            self._kept = now, self.encode(self.values(every)) * self.known(every)
+        return self._kept[1]
 
     @torch.no_grad()
     def predict(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         """Ratings [B], from uncorrupted features."""
-        return self(users, items, generator)[0]
+        offset = self.offsets.index_select(0, items)
+        vector = self.encodings().index_select(0, items) + offset[:, :-1]
+        return self.rate(self.users.index_select(0, users), vector, offset)

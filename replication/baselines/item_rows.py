@@ -73,6 +73,12 @@ class Bags(NamedTuple):
     owner: Tensor  # [n] int64, 0..B-1 ascending
     start: Tensor  # [B] int64, where an item's rows begin
 
+    def followed_by(self, other: Bags) -> Bags:
+        """The rows of these items, then those of the items of another."""
+        owner, start = other.owner + len(self.start), other.start + len(self.rows)
+        moved = (other.rows, other.weight, owner, start)
+        return Bags(*(torch.cat(pair) for pair in zip(self, moved, strict=True)))
+
     def sums(self, values: Tensor) -> Tensor:
         """[B, d] sums of values [n, d] over the rows of each item."""
         every = torch.arange(len(values), device=values.device)

@@ -22,7 +22,7 @@ from replication.data.interactions import (
     read_parquet,
     write_parquet,
 )
-from replication.errors import ReplicationError
+from replication.errors import DataUnavailable, ReplicationError
 
 __all__ = ["DATASETS", "NEEDS", "UNKNOWN_TIME", "Interactions", "filter_rare", "load", "load_tags"]
 
@@ -53,8 +53,11 @@ def load(name: str) -> Interactions:
     """All interactions of a data set, unfiltered, in file order.
 
     Raises:
-        ReplicationError: unknown name, missing files (``DataUnavailable``) or wrong counts.
+        ReplicationError: unknown name, missing files or data that nobody has (both
+            ``DataUnavailable``), or wrong counts.
     """
+    if name not in DATASETS and name in douban.UNPUBLISHED:
+        raise DataUnavailable(douban.UNPUBLISHED[name])
     if name not in DATASETS:
         raise ReplicationError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw, prepared = paths.RAW / name, paths.PREPARED / name

@@ -17,7 +17,12 @@ import pandas as pd
 from replication.data.interactions import UNKNOWN_TIME, Interactions, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 
-NAME = "douban-movie"
+NAME, MUSIC = "douban-movie", "douban-music"
+# Why the AFM paper's own data cannot be had; in the place of its movies there is the public graph.
+UNPUBLISHED = {
+    MUSIC: "the AFM paper's crawl of Douban Music was never published",
+    NAME: "the AFM paper's crawl of Douban Movie was never published",
+}
 RATINGS = "user_movie.dat"
 LINKS = {"director": "movie_director.dat", "actor": "movie_actor.dat", "genres": "movie_type.dat"}
 PAGE = "https://github.com/librahu/HIN-Datasets-for-Recommendation-and-Network-Embedding"
@@ -41,9 +46,8 @@ def load(raw: Path) -> Interactions:
     files = (RATINGS, *LINKS.values())
     if not all((folder / file).exists() for file in files):
         raise DataUnavailable(
-            "Douban Movie as the AFM paper crawled it was never published, and the public graph "
-            f"data of that name is not in {folder}; put {', '.join(files)} of {PAGE} there and "
-            f"run `python -m replication data {NAME}` first"
+            f"{UNPUBLISHED[NAME]}, and the public graph data of that name is not in {folder}; put "
+            f"{', '.join(files)} of {PAGE} there and run `python -m replication data {NAME}` first"
         )
     frame = _table(folder / RATINGS, (3, 4))
     frame.columns = pd.Index(["user", "item", "rating", "timestamp"][: frame.shape[1]])

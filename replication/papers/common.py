@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol, TypeVar
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions
-from replication.errors import ReplicationError
+from replication.errors import DataUnavailable, ReplicationError
 from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import described
 
@@ -188,6 +188,37 @@ def run_missing(
         for file in paths.CHECKPOINTS.glob(f"{key}-*"):
             file.unlink(missing_ok=True)  # another process may have finished it too
         yield job, record, True
+
+
+def not_stored(
+    runs: Iterable[Any], stored: Container[str], is_known: Callable[[Any], bool]
+) -> list[Any]:
+    """The runs without a record of their address, as ``run_missing`` would do them.
+
+    A record with settings that the search no longer chooses, or with another limit of epochs, is
+    not the run's. An address is made once for all runs of a cell, since it reads trials and data.
+
+    Args:
+        runs: dataclasses with an ``address``, whose ``number`` is the seed of their record and
+            changes nothing else of it.
+        stored: keys of the records that are there.
+        is_known: whether the settings of a run are known; if not, the run counts as not stored,
+            whatever is. So it does where the data are missing: where they are, it finds its record.
+    """
+
+    @cache
+    def of_cell(cell: Any) -> Record | None:
+        try:
+            return cell.address() if is_known(cell) else None
+        except DataUnavailable:
+            return None
+
+    return [
+        run
+        for run in runs
+        if (address := of_cell(replace(run, number=0))) is None
+        or record_key(address | {"seed": run.number}) not in stored
+    ]
 
 
 def measure_missing(

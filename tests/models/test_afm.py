@@ -17,6 +17,7 @@ from replication.papers.afm import model as model_module
 from replication.papers.afm.model import AFM, INTEGRATIONS, INTERACTIONS, WEIGHTINGS, AFMConfig
 from replication.rating_training import fit_ratings
 from replication.row_sgd import RowSGD
+from replication.training import described
 
 CPU = torch.device("cpu")
 SMALL = AFMConfig(dimension=4, hidden=3, scale=0.7, weight_decay=0.0)
@@ -116,6 +117,23 @@ def check(model):
 )
 def test_interactions_by_hand(interaction, bounded, biases):
     check(make(interaction=interaction, bounded=bounded, biases=biases))
+
+
+@pytest.mark.parametrize("choices", [{}, {"biases": True}, {"interaction": "mlp-product"}])
+def test_without_the_mean_rating_a_model_that_says_nothing_says_zero(choices):
+    """And behind a scaled sigmoid the middle of the range; with it, both say the mean rating."""
+    split = split_of(USERS.numpy(), ITEMS.numpy(), [5, 5, 5, 4, 4])
+    for with_mean, bounded, wanted in (
+        (True, False, 4.6), (True, True, 4.6), (False, False, 0.0), (False, True, 3.0),
+    ):  # fmt: skip
+        model = make(split, bounded=bounded, with_mean=with_mean, **choices)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in ("output", "users"):
+                    parameter.zero_()
+            assert model(USERS, ITEMS).tolist() == pytest.approx([wanted] * 5)
+    assert "with_mean" not in described(SMALL)  # so that older records keep their keys
+    assert described(replace(SMALL, with_mean=False))["with_mean"] is False
 
 
 @pytest.mark.parametrize(
@@ -307,6 +325,7 @@ CHOICES = [
         )
     ),
     {"weight_decay": 0.0},
+    *({"with_mean": False, "bounded": bounded} for bounded in (False, True)),
 ]
 
 
@@ -407,6 +426,36 @@ def test_no_interest_is_claimed_in_what_lowers_the_prediction():
     found = model.explain(0, 3)
     assert (found.contribution < 0).all() and not found.values
     assert "interest" not in found.sentence
+
+
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_interest_is_claimed_of_a_user_without_ratings(interaction, seed):
+    """The network adds something for the features even to user 2, who has no vector."""
+    split = split_of([0, 1, 0, 1], [0, 1, 3, 3], [5, 4, 3, 2])
+    model = make(split, seed, interaction=interaction, missing="lost")
+    assert model.seen.tolist() == [True, True, False]
+    told = [model.explain(2, item, "Ann", "Heat") for item in range(4)]
+    assert {one.sentence for one in told} == {
+        "Dear Ann, we recommend Heat with no rating of yours to go by yet."
+    }
+    assert not any(one.values for one in told)
+    if interaction == "mlp":
+        assert any(float(one.contribution[1:].max()) > 0 for one in told)
+    with torch.no_grad():  # the same vectors, of a user who has ratings
+        model.users[0] = 0.0
+    rated = [model.explain(0, item, "Ann", "Heat") for item in range(4)]
+    assert not {one.sentence for one in rated} & {one.sentence for one in told}
+
+
+def test_who_has_ratings_is_not_stored_with_the_weights():
+    """So that weights that were kept before are loaded, and know it from the split."""
+    model = make()
+    state = model.state_dict()
+    assert "seen" not in state
+    fresh = make(split_of([0, 1], [0, 1], [5, 4]), seed=1)
+    fresh.load_state_dict(state)
+    assert fresh.seen.tolist() == [True, True, False]
 
 
 # A small start, but for the network on [u, v], which has to find products of its inputs.

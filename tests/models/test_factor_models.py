@@ -219,6 +219,31 @@ def test_cdl_noise_masks_a_share_while_training(small):
     assert not (model.eval().corrupted(model.values(items), generator).weight == 0).any()
 
 
+def test_cdl_encodes_its_items_once_for_all_predictions_until_it_changes(small, monkeypatch):
+    """What is predicted is what the equations give, before a step of training and after it."""
+    model = made("CDL", small, hidden=4)
+    users, items = torch.tensor([0, 3, 0, 5]), torch.tensor([0, 2, 0, 3])
+    encoded, encode = [], CDL.encode
+    monkeypatch.setattr(CDL, "encode", lambda m, b: encoded.append(len(b.start)) or encode(m, b))
+
+    def predictions():
+        encoded.clear()
+        found = [model.predict(users[at], items[at], NOTHING) for at in (slice(2), slice(2, 4))]
+        assert encoded in ([], [small.n_items])
+        return torch.cat(found), len(encoded)
+
+    before, new = predictions()
+    torch.testing.assert_close(before, model(users, items, NOTHING)[0].detach())
+    assert new and not predictions()[1]
+    (ready,) = model.batches(items, 4)
+    model.sgd_step(users, items, ready, torch.ones(4).double(), torch.Generator(), 0.5)
+    after, new = predictions()
+    torch.testing.assert_close(after, model(users, items, NOTHING)[0].detach())
+    assert new and (after != before).all()
+    model.load_state_dict(made("CDL", small, hidden=4).state_dict())
+    torch.testing.assert_close(predictions()[0], before)
+
+
 def bags():
     """Three items: two rows, none, three rows of which one is another's too."""
     rows, owner = torch.tensor([4, 1, 1, 0, 5]), torch.tensor([0, 0, 2, 2, 2])

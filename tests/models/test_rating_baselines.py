@@ -29,6 +29,7 @@ from replication.errors import ReplicationError
 from replication.folds import make_rating_split
 from replication.metrics.rating import rmse
 from replication.rating_training import DeviceRatings, fit_ratings, predict_all
+from replication.training import described
 
 CPU = torch.device("cpu")
 NOTHING = torch.Generator()
@@ -49,6 +50,16 @@ def split():
 def error(model, split):
     test = DeviceRatings.of(split.test, CPU)
     return rmse(predict_all(model, test, (1.0, 5.0), NOTHING), test.values)
+
+
+def test_every_prediction_is_clipped_to_the_range_of_the_ratings():
+    class Wild:
+        def predict(self, users, items, generator):
+            return torch.tensor([9.0, -3.0, 2.5])
+
+    three = torch.zeros(3, dtype=torch.long)
+    found = predict_all(Wild(), DeviceRatings(three, three, three), (1.0, 5.0), NOTHING)
+    assert found.tolist() == [5.0, 1.0, 2.5]
 
 
 def test_biases_are_those_of_a_ridge_regression(split):
@@ -373,6 +384,19 @@ def test_the_named_defaults_of_the_biases_give_the_package_s_numbers(split):
     assert np.array_equal(biases(dict(named)), own)
     for name, value in named.items():
         assert not np.array_equal(biases({**named, name: value - 1}), own), name
+
+
+def test_svd_plus_plus_keeps_its_lists_and_predicts_the_same(split):
+    """The package's faster way is no setting of the model: it is in no record."""
+    surprise = pytest.importorskip("surprise")
+    config = packages.SurpriseConfig("SVDpp", n_epochs=3)
+    model = packages.Surprise(split, config, 5)
+    assert model.algorithm.cache_ratings and "cache_ratings" not in described(config)
+    plain = surprise.SVDpp(n_epochs=3, random_state=5).fit(trainset_of(surprise, split.train))
+    assert not plain.cache_ratings
+    pairs = list(zip(split.test.users.tolist(), split.test.items.tolist(), strict=True))
+    found = [model.algorithm.predict(*pair).est for pair in pairs]
+    assert found == [plain.predict(*pair).est for pair in pairs]
 
 
 def test_nmf_of_surprise_updates_as_it_did_in_2017(split):

@@ -239,6 +239,19 @@ def test_a_sentence_is_counted_for_the_slot_that_explain_names(planted, model):
         measures.named(model, test.take(np.zeros(len(test), dtype=bool)))
 
 
+def test_no_sentence_names_a_feature_to_a_user_without_ratings(planted):
+    split = planted.split
+    train = split.train.take(split.train.users != 0)
+    torch.manual_seed(0)
+    fresh = AFM(replace(split, train=train), AFMConfig(dimension=8, scale=1.0))
+    items = torch.from_numpy(split.test.items[split.test.users == 0])
+    added = fresh.contributions(torch.zeros_like(items), items)[1]
+    assert ((added[:, 1] > 0) & (added[:, 1] > added[:, 0])).any()  # the genre is what adds most
+    found = measures.named(fresh, split.test)
+    assert (found["named/others"][0], found["named/genre"][0]) == (1, 0)
+    assert np.nanmean(found["named/genre"][1:]) > 0.2
+
+
 def test_the_best_unseen_item_is_neither_rated_nor_unknown(planted, model):
     split = planted.split
     user, train = 3, split.train

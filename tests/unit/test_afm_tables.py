@@ -182,6 +182,18 @@ def test_only_the_first_value_of_an_alternative(study):
     assert Run("ml-latest-small", "afm", 0).split().features.present[:, 0].sum(1).max() == 2
 
 
+def test_the_values_of_a_film_together_as_one(study):
+    """Of all that has several values of those that films come with; tags are users' words."""
+    split = Run("ml-1m-omdb", "afm-whole", 0).split()
+    assert split.features.present.sum(2).max() == 1
+    assert {"odd|new", "even", "w1|w3"} <= set(split.features.vocabulary)
+    assert not {"odd", "new"} & set(split.features.vocabulary)
+    for model, rule in (("afm-first", "first"), ("afm-whole", "whole")):
+        assert dict(rows.row(model).rules) == dict.fromkeys(("genres", "director", "writer"), rule)
+        config = Run("ml-1m-omdb", model, 0).address()["config"]
+        assert ["director", rule] in config["rules"]
+
+
 def test_several_actors_stand_in_the_place_of_the_first(study):
     split = Run("ml-1m-omdb", "afm-actors", 0).split()
     assert split.features.names == ("director", "writer", "actors", "genres", "certificate")
@@ -197,6 +209,10 @@ def test_an_alternative_is_run_where_it_can_differ(study):
     assert lost not in names["ml-1m"] and inner in names["ml-1m"]
     assert {lost, actors} <= names["ml-1m-omdb"] and inner not in names["ml-1m-omdb"]
     assert {lost, inner} <= names["ml-latest-small"] and actors not in names["ml-latest-small"]
+    constants = {rows.row(f"afm-{x}").name for x in ("no-mean", "bounded-no-mean")}
+    assert constants <= names["ml-latest-small"]  # each reading is searched on ml-1m
+    assert not constants & (names["ml-1m"] | names["ml-1m-omdb"])
+    assert len(rows.READINGS) == 8 and not {"afm-no-mean", "afm-adam"} & set(rows.READINGS)
     assert {row for row, _ in found} == {
         known.name for known in rows.ROWS.values() if known.table == "alternatives"
     }
@@ -305,6 +321,52 @@ def test_the_best_reading_is_the_one_that_the_searches_choose(study, monkeypatch
     ]
     assert trials[0]["config"]["features"] == list(experiments.FEATURES["ml-1m-omdb"])
     assert "trials" not in {j.kind for j in packing.pending(packing.TABLES, None, [rows.BEST])}
+
+
+TAKEN = ("afm-sum", "afm-slots", "afm-first", "afm-whole", "afm-actors", "afm-lost")
+
+
+def test_alternatives_of_which_nothing_is_claimed_take_the_number_of_afm_s_best_trial(
+    study, monkeypatch
+):
+    """On five features, where trials cost most."""
+    monkeypatch.setattr(experiments, "N_TRIALS", 3)
+    monkeypatch.setattr(rating_search, "CONTINUED", 0)
+    five, small = "ml-1m-omdb", "ml-latest-small"
+    tried = [m for m in rows.ROWS if rows.row(m).varies and experiments.tries(m, five)]
+    assert {m for m in tried if experiments.searched(m, five) != m} == set(TAKEN)
+    assert {m for m, dataset in experiments.CLAIMED_FOLDS if dataset == five} == set(tried) - {
+        *TAKEN
+    }
+    assert all(experiments.searched(m, small) == m for m in rows.ROWS if m != rows.BEST)
+
+    jobs = packing.pending(packing.TABLES, [five], TAKEN)
+    trials = [(job.model, job.dataset) for job in jobs if job.kind == "trials"]
+    assert trials == [("afm", five)]  # on which their settings rest
+    assert all(packing.needs(job) == {"afm"} for job in jobs)
+    search(["afm"], five, "afm")
+    best = experiments.tuned_config("afm", five)
+    assert best == main_run("afm", 2) != main_run("afm", 0)
+    for model in TAKEN:
+        config = experiments.tuned_config(model, five)
+        assert config == main_run(model, 2)
+        # Drawn alike: what differs from AFM is the alternative, and for some it is in the features.
+        differ = [k for k, v in described(config).items() if v != described(best)[k]]
+        wanted = {"afm-sum": ["weighting"], "afm-slots": ["weighting"], "afm-lost": ["missing"]}
+        assert differ == wanted.get(model, [])
+    jobs = packing.pending(packing.TABLES, [five], TAKEN)
+    assert {job.kind for job in jobs} == {"run"} and len(jobs) == 2 * len(TAKEN)
+
+
+def test_to_tune_such_an_alternative_is_to_tune_afm(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    monkeypatch.setattr(rating_search, "CONTINUED", 0)
+    found = list(experiments.tune("afm-actors", "ml-1m-omdb", "cpu", False))
+    assert [(record["row"], new) for _, record, new in found] == [("AFM", True)] * 2
+    assert found[0][1]["config"]["features"] == list(experiments.FEATURES["ml-1m-omdb"])
+    assert not any(new for *_, new in experiments.tune("afm", "ml-1m-omdb", "cpu", False))
+    with pytest.raises(ReplicationError, match="AFM, several actors is not run on ml-latest-small"):
+        next(experiments.tune("afm-actors", "ml-latest-small", "cpu", False))
 
 
 def test_a_stored_trial_says_whether_it_was_cut_off(study, monkeypatch):
@@ -500,8 +562,44 @@ def test_what_is_packed_for_another_machine(study):
     assert len(jobs) == 2 + 5 + 5
     record, new = packing.do(jobs[2], "cpu")
     assert new and record["row"] == "AFM"
-    assert len(packing.pending(packing.TABLES, ["ml-latest-small"], ["afm", "afm-inner"])) == 11
     assert Store(experiments.TABLE2).load()[0]["key"] == record_key(record)
+
+
+def packed(*models, dataset="ml-1m"):
+    """The runs that are packed of models, by model, variant and fold."""
+    jobs = packing.pending(packing.TABLES, [dataset], models)
+    return {(job.model, job.variant, job.seed) for job in jobs if job.kind == "run"}
+
+
+def test_a_run_is_packed_until_a_record_with_its_settings_is_stored(study, monkeypatch):
+    """A record of before, with another limit of epochs, would leave the variants without theirs."""
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    monkeypatch.setattr(rating_search, "CONTINUED", 0)
+    done(Run("ml-1m", "afm", 0))
+    assert ("afm", "", 0) in packed("afm")  # its search may choose other settings
+    list(experiments.tune("afm", "ml-1m", "cpu", False))
+    done(Run("ml-1m", "afm", 0), Run("ml-1m", "afm", 1))
+    assert packed("afm") & {("afm", "", 0), ("afm", "", 1)} == set()
+    assert {("afm", "", 2), ("afm", "refit", 0)} <= packed("afm")
+    with monkeypatch.context() as longer:
+        longer.setattr(experiments, "LONGER_EPOCHS", 7)
+        assert {("afm", "", 0), ("afm", "", 1)} <= packed("afm")
+    done(Run("ml-1m", "afm", 0, "refit"))
+    assert ("afm", "refit", 0) not in packed("afm") and ("afm", "refit", 1) in packed("afm")
+
+
+def test_without_the_data_every_run_is_packed(study, monkeypatch):
+    """Where they are, what is stored is not run again."""
+    monkeypatch.setattr(rating_search.Search, "lacking", lambda search: 0)
+    done(Run("ml-1m", "afm", 0))
+    assert ("afm", "", 0) not in packed("afm")
+
+    def nowhere(name):
+        raise DataUnavailable(name)
+
+    monkeypatch.setattr(experiments, "load", nowhere)
+    forget()
+    assert ("afm", "", 0) in packed("afm")
 
 
 def test_models_without_features_count_for_both_sets_of_features(study):

@@ -25,6 +25,7 @@ from replication.data import (
 )
 from replication.data.interactions import from_frame, read_parquet, write_parquet
 from replication.errors import DataUnavailable, ReplicationError
+from replication.papers.afm.experiments import UNAVAILABLE
 from replication.papers.amp_cf import draws
 from replication.records import Store
 
@@ -852,6 +853,14 @@ def test_douban_says_that_the_papers_crawl_is_another_one(write_douban):
         load("douban-movie")
     text = str(caught.value)
     assert "was never published" in text and douban.PAGE in text and "movie_type.dat" in text
+
+
+def test_data_that_nobody_has_say_why(home):
+    """The reason of the paper's tables, not that the name is unknown."""
+    with pytest.raises(DataUnavailable) as caught:
+        load("douban-music")
+    assert str(caught.value) == UNAVAILABLE["douban-music"]
+    assert "Douban Music was never published" in str(caught.value)
 
 
 def test_the_manifest_asks_for_the_files_that_the_loader_reads():

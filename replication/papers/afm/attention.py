@@ -1,6 +1,7 @@
 """What AFM's attention says of its users: the measures of ``explanations.py`` as records.
 
-A record of ``afm/attention`` is AFM's main run on one fold, or its variant with shuffled genres.
+A record of ``afm/attention`` is AFM's main run on one fold, in the default reading of its
+interaction or in the best, or the default's variant with shuffled genres.
 Its metrics, by the beginnings of their names:
 
 ``attention/<slot>``           the mean over users of the attention on a slot; with ``/sd``,
@@ -41,7 +42,7 @@ from replication.papers.afm import experiments
 from replication.papers.afm import explanations as measures
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.model import AFM, AFMConfig
-from replication.papers.afm.rows import row
+from replication.papers.afm.rows import ATTENDED, BEST, row
 from replication.papers.common import labelled, measure_missing, refuse_unknown
 from replication.papers.fold_runs import kept_or_trained
 from replication.rating_training import fit_ratings
@@ -49,7 +50,7 @@ from replication.records import Record, Store, provenance, record_address
 from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/attention"
-MODEL = "afm"
+MODEL = "afm"  # whose users are shown
 FOLDS = 3
 SHUFFLED = "shuffled-genres"  # of ``experiments.VARIANTS``, and of the planted users
 GENRES = "genres"
@@ -70,7 +71,7 @@ PLANTED_CONFIG = AFMConfig(
 WORLDS = 5
 
 DATASETS = (*experiments.RUN_HERE, PLANTED)
-MODELS = (MODEL, PLANTED_MODEL)
+MODELS = (*ATTENDED, PLANTED_MODEL)
 CHOICES = {
     "least": {"ratings": measures.LEAST_RATED, "rated 5": measures.LEAST_FAVOURITES},
     "low": measures.LOW_ATTENTION,
@@ -389,14 +390,22 @@ def data_for(dataset: str, protocol: str = "") -> Interactions:
 
 
 def grid(variant: str = "") -> list[Cell]:
-    """AFM on every data set, on planted users, and on two of them with shuffled genres."""
-    places = {"": tuple(experiments.DATASETS), SHUFFLED: (experiments.VARIANTS[SHUFFLED].dataset,)}
+    """AFM on every data set, on planted users, and on two of them with shuffled genres.
+
+    Its best reading where there are data: what the default reading's attention says may hang on
+    the interaction that was read into the paper.
+    """
+    places = {
+        "": [(MODEL, name) for name in experiments.DATASETS]
+        + [(BEST, name) for name in experiments.RUN_HERE],
+        SHUFFLED: [(MODEL, experiments.VARIANTS[SHUFFLED].dataset)],
+    }
     if variant not in places:
         return []
     cells = [
         Cell(
             TABLE,
-            experiments.row_name(MODEL),
+            experiments.row_name(model),
             dataset,
             experiments.PROTOCOL,
             "validation",
@@ -405,7 +414,7 @@ def grid(variant: str = "") -> list[Cell]:
             experiments.UNAVAILABLE.get(dataset),
             repeats="folds",
         )
-        for dataset in places[variant]
+        for model, dataset in places[variant]
     ]
     name = experiments.row_name(PLANTED_MODEL)
     return [*cells, Cell(TABLE, name, PLANTED, PLANTED, "none", variant, WORLDS)]
@@ -416,7 +425,7 @@ def plan(
     models: Sequence[str] | None = None,
     seeds: int | None = None,
 ) -> list[Run | World]:
-    """What is behind a part of the table, main cells first; None means all.
+    """What is behind a part of the table, main cells first, the best reading last; None means all.
 
     ``seeds``: how many folds, and worlds, at most.
 
@@ -430,8 +439,9 @@ def plan(
     refuse_unknown(TABLE, datasets, DATASETS)
     refuse_unknown(TABLE, models, MODELS)
     jobs: list[Run | World] = []
+    key_of = {name: model for model, name in experiments.MODELS.items()}
     for cell in (*grid(), *grid(SHUFFLED)):
-        model = PLANTED_MODEL if cell.dataset == PLANTED else MODEL
+        model = key_of[cell.row]
         if cell.unavailable or model not in (models or MODELS):
             continue
         if cell.dataset not in (datasets or DATASETS):
@@ -440,8 +450,9 @@ def plan(
             if cell.dataset == PLANTED:
                 jobs.append(World(number, cell.variant))
             else:
-                jobs.append(Run(cell.dataset, MODEL, number, cell.variant))
-    return jobs
+                jobs.append(Run(cell.dataset, model, number, cell.variant))
+    # It may have to wait for searches.
+    return sorted(jobs, key=lambda job: isinstance(job, Run) and job.model == BEST)
 
 
 def run(

@@ -390,7 +390,7 @@ def named(model: AFM, test: Ratings) -> dict[str, np.ndarray]:
     Returns:
         ``named/<slot>``: [U] share of a user's pairs, NaN for a user without any. The first slot,
         the item's own, stands for all sentences that name no feature: where it adds most to the
-        prediction, or no slot adds anything.
+        prediction, or no slot adds anything, or the user has no training rating.
 
     Raises:
         ReplicationError: there is no test rating, or the model has no attention.
@@ -403,7 +403,8 @@ def named(model: AFM, test: Ratings) -> dict[str, np.ndarray]:
         there = model.slots.sizes.index_select(0, items) > 0  # [B, S]
         added = model.contributions(users, items)[1].masked_fill(~there, -torch.inf)  # [B, S]
         most, slot = added.max(1)
-        parts.append(torch.where(most > 0, slot, 0))
+        told = (most > 0) & model.seen.index_select(0, users)
+        parts.append(torch.where(told, slot, 0))
     carrier = torch.cat(parts).cpu().numpy()  # [T]
     return {
         f"named/{name}": mean_by_user(

@@ -24,6 +24,7 @@ from replication.errors import ReplicationError
 from replication.folds import RatingSplit
 from replication.item_features import FeatureTable
 from replication.row_sgd import add_rows
+from replication.training import later
 
 INTERACTIONS = ("mlp", "mlp-product", "inner")
 INTEGRATIONS = ("attention", "free", "mean", "concat")
@@ -56,6 +57,9 @@ class AFMConfig(FeatureConfig):
     # A feature that an item has no value of: the attention of the others is divided by its sum
     # ("renormalised"), or the attention on it is lost.
     missing: str = "renormalised"
+    # The mean rating as the constant of the network's output, and beside biases; without it the
+    # constant is 0, which a bounded output takes to the middle of the range.
+    with_mean: bool = later(True)
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -78,7 +82,7 @@ class Explanation(NamedTuple):
     weight: Tensor  # [S] the same for this item: 0 where it has no value
     contribution: Tensor  # [S] stars that a slot adds to the prediction, 0 where there is no value
     carrier: str  # the slot that adds most: it carried the recommendation
-    values: tuple[str, ...]  # those of the carrier that the item has; none for ``OTHERS``
+    values: tuple[str, ...]  # those of the carrier that the sentence names; none for ``OTHERS``
     prediction: float
     sentence: str  # for the user, as Section 3.2 suggests
 
@@ -182,6 +186,8 @@ class Slots(nn.Module):
 class AFM(nn.Module):
     """The three layers of Figure 2: embedding, attention-driven integration, interaction."""
 
+    seen: Tensor
+
     def __init__(self, split: RatingSplit, config: AFMConfig) -> None:
         """Raises: ReplicationError: the split has no item features, or not of its own items."""
         super().__init__()
@@ -203,11 +209,13 @@ class AFM(nn.Module):
         of_rated = table.values[rated][table.present[rated]]
         known = np.bincount(of_rated, minlength=table.n_values) > 0  # [N]
         self.slots = Slots(replace(table, present=table.present & known[table.values]), c.weighting)
+        # [U] who has a training rating; as the slots, made anew from the split and not stored.
+        self.register_buffer("seen", seen_users(split), persistent=False)
         users = torch.randn(split.n_users, c.dimension) * scale
-        self.users = nn.Parameter(users * seen_users(split)[:, None])  # u
-        seen = torch.from_numpy(np.concatenate([rated, known]))
+        self.users = nn.Parameter(users * self.seen[:, None])  # u
+        rows = torch.from_numpy(np.concatenate([rated, known]))
         vectors = torch.randn(split.n_items + table.n_values, c.dimension) * scale
-        self.vectors = nn.Parameter(vectors * seen[:, None])  # x
+        self.vectors = nn.Parameter(vectors * rows[:, None])  # x
         if c.integration == "attention":
             self.attention_map = nn.Parameter(torch.randn(n_slots, c.dimension) * scale)  # W_a
         elif c.integration == "free":
@@ -222,7 +230,7 @@ class AFM(nn.Module):
             self.output = nn.Parameter(torch.randn(c.hidden))  # times the root of its length
         # The constant of the network's output, or mu beside biases; Eq. 4 alone has none. It is no
         # parameter: a rate that suits rows would make one number of all ratings diverge.
-        self.mean = start if c.biases or c.interaction != "inner" else 0.0
+        self.mean = start if c.with_mean and (c.biases or c.interaction != "inner") else 0.0
         if c.biases:
             self.user_bias = nn.Parameter(torch.zeros(split.n_users, 1))
             self.item_bias = nn.Parameter(torch.zeros(split.n_items, 1))
@@ -512,7 +520,9 @@ class AFM(nn.Module):
 
         The carrier is the slot with the largest contribution: high attention alone does not do,
         since a slot with a vector that says nothing adds nothing. Where it is ``OTHERS``, or all
-        slots lower the prediction, the sentence names no feature.
+        slots lower the prediction, the sentence names no feature. Nor does it for a user without
+        any training rating: what a slot adds there it adds for every such user, and is no interest
+        of this one.
 
         Raises:
             ReplicationError: no such user or item, or a model without attention.
@@ -528,7 +538,8 @@ class AFM(nn.Module):
         empty = self.slots.sizes[item] == 0
         slot = int(contribution.masked_fill(empty, -torch.inf).argmax())
         values: tuple[str, ...] = ()
-        if slot and contribution[slot] > 0:
+        seen = bool(self.seen[user])
+        if seen and slot and contribution[slot] > 0:
             known = self.features.present[item, slot - 1]
             at = self.features.values[item, slot - 1][known]
             values = tuple(self.features.vocabulary[n] for n in at.tolist())
@@ -538,11 +549,13 @@ class AFM(nn.Module):
                 f"Dear {who}, we have noticed your great interest in the {self.names[slot]} "
                 f"({', '.join(values)}), so we recommend {what} for you."
             )
-        else:
+        elif seen:
             sentence = (
                 f"Dear {who}, we recommend {what} for what it is: none of its known features "
                 "matters more for you."
             )
+        else:
+            sentence = f"Dear {who}, we recommend {what} with no rating of yours to go by yet."
         return Explanation(
             self.names,
             self.attention(users)[0],

@@ -7,12 +7,13 @@ does not have, or take seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from replication.errors import ReplicationError
 from replication.papers.afm import experiments
 from replication.papers.afm.experiments import Run
 from replication.papers.afm.rows import BEST, ROWS, row
-from replication.papers.common import TRIALS, Job
+from replication.papers.common import TRIALS, Job, not_stored
 from replication.records import Record, Store
 
 TABLES = (experiments.TABLE2, experiments.ALTERNATIVES)
@@ -24,8 +25,16 @@ PAPER = experiments.PAPER
 def pending(
     tables: Sequence[str], datasets: Sequence[str] | None, models: Sequence[str] | None
 ) -> list[Job]:
-    """The runs that are not stored, trials first, the main cells before the variants."""
-    jobs = []
+    """The runs that are not stored, trials first, the main cells before the variants.
+
+    Before a search is complete none of its runs is: it may choose other settings.
+    """
+
+    @cache
+    def lacks_trials(model: str, dataset: str) -> int:
+        return experiments.search(experiments.searched(model, dataset), dataset).lacking()
+
+    found: list[Run] = []
     for table in tables:
         chosen = [
             model
@@ -48,32 +57,29 @@ def pending(
                 some = [model for model in chosen if model in spec.models]
                 if some and spec.dataset in places:
                     runs += experiments.plan(table, [spec.dataset], some, variant)
-        stored = {
-            tuple(record[name] for name in ("row", "dataset", "variant", "seed"))
-            for record in Store(table).load()
-        }
         waiting = {d for d in places if BEST in chosen and not _reading_is_known(d)}
-        jobs += [
-            Job(
-                "run",
-                r.dataset,
-                experiments.PROTOCOL,
-                r.model,
-                r.number,
-                variant=r.variant,
-                paper=PAPER,
-            )
-            for r in runs
-            if not (r.model == BEST and r.dataset in waiting)
-            and (experiments.row_name(r.model), r.dataset, r.variant, r.number) not in stored
-        ]
-    wanted = dict.fromkeys((job.model, job.dataset) for job in jobs)
-    first = [
-        Job(TRIALS, dataset, experiments.PROTOCOL, model, paper=PAPER)
-        for model, dataset in wanted
-        if experiments.search(experiments.searched(model, dataset), dataset).lacking()
+        runs = [r for r in runs if not (r.model == BEST and r.dataset in waiting)]
+        found += not_stored(
+            runs, Store(table).keys(), lambda run: not lacks_trials(run.model, run.dataset)
+        )
+    searches = dict.fromkeys((_tuned_by(r.model, r.dataset), r.dataset) for r in found)
+    protocol = experiments.PROTOCOL
+    return [
+        *(
+            Job(TRIALS, dataset, protocol, model, paper=PAPER)
+            for model, dataset in searches
+            if lacks_trials(model, dataset)
+        ),
+        *(
+            Job("run", r.dataset, protocol, r.model, r.number, variant=r.variant, paper=PAPER)
+            for r in found
+        ),
     ]
-    return [*first, *jobs]
+
+
+def _tuned_by(model: str, dataset: str) -> str:
+    """The model whose trials are packed for a model: ``BEST`` is told by its own name."""
+    return BEST if model == BEST else experiments.searched(model, dataset)
 
 
 def _reading_is_known(dataset: str) -> bool:
@@ -101,7 +107,8 @@ def split(dataset: str, protocol: str) -> None:
 
 def needs(job: Job) -> set[str]:
     """The models whose trials must be complete before the job."""
-    return {job.model} if job.model == BEST or row(job.model).draw is not None else set()
+    tuned_by = _tuned_by(job.model, job.dataset)
+    return {tuned_by} if tuned_by == BEST or row(tuned_by).draw is not None else set()
 
 
 def do(job: Job, device: str) -> tuple[Record, bool]:

@@ -1,4 +1,4 @@
-"""What each choice that the paper leaves open does: alternatives to AFM, each searched anew."""
+"""What each choice that the paper leaves open does: alternatives to AFM."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from replication.papers.afm.pages.table2 import (
     mean_text,
     runs_of,
 )
-from replication.papers.afm.rows import ROWS
+from replication.papers.afm.rows import BEST, ROWS
 from replication.records import Record
 
 if TYPE_CHECKING:
@@ -48,18 +48,20 @@ if TYPE_CHECKING:
 TWINS: Mapping[str, str] = {
     model: model.removesuffix("-biases")
     for model in ("afm-product-biases", "afm-inner-biases", "afm-bounded-biases")
-}
+} | {"afm-bounded-no-mean": "afm-bounded"}
 # In the order of the page: what is varied, and the models that vary it.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "interaction": ("afm-product", "afm-inner"),
-    "biases": ("afm-biases", *TWINS),
+    "biases": ("afm-biases", "afm-product-biases", "afm-inner-biases", "afm-bounded-biases"),
+    "mean": ("afm-no-mean", "afm-bounded-no-mean"),
     "output": ("afm-bounded",),
     "optimiser": ("afm-adam",),
     "integration": ("afm-free", "afm-mean", "afm-concat"),
-    "values": ("afm-sum", "afm-slots", "afm-first", "afm-actors"),
+    "values": ("afm-sum", "afm-slots", "afm-first", "afm-whole", "afm-actors"),
     "missing": ("afm-lost",),
 }
-
+# Heads of the two columns of errors, of groups that stand beside the same model otherwise.
+HEADS = {"biases": ("without", "with"), "mean": ("with", "without")}
 
 OWN, SHARED = "afm-free", "shared map"
 
@@ -151,10 +153,10 @@ def short(name: str) -> str:
 def table(study: Study, main: Study, group: str) -> pd.DataFrame:
     """The alternatives of one group beside AFM, one line a data set and alternative.
 
-    Those of ``TWINS`` stand beside these: that table is of what biases do, and of nothing else.
+    Those of ``TWINS`` stand beside these: a table of what biases do is of nothing else.
     """
     found = gaps(study, main)
-    before, after = ("without", "with") if group == "biases" else ("AFM", "alternative")
+    before, after = HEADS.get(group, ("AFM", "alternative"))
     lines, index = [], []
     for dataset in ALTERNATIVE_FOLDS:
         runs = runs_of(study, dataset)
@@ -237,14 +239,18 @@ def runs(study: Study, main: Study) -> list[Record]:
 
 
 def configurations(study: Study, main: Study) -> pd.DataFrame:
-    """What the search of each alternative chose on each data set, and the size of the model."""
+    """The settings of each alternative on each data set, whose trials chose them, and its size."""
+    key_of = {known.name: model for model, known in ROWS.items()}
     lines = {}
     for dataset in ALTERNATIVE_FOLDS:
         for row, found in (runs_of(main, dataset) | runs_of(study, dataset)).items():
             if not row.startswith(AFM) or not found:
                 continue
             run = next(iter(found.values()))
+            whose = "its reading's" if key_of[row] == BEST else "its own"
+            taken = key_of[row] in taken_over().get(dataset, ())
             lines[DATASETS[dataset], short(row)] = {
+                "trials": "AFM's" if taken else whose,
                 "learning rate": f"{run['config']['learning_rate']:g}",
                 "penalty": f"{run['config']['weight_decay']:g}",
                 "epochs": ", ".join(str(one["epochs"]) for one in found.values()),
@@ -252,6 +258,32 @@ def configurations(study: Study, main: Study) -> pd.DataFrame:
             }
     places = pd.MultiIndex.from_tuples(list(lines), names=["data set", "model"]) if lines else None
     return pd.DataFrame(list(lines.values()), index=places, dtype=str)
+
+
+def taken_over() -> dict[str, list[str]]:
+    """Data set -> the alternatives that have AFM's trial in the place of a search of their own."""
+    found = {
+        dataset: [
+            model
+            for models in GROUPS.values()
+            for model in models
+            if tries(model, dataset) and experiments.searched(model, dataset) != model
+        ]
+        for dataset in ALTERNATIVE_FOLDS
+    }
+    return {dataset: models for dataset, models in found.items() if models}
+
+
+def not_searched() -> str:
+    """Which alternatives were not searched, and what that means, in sentences."""
+    return " ".join(
+        f"On `{dataset}` {len(models)} alternatives have no search of their own: "
+        f"{'; '.join(short(ROWS[model].name) for model in models)}. Each has the settings of the "
+        f"trial with the number that was best for AFM itself. Trials are drawn alike, so that it "
+        "differs from AFM in its one choice alone; with a search of its own it may be better than "
+        "it is here."
+        for dataset, models in taken_over().items()
+    )
 
 
 def figure(study: Study, main: Study) -> Figure | None:

@@ -16,6 +16,7 @@ from scipy import special, stats
 from replication import figures, page, questions
 from replication.claims import ALPHA
 from replication.compare import (
+    Cell,
     Record,
     bootstrap_interval,
     cells,
@@ -36,6 +37,7 @@ from replication.papers.afm import explanations as measures
 from replication.papers.afm.attention import GENRES, SHUFFLED
 from replication.papers.afm.model import OTHERS
 from replication.papers.afm.pages.table2 import joined
+from replication.papers.afm.rows import ATTENDED
 from replication.questions import Answer, Filled, Question, span, tally
 from replication.records import Store
 from replication.training import resolve_device
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 PENDING = "Pending: no attention is measured yet."
 FIGURE_4_ON, FIGURE_1_ON = "ml-1m", "ml-1m-omdb"
+DEFAULT, BEST_READING = (experiments.row_name(model) for model in ATTENDED)
 QUICK_ON = "ml-latest-small"  # trained in about a minute
 TITLE = 36  # characters of a panel's title that fit
 GIVEN = "given the number of ratings"  # in a legend
@@ -74,10 +77,20 @@ GROUPS: dict[str, tuple[Question, ...]] = {
 }
 
 
-def found_cells(study: Study, variant: str = "") -> Filled:
-    """The cells of real films of the page or of a variant, each with its runs by fold."""
+def found_cells(study: Study, variant: str = "", best: bool = True) -> Filled:
+    """The cells of real films of the page or of a variant, each with its runs by fold.
+
+    Without ``best`` those of the default reading alone.
+    """
     grid = measured.grid(variant) if variant else study.grid
-    return cells([cell for cell in grid if cell.dataset in experiments.RUN_HERE], study.records)
+    rows = (DEFAULT, BEST_READING) if best else (DEFAULT,)
+    some = [cell for cell in grid if cell.dataset in experiments.RUN_HERE and cell.row in rows]
+    return cells(some, study.records)
+
+
+def _place(cell: Cell) -> str:
+    """What a panel or a group of lines is called."""
+    return cell.dataset if cell.row == DEFAULT else f"{cell.dataset}, best reading"
 
 
 def answer_all(study: Study) -> dict[str, list[Answer]]:
@@ -104,7 +117,8 @@ def gaps(study: Study) -> str:
 
 def _runs(study: Study, dataset: str, variant: str = "") -> Mapping[int, Record]:
     """The runs on a data set by fold; none where the page does not show it."""
-    return next((runs for c, runs in found_cells(study, variant) if c.dataset == dataset), {})
+    found = found_cells(study, variant, best=False)
+    return next((runs for c, runs in found if c.dataset == dataset), {})
 
 
 def _mean(runs: Mapping[int, Record], metric: str) -> float | None:
@@ -122,35 +136,61 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         "Does a user's attention over the features say what the user cares for, as Figures 1 and "
         "4 of the paper show of four users, and does the prediction depend on it?"
     )
-    costs = MASKED["squared error", measures.MASKINGS[0]][0]
-    follows, planted = followed(study), _recovered(study)
-    tests = [
-        (text, some, question)
-        for text, some, question in (
-            ("another user's attention predicts worse", found["error"], ERROR[0]),
-            ("masking the most attended feature costs more than any one", found["masked"], costs),
-        )
-        if any(a.question == question for a in some)
-    ]
+    everything, planted = followed(study), _recovered(study)
+    follows = [f for f in everything if f.row == DEFAULT]
+    tests = _tests(found, DEFAULT)
     details = [
         _shares(study),
         _follows(follows),
         *(f"{joined([text])}: by {span(some, q)} of squared error." for text, some, q in tests),
+        _in_best_reading([f for f in everything if f.row != DEFAULT], found),
         f"Planted users: one {planted}." if planted else "",
         _fallen(study),
     ]
     if not any(details):
         return opening(asked, PENDING)
-    answers = []
-    if follows:
-        above, below = _directions(follows)
-        counted = _times(above, below, len(follows), "cases")
-        answers.append(f"attention follows what users rate in {counted}")
-    answers += [f"{text} in {_times(*tally(some, q), 'data sets')}" for text, some, q in tests]
+    answers = _counted(follows, tests)
     if not answers:
         answers.append("no test of the attention of real users is recorded yet")
         answers += [f"of planted users one {planted}"] if planted else []
     return opening(asked, f"{joined(answers)}.", details)
+
+
+Test = tuple[str, Sequence[Answer], Question]
+
+
+def _tests(found: Mapping[str, Sequence[Answer]], row: str) -> list[Test]:
+    """What is asked of the prediction of one model, with the answers, where there are any."""
+    costs = MASKED["squared error", measures.MASKINGS[0]][0]
+    asked = (
+        ("another user's attention predicts worse", "error", ERROR[0]),
+        ("masking the most attended feature costs more than any one", "masked", costs),
+    )
+    own = {group: [a for a in some if a.cell.row == row] for group, some in found.items()}
+    return [
+        (text, own[group], question)
+        for text, group, question in asked
+        if any(a.question == question for a in own[group])
+    ]
+
+
+def _counted(follows: Sequence[Followed], tests: Sequence[Test]) -> list[str]:
+    """How often attention follows what users rate, and how often the prediction hangs on it."""
+    texts = [f"{text} in {_times(*tally(some, q), 'data sets')}" for text, some, q in tests]
+    if not follows:
+        return texts
+    counted = _times(*_directions(follows), len(follows), "cases")
+    return [f"attention follows what users rate in {counted}", *texts]
+
+
+def _in_best_reading(follows: Sequence[Followed], found: Mapping[str, Sequence[Answer]]) -> str:
+    """The same of AFM with the interaction that the search prefers; "" before it is measured."""
+    counted = _counted(follows, _tests(found, BEST_READING))
+    return (
+        f"With the interaction that our search prefers: {page.enumeration(counted)}."
+        if counted
+        else ""
+    )
 
 
 def _times(above: int, below: int, total: int, what: str) -> str:
@@ -448,7 +488,7 @@ def view(mode: str, dataset: str, user: int | None, film: int | None, device: st
         raise ReplicationError("a film needs a user")
     where = resolve_device(device)
     if mode == "stored" and user is None:
-        grid = [cell for cell in measured.grid() if cell.dataset == dataset]
+        grid = [c for c in measured.grid() if (c.row, c.dataset) == (DEFAULT, dataset)]
         ((_, runs),) = cells(grid, Store(measured.TABLE).load())
         return _first_shown(runs[0]) if 0 in runs else None
     job = experiments.Run(QUICK_ON if mode == "quick" else dataset, measured.MODEL, 0)
@@ -500,7 +540,8 @@ def listed(told: Record) -> pd.DataFrame:
 class Followed(NamedTuple):
     """Over the folds: attention on a feature and how concentrated users are on its values."""
 
-    dataset: str
+    row: str
+    place: str  # data set, and which reading
     feature: str
     which: str  # of ``measured.WHICH``
     correlation: float  # mean over the folds
@@ -559,7 +600,8 @@ def followed(study: Study, variant: str = "") -> list[Followed]:
                 given, given_p = _given(own, name)
                 found.append(
                     Followed(
-                        cell.dataset,
+                        cell.row,
+                        _place(cell),
                         feature,
                         which,
                         float(r.mean()),
@@ -600,7 +642,7 @@ def follow_table(found: Sequence[Followed]) -> pd.DataFrame:
         return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
     lines = [
         {
-            "data set": f.dataset,
+            "data set": f.place,
             "feature": f.feature,
             "ratings": f.which,
             "correlation [95 %]": f"{number(f.correlation, signed=True)} "
@@ -624,7 +666,7 @@ def follow_figure(found: Sequence[Followed]) -> Figure | None:
     panels: dict[str, dict[str, dict[str, Interval]]] = {}
     for f in found:
         names = ("own attention", GIVEN, "shuffled users")
-        series = panels.setdefault(f.dataset, {name: {} for name in names})
+        series = panels.setdefault(f.place, {name: {} for name in names})
         label = f"{f.feature}, {f.which}"
         series["own attention"][label] = Interval(f.correlation, f.low, f.high)
         if f.given:
@@ -675,7 +717,7 @@ def masked_figure(study: Study) -> Figure | None:
                 kept = values[:, np.isfinite(values).all(0)]
                 if not kept.size:
                     continue
-                series = panels.setdefault(cell.dataset, {}).setdefault(kind, {})
+                series = panels.setdefault(_place(cell), {}).setdefault(kind, {})
                 series[text] = Interval(float(kept.mean()), *_ends(values))
     if not panels:
         return None
@@ -695,7 +737,7 @@ def spread_table(study: Study) -> pd.DataFrame:
             name = f"attention/{slot}"
             below = f"below/{slot}"
             ends = _ends(questions.values_of(study.ranks, runs, below))
-            line = {"data set": cell.dataset, "slot": slot, "mean": number(_mean(runs, name))}
+            line = {"data set": _place(cell), "slot": slot, "mean": number(_mean(runs, name))}
             line |= {
                 text: number(_mean(runs, f"{name}/{q}"))
                 for q, text in (("q05", "5 %"), ("q50", "median"), ("q95", "95 %"))
@@ -726,7 +768,7 @@ def spread_figure(study: Study) -> Figure | None:
             )
             if middle is None:
                 continue
-            series = panels.setdefault(cell.dataset, {"users": {}, "the same on all": {}})
+            series = panels.setdefault(_place(cell), {"users": {}, "the same on all": {}})
             series["users"][slot] = Interval(middle, low, high)
             series["the same on all"][slot] = Interval(1 / len(slots))
     labels = list(dict.fromkeys(s for p in panels.values() for s in p["users"]))

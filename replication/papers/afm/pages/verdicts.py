@@ -42,6 +42,7 @@ CLAIMED = {
 }
 CHECKS = {
     "reading": "AFM in its best reading beats a baseline",
+    "attended": "the best reading's attention follows ratings and carries the prediction",
     "simple": "AFM beats a simple model",
     "planted": "attention finds made-up users who care",
 }
@@ -71,11 +72,13 @@ MEANS = {
         f"The same rule, with a margin of {percent(RELATIVE_MARGIN)} for relative gains and "
         f"losses, {GAIN_MARGIN:g} stars for errors and {ATTENTION_MARGIN:g} for a fall of "
         "attention. A gain over NFM that is established and misses the printed one by more than "
-        f"{percent(PRINTED_MARGIN)} holds in *direction only*. That AFM's error hardly rises is "
-        f"*replicated* where a loss of {HOLD_MARGIN:g} stars is excluded, *not replicated* where "
-        "one that large is established, *untestable* where the interval is as wide as two such "
-        "losses, and else *direction only*. What most users do is *replicated* or *not replicated* "
-        "where the whole interval of their share lies above or below one half, else *untestable*."
+        f"{percent(PRINTED_MARGIN)} holds in *direction only*. A gain that grows must do so "
+        "against one feature with the settings of five and against one with its own. That AFM's "
+        f"error hardly rises is *replicated* where a loss of {HOLD_MARGIN:g} stars is excluded, "
+        "*not replicated* where one that large is established, *untestable* where the interval is "
+        "as wide as two such losses, and else *direction only*. What most users do is *replicated* "
+        "or *not replicated* where the whole interval of their share lies above or below one half, "
+        "else *untestable*."
     ),
     "attention": (
         "The same rule for each part of a claim, all of which must hold, with a margin of "
@@ -89,7 +92,8 @@ MEANS = {
     "checks": (
         f"The same rule, with a margin of {GAIN_MARGIN:g} stars for errors (in the best reading "
         f"for RMSE and MAE both) and of {RANK_MARGIN:g} for the probability that a user who cares "
-        "has more attention than one who does not."
+        "has more attention than one who does not; on the attention of the best reading the same "
+        "as on that of the default."
     ),
 }
 
