@@ -56,10 +56,11 @@ AGAINST = (
 )
 DEFAULT = ("attentive-default", "attentive")
 FINE_TUNED = f"simple-{measured.STEPS[0]}"
+WITHOUT_NETWORK = "bias"
 OPPONENTS = {  # of the attentive user, at the top of the page
     "autoencoder": "the autoencoder",
     FINE_TUNED: f"look-ups with {measured.STEPS[0]} steps of fine-tuning",
-    "bias": "movie means with the user's bias",
+    WITHOUT_NETWORK: "movie means with the user's bias",
 }
 
 
@@ -168,19 +169,24 @@ def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]
     details = [text for dataset in measured.DATASETS for text in _on(found, made, dataset)]
     if not details:
         return opening(asked, PENDING)
-    asked_of = (FINE_TUNED, "bias")  # what is retrained, and what needs no network
     clauses = []
-    for method in asked_of:
-        rows = [c.direction for c in made if (c.first, c.second) == ("attentive", method)]
+    for dataset in measured.DATASETS:
+        rows = _against(made, dataset, WITHOUT_NETWORK)
         if rows:
             clauses.append(
-                f"less than {OPPONENTS[method]} in {rows.count(-1)} of {len(rows)} comparisons and "
-                f"more in {rows.count(1)}"
+                f"more with {_numbers(rows, 1)} known ratings and less with {_numbers(rows, -1)} "
+                f"(`{dataset}`)"
             )
-    answer = f"is measured, but not yet {' or '.join(OPPONENTS[m] for m in asked_of)}"
+    answer = "is measured, but not yet"
     if clauses:
-        answer = f"errs {', and '.join(clauses)}"
-    return opening(asked, f"Attention without retraining {answer}.", details)
+        answer = f"errs {', '.join(clauses)} than"
+    found_ = f"Attention without retraining {answer} {OPPONENTS[WITHOUT_NETWORK]}."
+    return opening(asked, found_, details)
+
+
+def _against(made: Sequence[Comparison], dataset: str, method: str) -> list[Comparison]:
+    """Attention against a method on a data set, at every number of known ratings."""
+    return [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
 
 
 def _on(
@@ -193,27 +199,29 @@ def _on(
     points = [f"{number(rmse(own.by_known[n]).mean)} with {n}" for n in (0, 1, 8, MOST)]
     texts = [f"On `{dataset}`: the RMSE of attention is {', '.join(points)} known ratings."]
     for method, name in OPPONENTS.items():
-        rows = [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
+        rows = _against(made, dataset, method)
         if rows:
             texts.append(
-                f"On `{dataset}` against {name}, by the number of known ratings: attention errs "
-                f"less with {_numbers(rows, -1)} and more with {_numbers(rows, 1)}."
+                f"On `{dataset}` against {name}: attention errs less with {_numbers(rows, -1)} "
+                f"known ratings and more with {_numbers(rows, 1)}."
             )
     return texts
 
 
 def _numbers(some: Sequence[Comparison], direction: int) -> str:
-    """For which n a direction is established: "8, 16 and 64", "all" or "none"."""
-    chosen = [str(c.n) for c in some if c.direction == direction]
+    """For which n a direction is established: "0 and 64", "8 to 64", "any number of" or "no"."""
+    chosen = [place for place, c in enumerate(some) if c.direction == direction]
     if len(chosen) == len(some):
-        return "all"
-    return enumeration(chosen) or "none"
+        return "any number of"
+    if len(chosen) > 2 and chosen[-1] - chosen[0] == len(chosen) - 1:
+        return f"{some[chosen[0]].n} to {some[chosen[-1]].n}"
+    return enumeration([str(some[place].n) for place in chosen]) or "no"
 
 
 def table(
     found: Mapping[tuple[str, str], Errors], dataset: str, enough: bool = False
 ) -> pd.DataFrame:
-    """RMSE and its interval by the number of known ratings, two lines a method.
+    """RMSE and half of its interval by the number of known ratings, two lines a method.
 
     ``enough``: over all new users of whom so many are known, not only over the complete ones.
     """
@@ -230,22 +238,30 @@ def table(
         runs = str(len(own.seeds)) + ("" if len(own.seeds) >= required else f" of {required}")
         index += [(spec.name, "RMSE"), (spec.name, "95 %")]
         lines.append({str(n): number(p.mean) for n, p in points.items()} | {"runs": runs})
-        lines.append({str(n): interval(p.low, p.high) for n, p in points.items()} | {"runs": ""})
+        lines.append({str(n): _half(p.mean, p.low, p.high) for n, p in points.items()})
     names = ["known ratings", ""]
-    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names))
+    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names)).fillna("")
+
+
+def _half(middle: float, low: float | None, high: float | None) -> str:
+    """The longer side of an interval, as "±0.0123": eight whole ones would not fit a line."""
+    assert low is not None and high is not None
+    return f"±{number(max(high - middle, middle - low))}"
 
 
 def differences(made: Sequence[Comparison], dataset: str) -> pd.DataFrame:
-    """RMSE of the first minus that of the second by the number of known ratings."""
-    lines: dict[str, dict[str, str]] = {}
+    """RMSE of the first minus that of the second by the number of known ratings, two lines each."""
+    lines: dict[tuple[str, str], dict[str, str]] = {}
     for c in made:
         if c.dataset == dataset and (c.first, c.second) != DEFAULT:
             name = f"{METHODS[c.first].name} minus {METHODS[c.second].name}"
-            text = f"{number(c.difference, True)} {interval(c.low, c.high, True)}"
-            lines.setdefault(name, {})[str(c.n)] = text + (" *" if c.direction else "")
+            text = f"{number(c.difference, True)}{' *' if c.direction else ''}"
+            lines.setdefault((name, "RMSE"), {})[str(c.n)] = text
+            lines.setdefault((name, "95 %"), {})[str(c.n)] = _half(c.difference, c.low, c.high)
     if not lines:
         return pd.DataFrame({"comparison": [PENDING]}).set_index("comparison")
-    return pd.DataFrame(list(lines.values()), index=pd.Index(list(lines), name="known ratings"))
+    index = pd.MultiIndex.from_tuples(list(lines), names=["known ratings", ""])
+    return pd.DataFrame(list(lines.values()), index=index)
 
 
 def default_user(made: Sequence[Comparison], found: Mapping[tuple[str, str], Errors]) -> str:
