@@ -1,12 +1,12 @@
-"""Seconds an epoch of LibFM by SGD and of AFM, as ratios to an iteration of myfm in one run.
+"""Seconds an epoch of AFM and its baselines by SGD, as ratios to an iteration of myfm in one run.
 
     python benchmarks/afm_speed.py [--dataset ml-1m] [--share 1.0] [--rounds 3] [--threads 1]
 
 myfm       one iteration of the Gibbs sampler of the peer package: it visits every training rating,
            as an epoch does. From a run with many iterations that with few is taken away, so that
            what comes before the first does not count.
-LibFM, AFM one epoch of plain SGD at 256 ratings a step, as the study trains them.
-autograd   the same models and steps with the derivative by automatic differentiation.
+the study   one epoch of plain SGD at 256 ratings a step, as the study trains its models.
+autograd   LibFM and AFM with the same steps, the derivative by automatic differentiation.
 
 All have 64 dimensions, the same training ratings (a fold of the study's) and the same features.
 They take turns, so that a machine whose speed drifts does not favour one; the time is the
@@ -114,9 +114,10 @@ def main() -> None:
     if arguments.share < 1:
         split = thinned(split, arguments.share)
     sides = {"myfm": lambda: peer_seconds(split)}
-    for name in ("libfm", "afm"):
+    for name in ("libfm", "svdfeature", "cdl", "nfm", "afm"):
         sides[row(name).name] = epoch_of(name, split, written=True)
-        sides[f"{row(name).name}, autograd"] = epoch_of(name, split, written=False)
+        if name in ("libfm", "afm"):
+            sides[f"{row(name).name}, autograd"] = epoch_of(name, split, written=False)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(arguments.rounds):
         for name, side in sides.items():
