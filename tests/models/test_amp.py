@@ -166,6 +166,23 @@ def test_catalogue_ranks_leave_out_what_the_user_consumed(tiny):
         assert ranks[user] == (scores[new] >= scores[split.test[user]]).sum()
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_whose_item_is_a_candidate_of_full_ranking(tiny, refit):
+    """For the test item the validation item is consumed, refit or not; not the other way round."""
+    split = make_split(tiny, "loo-random")
+    torch.manual_seed(0)
+    amp = AMP(split.n_users, split.n_items, AMPConfig(dimension=8))
+    everything = amp.score_all(torch.arange(split.n_users)).detach().numpy()
+    tested = rank_catalogue(amp, held_out(split.refit() if refit else split, "test", CPU))
+    chosen = rank_catalogue(amp, held_out(split, "validation", CPU))
+    for user, scores in enumerate(everything):
+        own, test = tiny.items[tiny.users == user], split.test[user]
+        new = np.setdiff1d(np.arange(split.n_items), own)
+        assert tested[user] == (scores[new] >= scores[test]).sum()
+        new = np.append(new, test)
+        assert chosen[user] == (scores[new] >= scores[split.validation[user]]).sum()
+
+
 LEARN = AMPConfig(dimension=16, attention_dimension=16, learning_rate=0.01, batch_size=32)
 
 

@@ -4,21 +4,22 @@
 for scores of candidates that are not those of the catalogue.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
+from replication import paths
 from replication.compare import load_published
 from replication.data import Interactions
 from replication.evaluation import held_out, rank_candidates
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf import experiments
-from replication.papers.amp_cf.rows import ROWS, row
+from replication.papers.amp_cf.rows import ROWS, Row, row
 from replication.protocols import make_split
 from replication.records import Store
-from replication.training import described, fit
+from replication.training import Differentiable, RankingConfig, described, fit
 
 CPU = torch.device("cpu")
 
@@ -110,3 +111,67 @@ def test_a_model_knows_the_weights_that_were_kept_without_training_again(planted
         empty.load_state_dict(weights)  # strict
         for name, value in weights.items():
             assert torch.equal(empty.state_dict()[name], value), (model, name)
+
+
+# --- the search --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Knows(RankingConfig):
+    """Trained for one epoch; scores the items of one part of the split above all others."""
+
+    part: str = "test"
+    max_epochs: int = 1
+
+
+@dataclass(frozen=True)
+class KnowsAtOnce:
+    """The same without training."""
+
+    part: str = "test"
+
+
+class Oracle(Differentiable):
+    def __init__(self, n_items, held):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.best = torch.from_numpy(held)
+        self.n_items = n_items
+
+    def loss(self, users, items):
+        return self.unused.square().sum()
+
+    def score_candidates(self, users, items):
+        return (items == self.best[users, None]).float()
+
+    def score_all(self, users):
+        return self.score_candidates(users, torch.arange(self.n_items).expand(len(users), -1))
+
+
+@pytest.mark.parametrize("start", [Knows(), KnowsAtOnce()])
+def test_a_trial_is_chosen_by_validation_items(tmp_path, monkeypatch, make_tiny, start):
+    """One trial knows the test items, another the validation items: that one is the tuned one.
+
+    Fails if trials are ranked on the test items, or trained on more than the training items.
+    """
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    tiny = replace(make_tiny(n_users=40, n_items=150, per_user=10), name="ml-100k")
+    split, seen = make_split(tiny, "loo-random"), []
+
+    def build(given, config, seed, device):
+        seen.append(given)
+        return Oracle(split.n_items, getattr(split, config.part))
+
+    known = Row("Oracle", start, build, lambda rng: {"part": "validation"})
+    monkeypatch.setattr(experiments, "row", lambda model: known)
+    monkeypatch.setattr(experiments, "data_for", lambda *place: tiny)
+    monkeypatch.setattr(experiments, "split_for", lambda *place: split)
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    found = {
+        record["config"]["part"]: record["metrics"]["HR@10"]
+        for _, record, _ in experiments.tune("oracle", "ml-100k", "cpu", progress=False)
+    }
+    assert found["validation"] == 1 > found["test"]
+    assert experiments.tuned_config("oracle", "ml-100k").part == "validation"
+    for given in seen:
+        np.testing.assert_array_equal(given.train_items, split.train_items)

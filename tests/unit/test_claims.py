@@ -1110,8 +1110,8 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> dict[str, Claim]:
     [
         ("negatives-20", "negatives/AMP-2/negatives-20", 0.6, "replicated"),
         ("negatives-20", "negatives/AMP-2/negatives-20", 0.8, "not replicated"),
-        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.6, "replicated"),
-        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.7, "replicated"),
+        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.6, "direction only"),
+        ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.7, "direction only"),
         ("similarity-mlp", "similarity/AMP-2/similarity-mlp", 0.8, "not replicated"),
     ],
 )

@@ -92,6 +92,81 @@ def test_a_persona_alone_recommends_by_its_own_score(amp, tiny):
             np.testing.assert_array_equal(lists[user, persona], np.argsort(-own)[:10])
 
 
+def random_amp(split, seed=0, personas=3):
+    """A model whose attention and lists differ from user to user, without training."""
+    torch.manual_seed(seed)
+    config = replace(SMALL, personas=personas)
+    made = AMP(split.n_users, split.n_items, config)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(0, 0.7)
+    return made
+
+
+def test_entropies_are_those_of_the_items_that_they_name(tiny):
+    """Each kind spelled out, and no two the same."""
+    split = make_split(tiny, "loo-random").refit()
+    model = random_amp(split)
+    top = list_metrics.top_lists(model, split, 10, CPU)
+    found = explanations.entropies(model, split, top, 7, CPU)
+    drawn = Sampler(split, model.config, CPU).negatives(
+        torch.from_numpy(split.train_users), 1, torch.Generator().manual_seed(7)
+    )[:, 0].numpy()  # fmt: skip
+    for user in (0, 17, 29):
+        mine = split.train_users == user
+        for kind, items in (
+            ("test", split.test[[user]]),
+            ("training", split.train_items[mine]),
+            ("negatives", drawn[mine]),
+            ("candidates", split.test_negatives[user][split.test_negatives[user] >= 0]),
+            ("recommended", top[user]),
+        ):
+            with torch.no_grad():
+                a = model(torch.tensor([user]), torch.from_numpy(items)[None]).attention[0]
+            want = -(a * a.log()).sum(1).mean() / np.log(3)
+            assert found[f"entropy/{kind}"][user] == pytest.approx(float(want), abs=1e-5)
+    means = [value.mean() for value in found.values()]
+    assert len(np.unique(np.round(means, 5))) == len(means)
+
+
+def test_the_persona_with_the_most_attention_claims_an_item(tiny):
+    split = make_split(tiny, "loo-random").refit()
+    model = random_amp(split)
+    with torch.no_grad():
+        users, items = map(torch.from_numpy, (split.train_users, split.train_items))
+        attention = model(users, items[:, None]).attention[:, 0].numpy()
+    claims = explanations.assignments(model, split, CPU)
+    np.testing.assert_array_equal(attention[np.arange(len(claims)), claims], attention.max(1))
+    assert len(np.unique(claims)) == 3
+
+
+def test_k_means_gives_an_item_to_the_nearest_mean(tiny):
+    """Three heaps on a line: to the farthest mean two of them would fall together."""
+    split = make_split(tiny, "loo-random").refit()
+    heap = np.arange(split.n_items) % 3
+    # A user of this data set has one heap; here each gets items of all three.
+    users = np.repeat(np.arange(split.n_users), 9)
+    items = np.tile(np.arange(9), split.n_users)
+    split = replace(split, train_users=users, train_items=items)
+    place = torch.tensor([0.0, 1.0, 10.0])[heap] + torch.linspace(0, 0.01, split.n_items)
+    found = explanations.nearest_means(place[:, None], split, 3, 0)
+    agreement = measures.adjusted_mutual_information(users, found, heap[items], split.n_users)
+    assert agreement.pooled == pytest.approx(1)
+
+
+def test_strangers_are_other_users_with_the_same_persona(tiny):
+    split = make_split(tiny, "loo-random").refit()
+    model = random_amp(split)
+    top = list_metrics.top_lists(model, split, 10, CPU)
+    found = explanations.overlaps(model, split, top, 5, CPU)["overlap/other users"]
+    lists = [[set(one) for one in own] for own in explanations.persona_lists(model, split, CPU)]
+    stranger = np.random.default_rng(5).permutation(split.n_users)
+    for user, other in enumerate(stranger):
+        shared = [len(a & b) / len(a | b) for a, b in zip(lists[user], lists[other], strict=True)]
+        assert found[user] == pytest.approx(np.mean(shared))
+    assert (stranger != np.arange(split.n_users)).mean() > 0.8 and found.mean() < 0.5
+
+
 def test_strongest_takes_as_many_as_asked():
     users, strength = np.array([1, 0, 1, 1, 0]), np.array([0.1, 5, 0.3, 0.2, 6])
     found = explanations.strongest(users, strength, np.array([1, 2]))
@@ -144,6 +219,83 @@ def test_what_carries_the_recommendation_loses_more_than_a_shuffle():
     assert abs(mean["lost/shuffled"] - mean["lost/random"]) < gain.mean() / 2
     assert mean["rank/claimed"] > mean["rank/random"]
     assert checks["refit/users"] == 150 and checks["refit/correlation"] > 0.5
+
+
+def test_what_each_arm_leaves_out(study, monkeypatch):
+    """``nearest``: the items most like the recommended one; ``shuffled``: not those claimed."""
+    split = JOB.split().refit()
+    model, dropped = random_amp(split), []
+
+    def refit(model, sampler, sample, rows, items, kept, seed):
+        dropped.append((sample.numpy(), rows, items.numpy(), ~kept.numpy()))
+        return whole(model, sampler, sample, torch.as_tensor(rows), items, kept, seed)
+
+    whole = explanations.refit
+    monkeypatch.setattr(explanations, "refit", refit)
+    monkeypatch.setattr(explanations, "REFIT_STEPS", 1)
+    top = list_metrics.top_lists(model, split, 10, CPU)
+    claims = explanations.assignments(model, split, CPU)
+    explanations.faithfulness(model, split, claims, top, JOB)
+    arms = dict(zip(("nothing", *explanations.DROPS), dropped, strict=True))
+    assert not arms["nothing"][3].any()
+    unit = torch.nn.functional.normalize(model.items.detach(), dim=1).numpy()
+    some = 0
+    sample, _, items, nearest = arms["nearest"]
+    users = split.train_users[np.isin(split.train_users, sample)]
+    for user in sample:
+        mine = users == user
+        first = torch.tensor([[top[user, 0]]])
+        responsible = model(torch.tensor([user]), first).attention[0, 0].argmax().item()
+        own = claims[split.train_users == user] == responsible
+        np.testing.assert_array_equal(arms["claimed"][3][mine], own)
+        cosine = unit[items[mine]] @ unit[top[user, 0]]
+        out = nearest[mine]
+        assert out.sum() == own.sum()
+        if 0 < out.sum() < len(out):
+            some += 1
+            assert cosine[out].min() > cosine[~out].max()
+    assert some > 10
+    for control in ("shuffled", "random"):
+        assert not np.array_equal(arms[control][3], arms["claimed"][3])
+        # By chance as many of the claimed items as of the others.
+        among = arms[control][3][arms["claimed"][3]].mean()
+        assert among < 0.9
+
+
+def test_seeds_are_compared_with_the_next_one_and_with_a_shuffle(study, monkeypatch):
+    """Unrelated seeds agree as little as shuffled ones; equal ones wholly, but not shuffled."""
+    split = JOB.split().refit()
+    monkeypatch.setattr(explanations, "faithfulness", lambda *arguments: ({}, {}))
+    found = {}
+    for case, last in (("other", 1), ("same", 0)):
+        made = {0: random_amp(split, 0), 1: random_amp(split, last)}
+        monkeypatch.setattr(experiments, "trained", lambda job, *_, made=made: made[job.seed])
+        monkeypatch.setattr(paths, "RESULTS", study / case)
+        (_, record, _), *_ = explanations.measure_and_store([JOB], "cpu", progress=False)
+        found[case] = record["metrics"]
+    assert found["same"]["seeds/AMI, pooled"] == pytest.approx(1)
+    assert abs(found["same"]["seeds/AMI shuffled, pooled"]) < 0.15
+    one, next_ = (explanations.assignments(random_amp(split, n), split, CPU) for n in (0, 1))
+    want = measures.adjusted_mutual_information(split.train_users, one, next_, split.n_users)
+    assert found["other"]["seeds/AMI, pooled"] == want.pooled < 0.5
+
+
+def test_an_assignment_by_the_rarest_genre_agrees_with_it(study, monkeypatch):
+    """All films have the commonest genre, which tells none apart; the control is shuffled."""
+    genres = np.asarray(["A|Any", "B|Any", "C|Any"])
+    made = data.DATASETS["ml-100k"](None)
+    made.item_features["genres"] = genres[made.item_ids // 2 % 3]  # several in each history
+    forget()
+    split = JOB.split().refit()
+    own = experiments.data_for(JOB.dataset, JOB.protocol).item_features["genres"]
+    truth = np.array([list(genres).index(name) for name in own])[split.train_items]
+    monkeypatch.setattr(explanations, "faithfulness", lambda *arguments: ({}, {}))
+    monkeypatch.setattr(explanations, "assignments", lambda *arguments: truth)
+    model = random_amp(split)
+    found = explanations.measure(JOB, model, model, CPU)[0]["metrics"]
+    assert found["genres/AMI, pooled"] == pytest.approx(1)
+    assert found["genres/AMI commonest, pooled"] == 0
+    assert abs(found["genres/AMI shuffled, pooled"]) < 0.15
 
 
 def test_a_record_is_the_mean_of_its_stored_values_and_is_not_measured_twice(study):
@@ -238,6 +390,29 @@ def test_the_measure_of_recovery_can_come_out_both_ways():
         users, measures.shuffled_within(users, found, rng), cell[made.items], n_users
     )
     assert abs(none.pooled) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("model", "assigned"),
+    [("AMP-3", "assignments"), ("MF (r=1), K-means", "nearest_means")],
+)
+def test_a_record_of_planted_tastes_sees_an_assignment_that_found_them(
+    monkeypatch, model, assigned
+):
+    """The truth in place of what was learned: full agreement, none once it is shuffled."""
+    monkeypatch.setattr(planted, "USERS", 100)
+    small = replace(planted.MODELS[model], dimension=8, attention_dimension=8, max_epochs=1)
+    monkeypatch.setitem(planted.MODELS, model, small)
+    cell = planted.planted("planted-3")[1]
+
+    def truth(amp, split, *arguments):
+        return cell[split.train_items]
+
+    monkeypatch.setattr(explanations, assigned, truth)
+    metrics = planted.measure(model, "planted-3", 0, CPU)[0]["metrics"]
+    for suffix in ("", ", pooled"):
+        assert metrics[f"AMI{suffix}"] > 0.99
+        assert abs(metrics[f"AMI shuffled{suffix}"]) < 0.05
 
 
 def test_the_released_variant_is_planned_where_table_2_has_it():

@@ -4,11 +4,15 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
 
 from replication import cli, data, paths
 from replication.compare import load_published, published_values
+from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.page import Study
 from replication.papers.amp_cf import experiments, lists, readings
@@ -74,6 +78,74 @@ def test_a_rerun_gives_the_record_again(study):
     record, _ = measured(study)
     stored = Store(lists.TABLE3).load()[0]
     assert lists.rerun(stored, CPU)[0]["metrics"] == record["metrics"]
+
+
+class Fixed:
+    """Scores that no training has made."""
+
+    def score_all(self, users):
+        generator = torch.Generator().manual_seed(0)
+        split = JOB.split()
+        return torch.rand(split.n_users, split.n_items, generator=generator)[users]
+
+
+def test_the_test_item_changes_neither_the_space_nor_the_history(study, monkeypatch):
+    monkeypatch.setattr(lists, "SPACE_SEEDS", 2)
+    split = JOB.split()
+    before, values = lists.measure(JOB, Fixed(), CPU)
+    space = lists.space_for(JOB.dataset, JOB.protocol, 0)
+    consumed = np.zeros((split.n_users, split.n_items), dtype=bool)
+    consumed[split.train_users, split.train_items] = True
+    consumed[np.arange(split.n_users), split.validation] = True
+    consumed[np.arange(split.n_users), split.test] = True
+    other = replace(split, test=consumed.argmin(1))  # an item that is new to the user
+    forget()
+    with monkeypatch.context() as patched:
+        patched.setattr(experiments, "split_for", lambda *arguments, **more: other)
+        after, again = lists.measure(JOB, Fixed(), CPU)
+        found = lists.space_for(JOB.dataset, JOB.protocol, 0)
+    assert after["metrics"] == before["metrics"]
+    for name, value in values.items():
+        np.testing.assert_array_equal(again[name], value)
+    np.testing.assert_array_equal(found.vectors, space.vectors)
+    np.testing.assert_array_equal(found.centroids, space.centroids)
+
+
+def test_a_record_spelled_out(study, monkeypatch):
+    """The space and history of all but the test items, distances as printed, history first."""
+    monkeypatch.setattr(lists, "SPACE_SEEDS", 2)
+    made = data.DATASETS["ml-100k"](None)
+    made.item_features["genres"] = pd.Series(np.array(["A", "A|B", "C"])[made.item_ids % 3])
+    forget()
+    record, values = lists.measure(JOB, Fixed(), CPU)
+    split, metrics = JOB.split(), record["metrics"]
+    known = replace(
+        split,
+        train_users=np.append(split.train_users, np.arange(split.n_users)),
+        train_items=np.append(split.train_items, split.validation),
+    )
+    space = tdd.taste_space(known, 0)
+    np.testing.assert_array_equal(
+        lists.space_for(JOB.dataset, JOB.protocol, 0).vectors, space.vectors
+    )
+    scores = Fixed().score_all(torch.arange(split.n_users)).numpy()
+    scores[known.train_users, known.train_items] = -np.inf
+    top = np.argsort(-scores, axis=1)[:, : lists.LENGTH]
+    own = [known.train_items[known.train_users == user] for user in range(split.n_users)]
+    for name, sign in (("JS", 1), ("JS/similarity", -1)):
+        found = [
+            jensenshannon(*(softmax(sign * space.distances[i].mean(0)) for i in (list_, items)))
+            for list_, items in zip(top, own, strict=True)
+        ]
+        assert metrics[name] == pytest.approx(np.mean(found))
+    assert metrics["JS"] != pytest.approx(metrics["JS/similarity"], rel=1e-3)
+    genres = list_metrics.genre_shares(
+        experiments.data_for(JOB.dataset, JOB.protocol).item_features["genres"]
+    )
+    consumed, recommended = tdd.history(known), tdd.membership(top, split.n_items)
+    want = list_metrics.miscalibration(genres, consumed, recommended)
+    np.testing.assert_allclose(values["miscalibration"], want)
+    assert not np.allclose(list_metrics.miscalibration(genres, recommended, consumed), want)
 
 
 def test_the_command_line_runs_and_prints_it(study, capsys):
@@ -209,9 +281,31 @@ def test_readings_against_numbers_worked_out_by_hand():
     assert of("JS", "similarities") == pytest.approx(np.sqrt(signed))  # mirrored, here the same
     assert of("Hellinger", "as printed") == pytest.approx(hellinger)
     assert of("Hellinger", "squared, in percent") == pytest.approx(100 * hellinger**2)
+    assert of("JS", "in percent") == pytest.approx(100 * np.sqrt(signed))
+    assert of("JS", "summed over the clusters (times 50)") == pytest.approx(50 * np.sqrt(signed))
+    assert of("JS", "root taken twice") == pytest.approx(signed**0.25)
+    assert of("Hellinger", "without 1 / sqrt(2)") == pytest.approx(np.sqrt(2) * hellinger)
+    assert of("Hellinger", "squared") == pytest.approx(hellinger**2)
     # Distances of rounding size below zero have no root and no logarithm.
     edge = readings.measured(np.array([[-1e-16, 0.5]]), np.array([[0.2, 0.4]]), "centred")
     assert all(np.isfinite(value) for value in edge.values())
+
+
+def test_distances_and_similarities_are_read_the_right_way_round():
+    """Of three clusters the nearest weighs most in one reading and the farthest in the other."""
+    d, t = np.array([[0.50, 0.52, 0.60]]), np.array([[0.51, 0.50, 0.65]])
+    found = readings.measured(d, t, "centred")
+    for name, sharper in (
+        ("as printed", 1),
+        ("similarities", -1),
+        ("softmax 30 times as sharp", 30),
+        ("similarities, softmax 30 times as sharp", -30),
+    ):
+        p, q = softmax(sharper * d[0]), softmax(sharper * t[0])
+        hellinger = np.sqrt(1 - np.sqrt(p * q).sum())
+        js, other = (found[readings.metric(c, name, "centred")] for c in ("JS", "Hellinger"))
+        assert js == pytest.approx(jensenshannon(p, q), rel=1e-6)
+        assert other == pytest.approx(hellinger, rel=1e-6)
 
 
 def test_a_space_without_centring_keeps_an_item_that_nobody_consumed_at_zero(make_tiny):

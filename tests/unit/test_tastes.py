@@ -16,7 +16,7 @@ from replication import cli, data, paths
 from replication.metrics.lists import genre_shares
 from replication.metrics.ranking import NO_RANK
 from replication.page import Study
-from replication.papers.amp_cf import experiments, lists, tastes, users
+from replication.papers.amp_cf import experiments, lists, minority, tastes, users
 from replication.papers.amp_cf.pages import tastes as page
 from replication.records import Store
 
@@ -224,6 +224,14 @@ def test_shares_and_parts_by_hand() -> None:
     found = tastes.parts(history, listed, 0.4)
     np.testing.assert_allclose(found["minority"], [0.3, np.nan, 0])
     np.testing.assert_allclose(found["new"], [0.5, np.nan, 0.2])
+
+
+def test_a_taste_at_the_limit_is_of_the_majority() -> None:
+    history, listed = np.array([[0.25, 0.125, 0.625, 0.0]]), np.array([[0.4, 0.3, 0.2, 0.1]])
+    assert tastes.parts(history, listed, 0.25)["minority"] == pytest.approx([0.3])
+    assert tastes.parts(history, listed, 0.125)["minority"] == pytest.approx([0.0])
+    groups = minority.held_out_groups(history[0], 0.25)
+    np.testing.assert_array_equal(groups, [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 
 
 def test_diversity_of_a_history_is_that_of_its_items() -> None:
