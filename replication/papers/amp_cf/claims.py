@@ -28,8 +28,8 @@ was written beforehand but the margins, which are the ones above, and ``STRONG``
 the page of Table 3), a limit of strength that no multiple of the margins moves. The checks on taste
 distance against AISP on vectors of unit length and DiRec with a small radius were written before
 these lists were measured, but after a short trial of the former had shown it nearer to the tastes.
-That non-linear similarities do not help holds in direction only, since nothing was searched for them,
-is a rule that came after their records, and against the claim.
+That small networks for similarities do not help holds in direction only, as nothing was searched
+for them: a rule that came after their records, and against the claim.
 The claims on explanations were extended to Pinterest and Amazon before any record of them there.
 
 The page of verdicts says which verdicts would change at half and at twice every margin.
