@@ -169,19 +169,16 @@ def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]
     details = [text for dataset in measured.DATASETS for text in _on(found, made, dataset)]
     if not details:
         return opening(asked, PENDING)
-    clauses = []
-    for dataset in measured.DATASETS:
-        rows = _against(made, dataset, WITHOUT_NETWORK)
-        if rows:
-            clauses.append(
-                f"more with {_numbers(rows, 1)} known ratings and less with {_numbers(rows, -1)} "
-                f"(`{dataset}`)"
-            )
-    answer = "is measured, but not yet"
+    rival = OPPONENTS[WITHOUT_NETWORK]
+    clauses = [
+        f"{_errs(rows)} on `{dataset}`"
+        for dataset in measured.DATASETS
+        if (rows := _against(made, dataset, WITHOUT_NETWORK))
+    ]
+    answer = f"Attention without retraining is measured, but not yet {rival}."
     if clauses:
-        answer = f"errs {', '.join(clauses)} than"
-    found_ = f"Attention without retraining {answer} {OPPONENTS[WITHOUT_NETWORK]}."
-    return opening(asked, found_, details)
+        answer = f"Beside {rival}, attention without retraining errs {enumeration(clauses)}."
+    return opening(asked, answer, details)
 
 
 def _against(made: Sequence[Comparison], dataset: str, method: str) -> list[Comparison]:
@@ -201,21 +198,28 @@ def _on(
     for method, name in OPPONENTS.items():
         rows = _against(made, dataset, method)
         if rows:
-            texts.append(
-                f"On `{dataset}` against {name}: attention errs less with {_numbers(rows, -1)} "
-                f"known ratings and more with {_numbers(rows, 1)}."
-            )
+            texts.append(f"On `{dataset}` against {name}: attention errs {_errs(rows)}.")
     return texts
 
 
+def _errs(some: Sequence[Comparison]) -> str:
+    """How attention errs beside a rival: "more with 0 to 8 known ratings and less with 64"."""
+    told = ((word, _numbers(some, sign)) for word, sign in (("more", 1), ("less", -1)))
+    texts = [f"{word} with {numbers}" for word, numbers in told if numbers]
+    if not texts:
+        return "neither more nor less (as far as can be told)"
+    texts[0] += " known ratings"
+    return " and ".join(texts)
+
+
 def _numbers(some: Sequence[Comparison], direction: int) -> str:
-    """For which n a direction is established: "0 and 64", "8 to 64", "any number of" or "no"."""
+    """For which n a direction is established: "0 and 64", "8 to 64", "any number of" or ""."""
     chosen = [place for place, c in enumerate(some) if c.direction == direction]
     if len(chosen) == len(some):
         return "any number of"
     if len(chosen) > 2 and chosen[-1] - chosen[0] == len(chosen) - 1:
         return f"{some[chosen[0]].n} to {some[chosen[-1]].n}"
-    return enumeration([str(some[place].n) for place in chosen]) or "no"
+    return enumeration([str(some[place].n) for place in chosen])
 
 
 def table(
@@ -230,17 +234,15 @@ def table(
         own = found.get((dataset, method))
         if own is None:
             index.append((spec.name, "RMSE"))
-            lines.append(dict.fromkeys(map(str, KNOWN), "pending") | {"runs": "0"})
+            lines.append(dict.fromkeys(map(str, KNOWN), "pending"))
             continue
         values = own.enough if enough else own.by_known
         points = {n: rmse(values[n]) for n in KNOWN}
-        required = own.cell.seeds_required
-        runs = str(len(own.seeds)) + ("" if len(own.seeds) >= required else f" of {required}")
         index += [(spec.name, "RMSE"), (spec.name, "95 %")]
-        lines.append({str(n): number(p.mean) for n, p in points.items()} | {"runs": runs})
+        lines.append({str(n): number(p.mean) for n, p in points.items()})
         lines.append({str(n): _half(p.mean, p.low, p.high) for n, p in points.items()})
     names = ["known ratings", ""]
-    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names)).fillna("")
+    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=names))
 
 
 def _half(middle: float, low: float | None, high: float | None) -> str:
