@@ -390,8 +390,8 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     """Run a stored record again and say whether it comes out.
 
     On the machine type, processor, device and versions that made it the numbers must be the same
-    to the bit; elsewhere within ``TOLERANCE_ELSEWHERE``. Records from before a processor was noted
-    are from elsewhere.
+    to the bit; elsewhere within ``TOLERANCE_ELSEWHERE``. A record from before the processor was
+    noted counts as made on this one.
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
@@ -400,10 +400,9 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
         return False, f"other content of the data: {here.content_hash} here ({here.source})"
     again, ranks = TABLES[record["table"]].rerun(record, resolve_device(device))
     now = provenance()
+    then = {"processor": now["processor"]} | record
     place = ("versions", "machine", "processor")
-    same_place = all(now[k] == record.get(k) for k in place) and again.get("device") == record.get(
-        "device"
-    )
+    same_place = all(now[k] == then[k] for k in place) and again.get("device") == then.get("device")
     code = "same code" if now["source"] == record["source"] else "other code"
     if set(again["metrics"]) != set(record["metrics"]):
         return False, f"other metrics: {', '.join(again['metrics'])} here"

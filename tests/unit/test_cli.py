@@ -448,9 +448,21 @@ def test_audit_finds_altered_ranks(audited, call, how):
     assert out.count("DIFFERENT: ") == 1
 
 
-def test_audit_elsewhere_allows_for_another_order_of_sums(audited, call):
+@pytest.mark.parametrize("noted", [True, False])
+def test_audit_is_to_the_bit_where_no_other_processor_is_noted(audited, call, noted):
+    def moved(record):
+        if not noted:
+            del record["processor"]
+        record["metrics"] = {k: v + 1e-6 for k, v in record["metrics"].items()}
+
+    rewrite(audited, moved)
+    assert call("audit", TABLE, "--n", 99)[0] == 1
+
+
+@pytest.mark.parametrize("other", [{"versions": {"torch": "1.0"}}, {"processor": "another"}])
+def test_audit_elsewhere_allows_for_another_order_of_sums(audited, call, other):
     def elsewhere(record):
-        record["versions"]["torch"] = "1.0"
+        record |= other
         record["metrics"] = {k: v + 0.01 for k, v in record["metrics"].items()}
 
     rewrite(audited, elsewhere)
