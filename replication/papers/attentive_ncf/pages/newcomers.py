@@ -169,16 +169,20 @@ def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]
     details = [text for dataset in measured.DATASETS for text in _on(found, made, dataset)]
     if not details:
         return opening(asked, PENDING)
+    return opening(asked, answer(made), details)
+
+
+def answer(made: Sequence[Comparison]) -> str:
+    """Whether attention without retraining beats what needs no network, in one sentence."""
     rival = OPPONENTS[WITHOUT_NETWORK]
     clauses = [
         f"{_errs(rows)} on `{dataset}`"
         for dataset in measured.DATASETS
         if (rows := _against(made, dataset, WITHOUT_NETWORK))
     ]
-    answer = f"Attention without retraining is measured, but not yet {rival}."
-    if clauses:
-        answer = f"Beside {rival}, attention without retraining errs {enumeration(clauses)}."
-    return opening(asked, answer, details)
+    if not clauses:
+        return f"Attention without retraining is measured, but not yet {rival}."
+    return f"Beside {rival}, attention without retraining errs {enumeration(clauses)}."
 
 
 def _against(made: Sequence[Comparison], dataset: str, method: str) -> list[Comparison]:
