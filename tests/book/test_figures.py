@@ -187,7 +187,7 @@ def test_pages_without_records_say_so(tmp_path: Any, monkeypatch: pytest.MonkeyP
     assert "Pending" in explanations.headline(empty, found, empty)
     assert explanations.entropy_figure(empty) is None and explanations.loss_figure(empty) is None
     for frame in (explanations.table([]), explanations.entropies(empty),
-                  explanations.planted_table(empty)):  # fmt: skip
+                  explanations.planted_table(empty), explanations.planted_used(empty)):  # fmt: skip
         assert "Pending" in str(frame.index[0])
 
 

@@ -541,6 +541,30 @@ def test_the_settings_of_planted_personas_are_those_of_the_records() -> None:
     assert explaining.planted_settings(replace(of, records=[])) == explaining.PLANTED_PENDING
 
 
+@pytest.mark.parametrize(("cosine", "words"), [(0.6, "are not one"), (0.995, "are one")])
+def test_of_a_single_planted_taste_nothing_is_recovered(cosine: float, words: str) -> None:
+    """Goes red if a set of one taste counts as recovery, or if what a model uses is not told."""
+    records = [
+        {"key": f"{row}/{dataset}", "table": planting.TABLE, "row": row, "dataset": dataset,
+         "protocol": "loo-random", "select": "none", "variant": "", "seed": 0, "config": {},
+         "metrics": {"AMI": 0.7 if dataset == "planted-3" else 0.25, "AMI shuffled": 0.0,
+                     "personas used": 2.125}
+         | ({} if row.startswith("MF") else {"overlap/cosine": cosine})}
+        for dataset in planting.DATASETS for row in planting.MODELS
+    ]  # fmt: skip
+    of = Study(planting.TABLE, "stored", "validation", records, {}, None, planting.grid())
+    assert set(explaining.planted_table(of).index.get_level_values(0)) == {"planted-3"}
+    assert "0.2500" not in explaining.recovery(of)
+    used = explaining.planted_used(of)
+    assert used.loc[("planted-1", "AMP-3")].tolist() == ["1", "2.1250", f"{cosine:.4f}", "1"]
+    assert used.loc[("planted-3", "MF (r=1), K-means")].tolist() == ["3", "2.1250", "–", "1"]
+    text = explaining.planted_single(of)
+    assert text.count(f"personas {words} vector") == 2 and "names is 0.2500" in text
+    for record in records:  # from before it was measured
+        record["metrics"].pop("overlap/cosine", None)
+    assert explaining.planted_single(of) == explaining.PLANTED_PENDING
+
+
 @pytest.mark.parametrize(("claimed", "count"), [(0.3, "1 of 1"), (0.0, "0 of 1")])
 def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, count: str) -> None:
     """AMP-4's personas are one vector: what its items agree with does not count."""

@@ -406,13 +406,43 @@ def test_a_record_of_planted_tastes_sees_an_assignment_that_found_them(
     cell = planted.planted("planted-3")[1]
 
     def truth(amp, split, *arguments):
-        return cell[split.train_items]
+        users, cells = split.train_users, cell[split.train_items]
+        found = np.empty_like(cells)  # 0, 1, 2: which of the user's own cells
+        for user in np.unique(users):
+            found[users == user] = np.unique(cells[users == user], return_inverse=True)[1]
+        return found
 
     monkeypatch.setattr(explanations, assigned, truth)
-    metrics = planted.measure(model, "planted-3", 0, CPU)[0]["metrics"]
+    record, values = planted.measure(model, "planted-3", 0, CPU)
+    metrics = record["metrics"]
     for suffix in ("", ", pooled"):
         assert metrics[f"AMI{suffix}"] > 0.99
         assert abs(metrics[f"AMI shuffled{suffix}"]) < 0.05
+    # Three tastes of ten items each, one of which may be held out.
+    assert metrics["personas used"] == pytest.approx(3, abs=0.01)
+    assert ("overlap/cosine" in metrics) is (model == "AMP-3")
+    for name, value in values.items():
+        assert metrics[name] == pytest.approx(value.astype(float).mean())
+
+
+def test_personas_of_planted_users_are_counted_and_compared(monkeypatch):
+    """One persona claims all: one is used. Personas made the same vector: their cosine is 1."""
+    monkeypatch.setattr(planted, "USERS", 100)
+    small = replace(planted.MODELS["AMP-3"], dimension=8, attention_dimension=8, max_epochs=1)
+    monkeypatch.setitem(planted.MODELS, "AMP-3", small)
+    apart = planted.measure("AMP-3", "planted-1", 0, CPU)[0]["metrics"]
+    assert apart["personas used"] > 1.5 and apart["overlap/cosine"] < 0.9
+
+    def one_vector(*arguments, **named):
+        trained = fit(*arguments, **named)
+        personas = trained.model.personas
+        with torch.no_grad():
+            personas.copy_(personas[:, :8].repeat(1, 3))
+        return trained
+
+    monkeypatch.setattr(planted, "fit", one_vector)
+    same = planted.measure("AMP-3", "planted-1", 0, CPU)[0]["metrics"]
+    assert same["personas used"] == 1 and same["overlap/cosine"] == pytest.approx(1, abs=1e-3)
 
 
 def test_the_released_variant_is_planned_where_table_2_has_it():

@@ -4,7 +4,10 @@ Items belong to cells of 20. Under ``planted-3`` a user takes 10 items from each
 drawn at random: three tastes that few other users share as a set. Under ``planted-1`` the cells
 come in fixed triples, and a user takes 30 items from one triple: histories of the same sizes, but
 the three cells of a triple are always wanted together and make one taste. There the cells are
-names without a meaning, and an assignment that agrees with them would be an artefact.
+names without a meaning: nothing can be recovered, and an assignment that agrees with them would be
+an artefact. What can be asked of both sets is how many personas a model uses (``personas used``,
+``overlap/cosine``) where three or one are true: a model of three personas may use them all for one
+taste.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ DATASETS = ("planted-3", "planted-1")
 PERSONAS = 3
 CELLS, CELL_ITEMS, USERS, HISTORY = 12, 20, 600, 30
 SEEDS = 5
-METRICS = ("AMI", "AMI shuffled", "AMI, pooled", "AMI shuffled, pooled")
+TRUE = {"planted-3": PERSONAS, "planted-1": 1}  # tastes of a user
+METRICS = ("AMI", "AMI shuffled", "AMI, pooled", "AMI shuffled, pooled", "personas used")
 
 # 18,000 pairs: the default rate would need more epochs.
 _START = AMPConfig(personas=PERSONAS, learning_rate=0.01, max_epochs=20)
@@ -93,8 +97,9 @@ def measure(
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Train on planted data for a fixed number of epochs; does the assignment find the cells?
 
-    MF has no personas: its item vectors are clustered by K-means over each user's history, as AISP
-    does, into as many parts.
+    And how many personas does it use: the effective number of those that claim a user's items, and
+    the mean cosine of a user's personas. MF has no personas: its item vectors are clustered by
+    K-means over each user's history, as AISP does, into as many parts, which have no cosine here.
     """
     config = MODELS[model]
     (data, cell), rng = planted(dataset), np.random.default_rng([seed, 2])
@@ -109,17 +114,23 @@ def measure(
         found = explanations.assignments(amp, split, device)
     else:
         found = explanations.nearest_means(amp.items.detach(), split, PERSONAS, seed)
-    values, metrics = {}, {}
+    users, n_users = split.train_users, split.n_users
+    measured = {"personas used": measures.effective_personas(users, found, n_users, PERSONAS)}
+    if config.personas > 1:
+        personas = amp.personas.detach().unflatten(1, (config.personas, -1)).cpu().numpy()
+        measured["overlap/cosine"] = measures.vector_cosine(personas).mean(1)
+    pooled = {}
     for name, labels in (
         ("AMI", found),
-        ("AMI shuffled", measures.shuffled_within(split.train_users, found, rng)),
+        ("AMI shuffled", measures.shuffled_within(users, found, rng)),
     ):
         agreement = measures.adjusted_mutual_information(
-            split.train_users, labels, cell[split.train_items], split.n_users
+            users, labels, cell[split.train_items], n_users
         )
-        values[name] = agreement.per_user.astype(np.float16)
-        metrics[name] = float(values[name].astype(np.float64).mean())
-        metrics[f"{name}, pooled"] = agreement.pooled
+        measured[name], pooled[f"{name}, pooled"] = agreement.per_user, agreement.pooled
+    # As they are stored: the metric is then the mean of the stored values to the last digit.
+    values = {name: value.astype(np.float16) for name, value in measured.items()}
+    metrics = {name: float(v.astype(np.float64).mean()) for name, v in values.items()} | pooled
     extra = {"seconds": round(trained.seconds, 2), "device": device.type}
     return address(model, dataset, seed) | {"metrics": metrics} | extra | provenance(), values
 

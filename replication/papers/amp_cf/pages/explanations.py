@@ -24,6 +24,7 @@ from replication.compare import (
 from replication.page import Study, enumeration, opening
 from replication.papers.amp_cf import claims, experiments
 from replication.papers.amp_cf import explanations as measured
+from replication.papers.amp_cf import planted as planting
 from replication.papers.amp_cf.pages import table2
 from replication.questions import Answer, Question, count, span, tally
 
@@ -285,14 +286,16 @@ def collapse(study: Study) -> str:
 
 
 def recovery(planted: Study) -> str:
-    """How well planted personas are found, the end of a sentence."""
+    """How well planted personas are found, the end of a sentence: where a user has several."""
     found = {
         (cell.row, cell.dataset): float(np.mean([r["metrics"]["AMI"] for r in runs.values()]))
         for cell, runs in cells(planted.grid, planted.records)
         if runs
     }
     texts = [
-        f"{number(value)} ({row})" for (row, data), value in found.items() if data == "planted-3"
+        f"{number(value)} ({row})"
+        for (row, data), value in found.items()
+        if planting.TRUE[data] > 1
     ]
     return f"with an AMI of {', '.join(texts)}" if texts else "(pending)"
 
@@ -394,22 +397,66 @@ def planted_settings(planted: Study) -> str:
 
 
 def planted_table(planted: Study) -> pd.DataFrame:
-    """Recovery of planted cells: AMI with the truth and shuffled, mean, sd and interval."""
+    """Recovery of planted tastes: AMI with the truth and shuffled, mean and interval.
+
+    Only where a user has several: of a single taste there is nothing to recover.
+    """
+    several = [name for name in planting.DATASETS if planting.TRUE[name] > 1]
+    return _of_planted(planted, several, {"AMI": "AMI", "AMI shuffled": "AMI shuffled"})
+
+
+def planted_used(planted: Study) -> pd.DataFrame:
+    """How many personas a model uses beside how many are true, and how alike they are."""
+    names = {"personas used": "personas used", "overlap/cosine": "cosine of personas"}
+    return _of_planted(planted, planting.DATASETS, names, true=True)
+
+
+def _of_planted(
+    planted: Study, datasets: Sequence[str], names: Mapping[str, str], true: bool = False
+) -> pd.DataFrame:
+    """Some metrics with their intervals, one line a planted data set and model.
+
+    A dash where a record has none of it, as MF has no personas.
+    """
     lines = []
     for cell, runs in cells(planted.grid, planted.records):
-        if not runs:
+        if not runs or cell.dataset not in datasets:
             continue
         line = {"data set": cell.dataset, "model": cell.row}
-        for name in ("AMI", "AMI shuffled"):
+        if true:
+            line["true tastes"] = str(planting.TRUE[cell.dataset])
+        for name, text in names.items():
+            known = [r["metrics"][name] for r in runs.values() if name in r["metrics"]]
+            line[text] = number(float(np.mean(known))) if len(known) == len(runs) else "–"
             values = questions.values_of(planted.ranks, runs, name)
-            text = number(float(np.mean([r["metrics"][name] for r in runs.values()])))
             if values is not None and len(values) > 1:
-                text += f" {interval(*bootstrap_interval(values))}"
-            line[name] = text
+                line[text] += f" {interval(*bootstrap_interval(values))}"
         lines.append(line | {"seeds": str(len(runs))})
     if not lines:
         return pd.DataFrame({"data set": [PLANTED_PENDING]}).set_index("data set")
     return pd.DataFrame(lines).set_index(["data set", "model"])
+
+
+def planted_single(planted: Study) -> str:
+    """What the models with personas do where a user has one taste, in one sentence a model."""
+    texts = []
+    for cell, runs in cells(planted.grid, planted.records):
+        metrics = [r["metrics"] for r in runs.values()]
+        if planting.TRUE[cell.dataset] > 1 or not metrics:
+            continue
+        if not all("overlap/cosine" in m for m in metrics):
+            continue
+        used, cosine, ami = (
+            float(np.mean([m[name] for m in metrics]))
+            for name in ("personas used", "overlap/cosine", "AMI")
+        )
+        same = "are one vector" if cosine > measured.COLLAPSED else "are not one vector"
+        texts.append(
+            f"*{cell.row}*: {number(used)} of {planting.PERSONAS} personas are used, a user's "
+            f"personas {same} (mean cosine {number(cosine)}), and the AMI with the three "
+            f"meaningless names is {number(ami)}."
+        )
+    return "\n".join(f"- {text}" for text in texts) if texts else PLANTED_PENDING
 
 
 def dots(study: Study, kinds: Mapping[str, str], xlabel: str) -> Figure | None:
