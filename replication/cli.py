@@ -391,7 +391,8 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
 
     On the machine type, processor, device and versions that made it the numbers must be the same
     to the bit; elsewhere within ``TOLERANCE_ELSEWHERE``. A record from before the processor was
-    noted counts as made on this one.
+    noted counts as made on this one. What is measured since it was made is counted and not
+    compared: all that the record holds must come out again, and it may hold less.
     """
     if record["key"] != record_key(record):
         return False, "its key does not fit its content: the record was altered"
@@ -404,8 +405,11 @@ def audit_record(record: Record, store: Store, device: str = "cpu") -> tuple[boo
     place = ("versions", "machine", "processor")
     same_place = all(now[k] == then[k] for k in place) and again.get("device") == then.get("device")
     code = "same code" if now["source"] == record["source"] else "other code"
-    if set(again["metrics"]) != set(record["metrics"]):
+    added = again["metrics"].keys() - record["metrics"].keys()
+    if record["metrics"].keys() - again["metrics"].keys():
         return False, f"other metrics: {', '.join(again['metrics'])} here"
+    if added:
+        code += f", {len(added)} metrics that it lacks"
     off = max((abs(again["metrics"][k] - v) for k, v in record["metrics"].items()), default=0.0)
     if not same_place:
         return off <= TOLERANCE_ELSEWHERE, f"largest difference {off:.4f}, other machine, {code}"

@@ -425,6 +425,14 @@ def test_audit_finds_an_altered_record(audited, call, change):
     assert out.count("DIFFERENT: ") == 1 and out.count("same: ") == 6
 
 
+def test_audit_repeats_a_record_from_before_a_measure_was_added(audited, good):
+    """It is the same, and the line says that it lacks something."""
+    rewrite(audited, lambda record: record["metrics"].pop("NDCG@10"))
+    lines = good("audit", TABLE, "--n", 99).splitlines()
+    assert all(line.startswith("same: ") for line in lines)
+    assert sum("same code, 1 metrics that it lacks" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize("how", ["moved", "gone", "shorter"])
 def test_audit_finds_altered_ranks(audited, call, how):
     records = audited.load()
