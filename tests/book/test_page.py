@@ -541,6 +541,58 @@ def test_the_settings_of_planted_personas_are_those_of_the_records() -> None:
     assert explaining.planted_settings(replace(of, records=[])) == explaining.PLANTED_PENDING
 
 
+@pytest.mark.parametrize(
+    ("gain", "spread", "outcome"),
+    [
+        (0.3, 0.1, "personas"),
+        (-0.3, 0.1, "cluster"),
+        (0.0, 0.1, "alike"),
+        (0.0, 3.0, "open"),
+    ],
+)
+def test_claims_against_clusters_come_out_each_way(
+    gain: float, spread: float, outcome: str
+) -> None:
+    """AMP-4's personas are one vector and AMP-2's records are older: neither is judged."""
+    parts = [_told(row, cosine, 0.3) for row, cosine in (("AMP-2", 0.5), ("AMP-3", 0.5),
+                                                         ("AMP-4", 0.999))]  # fmt: skip
+    records = [record for some, _ in parts for record in some]
+    values = {key: value for _, some in parts for key, value in some.items()}
+    rng = np.random.default_rng(2)
+    grid = explanations.grid()
+
+    def told() -> Study:
+        return Study(explanations.TABLE, "stored", "validation", records, values, None, grid)
+
+    before = explaining.answer_all(told())
+    assert not before["clusters"] and "Pending" in explaining.clusters(told(), []).index[0]
+    assert "pending" in explaining.against_clusters(told(), [])
+    for record in records:
+        if record["row"] == "AMP-2":
+            continue
+        record["metrics"] |= {"refit/share claimed": 0.5, "refit/share in cluster": 0.25}
+        values[record["key"]] |= {
+            "excess/claimed": 1.0 + gain + spread * rng.standard_normal(300),
+            "excess/cluster": 1.0 + spread * rng.standard_normal(300),
+            "lost/cluster": 2.0 + spread * rng.standard_normal(300),
+            "lost/random for cluster": 1.0 + spread * rng.standard_normal(300),
+        }
+    after = explaining.answer_all(told())
+    # What was asked before is judged as before.
+    assert after["faithful"] == before["faithful"]
+    frame = explaining.clusters(told(), after["clusters"])
+    assert frame["outcome"].tolist() == [outcome, "one vector"]
+    assert set(frame["shares dropped"]) == {"0.5000 / 0.2500"}
+    assert frame["cluster"].astype(float).tolist() == pytest.approx([1.0, 1.0], abs=0.3)
+    text = explaining.against_clusters(told(), after["clusters"])
+    assert "of 1 models whose personas differ" in text and "pending for 1 models" in text
+    place = {
+        "personas": "more in 1, the cluster", "cluster": "the cluster more in 1",
+        "alike": "(within 0.05) in 1", "open": "open in 1",
+    }  # fmt: skip
+    assert [name for name, words in place.items() if words in text] == [outcome]
+
+
 @pytest.mark.parametrize(("cosine", "words"), [(0.6, "are not one"), (0.995, "are one")])
 def test_of_a_single_planted_taste_nothing_is_recovered(cosine: float, words: str) -> None:
     """Goes red if a set of one taste counts as recovery, or if what a model uses is not told."""

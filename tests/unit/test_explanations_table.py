@@ -154,6 +154,23 @@ def test_k_means_gives_an_item_to_the_nearest_mean(tiny):
     assert agreement.pooled == pytest.approx(1)
 
 
+def test_the_cluster_of_an_item_is_the_nearest_heap_of_the_history():
+    """Three heaps on a line: of each user those items go that lie with the recommended one."""
+    place = torch.tensor([0.0, 0.1, 0.2, 5.0, 5.1, 20.0, 20.1, 20.2, 4.0, 21.0])[:, None]
+    users = np.repeat(np.arange(3), 8)
+    items = np.tile(np.arange(8), 3)
+    top = torch.tensor([8, 9, 0])
+    found = explanations.in_cluster(place, top, users, items, 3, 0).reshape(3, 8)
+    want = [{3, 4}, {5, 6, 7}, {0, 1, 2}]
+    assert [set(np.flatnonzero(own)) for own in found] == want
+    # Three means for two different vectors: one has no items, and is never the one that is asked.
+    twice = torch.tensor([[0.0], [9.0], [0.5]])
+    few = explanations.in_cluster(
+        twice, torch.tensor([2] * 40), np.repeat(np.arange(40), 2), np.tile([0, 1], 40), 3, 0
+    )
+    assert (few.reshape(40, 2) == [True, False]).all()
+
+
 def test_strangers_are_other_users_with_the_same_persona(tiny):
     split = make_split(tiny, "loo-random").refit()
     model = random_amp(split)
@@ -219,6 +236,14 @@ def test_what_carries_the_recommendation_loses_more_than_a_shuffle():
     assert abs(mean["lost/shuffled"] - mean["lost/random"]) < gain.mean() / 2
     assert mean["rank/claimed"] > mean["rank/random"]
     assert checks["refit/users"] == 150 and checks["refit/correlation"] > 0.5
+    # A cell of 20 items is a heap of item vectors, too.
+    known = np.isfinite(lost["lost/cluster"])
+    for arm, random in (("claimed", "random"), ("cluster", "random for cluster")):
+        excess = lost[f"lost/{arm}"] - lost[f"lost/{random}"]
+        np.testing.assert_array_equal(lost[f"excess/{arm}"][known], excess[known])
+    assert mean["excess/cluster"] > gain.mean() / 2
+    assert 0 < checks["refit/share in cluster"] < 1
+    assert 0 < checks["refit/claimed and in cluster"] <= 1
 
 
 def test_what_each_arm_leaves_out(study, monkeypatch):
@@ -255,6 +280,18 @@ def test_what_each_arm_leaves_out(study, monkeypatch):
             some += 1
             assert cosine[out].min() > cosine[~out].max()
     assert some > 10
+    want = explanations.in_cluster(
+        model.items.detach(), torch.from_numpy(top[sample, 0]),
+        np.searchsorted(sample, users), items, 3, JOB.seed,
+    )  # fmt: skip
+    np.testing.assert_array_equal(arms["cluster"][3], want)
+    # As many at random as there are in the cluster, of the draw of ``random``: one holds the other.
+    most, least = arms["random"][3], arms["random for cluster"][3]
+    assert not np.array_equal(least, want)
+    for user in sample:
+        a, b = most[users == user], least[users == user]
+        assert b.sum() == want[users == user].sum() > 0
+        assert (a & b).sum() == min(a.sum(), b.sum())
     for control in ("shuffled", "random"):
         assert not np.array_equal(arms[control][3], arms["claimed"][3])
         # By chance as many of the claimed items as of the others.

@@ -34,7 +34,7 @@ from replication.papers.amp_cf.experiments import Run, data_for
 from replication.papers.amp_cf.model import AMP, Scores
 from replication.papers.amp_cf.rows import row
 from replication.papers.common import labelled, measure_missing, refuse_unknown
-from replication.protocols import Split
+from replication.protocols import ABSENT, Split
 from replication.records import Record, Store, provenance
 from replication.training import Sampler, resolve_device
 
@@ -56,7 +56,7 @@ VARIANTS = {"released": (("ml-latest-small",), ("amp-2", "amp-4"))}
 COLLAPSED = 0.99  # mean cosine of a user's personas above which they are one vector
 LENGTH = 10  # places of the lists: the k of HR@k and NDCG@k
 ARMS = ("shuffled", "mean", "uniform")  # what takes the place of the candidates' attention
-DROPS = ("claimed", "random", "shuffled", "nearest")
+DROPS = ("claimed", "random", "shuffled", "nearest", "cluster", "random for cluster")
 # The refit of a user's personas. Rates 0.02 and 0.05 were tried for up to 100 steps (AMP-4, seed 0,
 # ml-100k): the correlation with the model's own scores was highest after 25 and 10 steps and fell
 # afterwards. 0.03 lies between; no search was made, and ``refit/correlation`` is in every record.
@@ -217,16 +217,24 @@ def nearest_means(vectors: Tensor, split: Split, clusters: int, seed: int) -> np
 
     vectors: [I, P].
     """
+    return clustered(vectors, split, clusters, seed)[1]
+
+
+def clustered(vectors: Tensor, split: Split, clusters: int, seed: int) -> tuple[Tensor, np.ndarray]:
+    """The means [U, p, P] of each user's K-means, and the cluster [n] of each training item.
+
+    vectors: [I, P].
+    """
     config = AISPConfig(personas=clusters, starts=3, iterations=100)
     generator = torch.Generator(device=vectors.device).manual_seed(seed)
-    means = user_means(split, vectors, config, generator)  # [U, p, P]
+    means = user_means(split, vectors, config, generator)
     users = torch.from_numpy(split.train_users).to(vectors.device)
     items = torch.from_numpy(split.train_items).to(vectors.device)
     found = [
         (vectors[i][:, None] - means[u]).square().sum(-1).argmin(1)
         for u, i in zip(users.split(PAIRS), items.split(PAIRS), strict=True)
     ]
-    return torch.cat(found).cpu().numpy()
+    return means, torch.cat(found).cpu().numpy()
 
 
 @torch.no_grad()
@@ -339,6 +347,32 @@ def refit(
     return again
 
 
+def in_cluster(
+    vectors: Tensor, top: Tensor, users: np.ndarray, items: np.ndarray, clusters: int, seed: int
+) -> np.ndarray:
+    """[n] bool: the history items in the cluster that a recommended item belongs to.
+
+    K-means of the vectors of each user's history, in as many parts as the model has personas, and
+    of those parts the one whose mean is nearest to the recommended item, by the distance that
+    K-means goes by: an explanation that needs neither attention nor personas. A part that no item
+    is nearest to is not asked, so that at least one item is found.
+
+    Args:
+        vectors: [I, P].
+        top: [B] the recommended item of each user.
+        users, items: [n] the pairs of the histories; every user has an item.
+    """
+    nobody = np.full(len(top), ABSENT)
+    none = np.full((len(top), 0), ABSENT)
+    own = Split("", len(top), len(vectors), users, items, nobody, nobody, none, none)
+    means, label = clustered(vectors, own, clusters, seed)
+    size = np.bincount(users * clusters + label, minlength=len(top) * clusters)
+    filled = torch.from_numpy(size.reshape(-1, clusters) > 0).to(vectors.device)
+    distance = (vectors[top][:, None] - means).square().sum(-1)  # [B, r]
+    nearest = distance.masked_fill(~filled, torch.inf).argmin(1).cpu().numpy()
+    return label == nearest[users]
+
+
 def faithfulness(
     model: AMP, split: Split, claims: np.ndarray, recommended: np.ndarray, job: Run
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -354,7 +388,16 @@ def faithfulness(
     - ``shuffled``: those that the persona claims after the assignment was shuffled among the
       user's items; this control must lose no more than ``random``;
     - ``nearest``: as many whose vectors have the largest cosine with the recommended item; an
-      explanation that needs no personas.
+      explanation that needs no personas;
+    - ``cluster``: those of the cluster that the recommended item belongs to (``in_cluster``);
+    - ``random for cluster``: as many as these at random.
+
+    A cluster holds more or fewer items than a persona claims, and to lose more items is to lose
+    more score. So these two are compared by what each loses beyond as many random items,
+    ``excess/claimed`` and ``excess/cluster``. That is fair on average and not for each user: where
+    (nearly) all or hardly any items are dropped, there is little room for an excess. The arms of
+    the cluster and their comparison were added before any record held them; records from before
+    lack them, and everything else in them is the same.
 
     What the refit limits: its personas are not those of the model, only near them
     (``refit/correlation``); items and projections still carry what the dropped pairs taught them;
@@ -365,8 +408,8 @@ def faithfulness(
     Returns:
         [U] by name, NaN outside the sample: ``lost/...``, how much lower the item's score is than
         after the refit on the whole history, in standard deviations of the user's scores over the
-        catalogue; ``rank/...``, how much larger log2(1 + rank) is. And means over the sample that
-        say what the refit is worth.
+        catalogue; ``rank/...``, how much larger log2(1 + rank) is; ``excess/...``. And means over
+        the sample that say what the refit is worth, and how clusters and claims go together.
     """
     device = model.items.device
     rng = np.random.default_rng([job.seed, 0])
@@ -382,20 +425,27 @@ def faithfulness(
     responsible = attention_of(model, at, top).argmax(1).cpu().numpy()  # [B]
 
     claimed = claimed_by == responsible[users]
-    number = np.bincount(users[claimed], minlength=len(sample))  # [B] as many in every arm
+    number = np.bincount(users[claimed], minlength=len(sample))  # [B] as many in most arms
     vectors = F.normalize(model.items.detach(), dim=1)
     history = torch.from_numpy(items).to(device)
     whose = torch.from_numpy(users).to(device)
     similar = (vectors[history] * vectors[top][whose]).sum(1).cpu().numpy()
+    cluster = in_cluster(model.items.detach(), top, users, items, model.config.personas, job.seed)
+    size = np.bincount(users[cluster], minlength=len(sample))  # [B] as many in the cluster's arms
+    draw = rng.random(len(users))
     dropped = {
         "nothing": np.zeros(len(users), dtype=bool),
         "claimed": claimed,
-        "random": strongest(users, rng.random(len(users)), number),
+        "random": strongest(users, draw, number),
         "shuffled": measures.shuffled_within(users, claimed_by, rng) == responsible[users],
         "nearest": strongest(users, similar, number),
+        "cluster": cluster,
+        # The same draw, cut elsewhere: what differs between the two random arms is their number.
+        "random for cluster": strongest(users, draw, size),
     }
-    assert all((np.bincount(users[d], minlength=len(sample)) == number).all()
-               for arm, d in dropped.items() if arm != "nothing")  # fmt: skip
+    for arm in DROPS:
+        as_many = size if "cluster" in arm else number
+        assert (np.bincount(users[dropped[arm]], minlength=len(sample)) == as_many).all()
 
     sampler = Sampler(split, model.config, device)
     scores, ranks = {}, {}
@@ -418,7 +468,11 @@ def faithfulness(
         ):
             found[f"{name}/{arm}"] = np.full(split.n_users, np.nan)
             found[f"{name}/{arm}"][sample] = loss.cpu().numpy()
-    share = number / np.bincount(users, minlength=len(sample))
+    found["excess/claimed"] = found["lost/claimed"] - found["lost/random"]
+    found["excess/cluster"] = found["lost/cluster"] - found["lost/random for cluster"]
+    length = np.bincount(users, minlength=len(sample))
+    share = number / length
+    shared = np.bincount(users[claimed & cluster], minlength=len(sample))
     checks = {
         "refit/users": float(len(sample)),
         "refit/correlation": float(correlation.mean()),
@@ -426,6 +480,8 @@ def faithfulness(
             (ranks["nothing"] < math.log2(1 + LENGTH)).float().mean()
         ),
         "refit/share claimed": float(share.mean()),
+        "refit/share in cluster": float((size / length).mean()),
+        "refit/claimed and in cluster": float((shared / (number + size - shared)).mean()),
     }
     return found, checks
 
