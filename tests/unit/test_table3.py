@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
@@ -262,11 +263,18 @@ def test_a_record_holds_every_reading_and_the_measures_without_centring(study):
                 assert found[readings.metric(column, name, space)] > 0
 
 
+def read_means(d, t):
+    """The readings of users whose list and history are an item each, at distances d and t."""
+    eye, none = sparse.identity(len(d)), sparse.csr_matrix((len(d), len(d)))
+    items = [sparse.hstack(pair, format="csr") for pair in ((eye, none), (none, eye))]
+    return readings.measured(*items, np.concatenate([d, t]), "centred")
+
+
 def test_readings_against_numbers_worked_out_by_hand():
     """p = (3/4, 1/4) and q = (1/4, 3/4): each divergence from the middle is
     0.75 ln 1.5 + 0.25 ln 0.5 with signs, 0.75 ln 1.5 + 0.25 ln 2 without."""
     p, q = np.array([[0.75, 0.25]]), np.array([[0.25, 0.75]])
-    found = readings.measured(np.log(p) + 5, np.log(q) + 5, "centred")
+    found = read_means(np.log(p) + 5, np.log(q) + 5)
     signed = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
     absolute = 0.75 * np.log(1.5) + 0.25 * np.log(2.0)
     hellinger = np.sqrt(1 - np.sqrt(0.75))
@@ -287,14 +295,14 @@ def test_readings_against_numbers_worked_out_by_hand():
     assert of("Hellinger", "without 1 / sqrt(2)") == pytest.approx(np.sqrt(2) * hellinger)
     assert of("Hellinger", "squared") == pytest.approx(hellinger**2)
     # Distances of rounding size below zero have no root and no logarithm.
-    edge = readings.measured(np.array([[-1e-16, 0.5]]), np.array([[0.2, 0.4]]), "centred")
+    edge = read_means(np.array([[-1e-16, 0.5]]), np.array([[0.2, 0.4]]))
     assert all(np.isfinite(value) for value in edge.values())
 
 
 def test_distances_and_similarities_are_read_the_right_way_round():
     """Of three clusters the nearest weighs most in one reading and the farthest in the other."""
     d, t = np.array([[0.50, 0.52, 0.60]]), np.array([[0.51, 0.50, 0.65]])
-    found = readings.measured(d, t, "centred")
+    found = read_means(d, t)
     for name, sharper in (
         ("as printed", 1),
         ("similarities", -1),
@@ -306,6 +314,49 @@ def test_distances_and_similarities_are_read_the_right_way_round():
         js, other = (found[readings.metric(c, name, "centred")] for c in ("JS", "Hellinger"))
         assert js == pytest.approx(jensenshannon(p, q), rel=1e-6)
         assert other == pytest.approx(hellinger, rel=1e-6)
+
+
+def test_kl_in_place_of_js_against_numbers_worked_out_by_hand():
+    """p = (3/4, 1/4), q = (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2 one way, 1/2 ln 4/3 the other."""
+    p, q = np.array([[0.75, 0.25]]), np.array([[0.5, 0.5]])
+    one, other = 0.75 * np.log(1.5) + 0.25 * np.log(0.5), 0.5 * np.log(4 / 3)
+    assert readings.kullback_leibler(p, q) == pytest.approx([one])
+    assert readings.kullback_leibler(q, p) == pytest.approx([other])
+    assert (readings.kullback_leibler(p, p) == 0).all()
+    found = read_means(np.log(p) + 5, np.log(q) + 5)
+    for name, value in (
+        ("KL, list from history", one),
+        ("KL, history from list", other),
+        ("root of KL, list from history", np.sqrt(one)),
+    ):
+        assert found[readings.metric("JS", name, "centred")] == pytest.approx(value)
+    # Close distributions: four times the square of JS, which the docstring promises.
+    close = np.array([[0.501, 0.499]])
+    js = tdd.jensen_shannon_printed(close, q)
+    assert readings.kullback_leibler(close, q) == pytest.approx(4 * js**2, rel=1e-3)
+
+
+def test_softmax_before_the_mean_mixes_the_distributions_of_the_items():
+    """Two items with softmax (0.9, 0.1) and (0.1, 0.9): the mean is (0.5, 0.5) in either order.
+    With (0.9, 0.1) and (0.5, 0.5) it is (0.7, 0.3), and (0.75, 0.25) if the mean comes first."""
+    distances = np.log([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]]) + 4
+    items = sparse.csr_matrix([[1.0, 1, 0], [1, 0, 1], [0, 0, 0]])
+    found = readings.item_distributions(items, distances)
+    assert found[:2] == pytest.approx(np.array([[0.5, 0.5], [0.7, 0.3]]))
+    assert np.isnan(found[2]).all()
+    first = tdd.mean_over_items(items, distances)[1]
+    assert softmax(first) == pytest.approx([0.75, 0.25])
+    # The reading of both columns: the second user's list, and a history of one even item.
+    listed, history = items[1], sparse.csr_matrix([[0.0, 0, 1]])
+    read = readings.measured(listed, history, distances, "centred")
+    want = np.array([[0.7, 0.3]]), np.array([[0.5, 0.5]])
+    for column, measure in (
+        ("JS", tdd.jensen_shannon_printed),
+        ("Hellinger", tdd.hellinger_printed),
+    ):
+        value = read[readings.metric(column, readings.BY_ITEM, "centred")]
+        assert value == pytest.approx(measure(*want)[0])
+        assert value < read[readings.metric(column, "as printed", "centred")]
 
 
 def test_a_space_without_centring_keeps_an_item_that_nobody_consumed_at_zero(make_tiny):
@@ -376,6 +427,27 @@ def test_without_centring_is_said_with_the_order_of_the_models():
     assert set(frame["ratio"]) == {"0.50"}
     assert set(frame["rank correlation of the models"]) == {"+1.00"}
     assert table3.effect_uncentred(study).startswith("JS without centring: 0.50 times on pinterest")
+
+
+def test_a_reading_of_some_lists_waits_until_all_have_it():
+    """Over fewer lists it would look closer; the others stay as they are without it."""
+    study = planted("root by cluster, then summed", 1.0)
+    later = [("JS", "KL, list from history"), ("Hellinger", readings.BY_ITEM)]
+    names = [readings.metric(c, n, s) for c, n in later for s in readings.SPACES.values()]
+    few = [
+        r | {"metrics": {k: v for k, v in r["metrics"].items() if k not in names or place == 0}}
+        for place, r in enumerate(study.records)
+    ]
+    found = replace(study, records=few)
+    for column, name in later:
+        whole, part = (table3.readings_table(s, column) for s in (study, found))
+        assert part.index.tolist() == [key for key in whole.index if key[0] != name]
+        assert part.equals(whole.drop(index=name, level=0))
+    text = table3.established(found)
+    assert "Pending for JS, as the lists" in text and "before: KL, list from history.\n" in text
+    assert f"before: {readings.BY_ITEM}.\n" in text
+    assert "Pending for" not in table3.established(study)
+    assert readings.BY_ITEM not in table3.pairs_table(found).reset_index()["Hellinger"].tolist()
 
 
 def test_records_from_before_the_readings_are_pending_not_wrong():

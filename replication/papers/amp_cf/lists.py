@@ -83,8 +83,9 @@ def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[st
         metrics[f"{name}/sd over spaces"] = float(np.std(means, ddof=1))
     for centred in (True, False):
         space = space_for(job.dataset, job.protocol, 0, centred)
-        mean_of = [tdd.mean_over_items(items, space.distances) for items in (recommended, consumed)]
-        metrics |= readings.measured(mean_of[0], mean_of[1], readings.SPACES[centred])
+        metrics |= readings.measured(
+            recommended, consumed, space.distances, readings.SPACES[centred]
+        )
     for name in METRICS:
         metrics[f"{name}/uncentred"] = metrics[readings.metric(name, "as printed", "uncentred")]
     metrics["coverage"] = list_metrics.coverage(lists, split.n_items)

@@ -8,7 +8,8 @@ spread of 3.6 down to 1.2. The readings below change the shape of one measure or
 it; ``fit`` says how well each follows the printed values.
 
 Every reading takes the mean distances of the list and of the history, both [U, K] as from
-``mean_over_items``, and gives [U].
+``mean_over_items``, and gives [U]; that named ``BY_ITEM`` takes distributions, means of the items'
+own (``item_distributions``), in their place.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
 import numpy as np
-from scipy import special
+from scipy import sparse, special
 
-from replication.metrics.taste_distance import hellinger_printed, jensen_shannon_printed
+from replication.metrics.taste_distance import (
+    hellinger_printed,
+    jensen_shannon_printed,
+    mean_over_items,
+)
 
 Reading = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Place = TypeVar("Place", bound=Hashable)  # a row of a table, or a row and a data set
+Key = TypeVar("Key", bound=Hashable)
 
 
 def _softmax(mean: np.ndarray, sharper: float = 1.0) -> np.ndarray:
@@ -51,6 +57,23 @@ def _root_by_cluster_of_absolutes(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.sqrt((np.abs(one) + np.abs(other)) / 2).sum(1)
 
 
+def item_distributions(items: sparse.csr_matrix, distances: np.ndarray) -> np.ndarray:
+    """[U, K] mean over a user's items [U, I] of the softmax of each one's distances [I, K].
+
+    Section 4.2 has the mean first. It is the mean of distributions that a mixture of tastes would
+    call for, and "average the vectors and apply a softmax" could hide that order.
+    """
+    return mean_over_items(items, _softmax(distances))
+
+
+def kullback_leibler(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """[U] KL(p || q) in natural logarithms, where Section 4.2 has the mean of two from the middle.
+
+    For close distributions four times the squared JS as printed, whichever way round.
+    """
+    return np.maximum(special.rel_entr(p, q).sum(-1), 0.0)  # rounding can leave -1e-17
+
+
 def _js(sharper: float = 1.0, power: float = 1.0, factor: float = 1.0) -> Reading:
     def reading(d: np.ndarray, t: np.ndarray) -> np.ndarray:
         return factor * jensen_shannon_printed(_softmax(d, sharper), _softmax(t, sharper)) ** power
@@ -64,6 +87,8 @@ def _hellinger(sharper: float = 1.0, power: float = 1.0, factor: float = 1.0) ->
 
     return reading
 
+
+BY_ITEM = "softmax of each item, then the mean"
 
 # By column of Table 3. Cosine similarities are minus the distances but for a constant.
 READINGS: dict[str, dict[str, Reading]] = {
@@ -84,6 +109,12 @@ READINGS: dict[str, dict[str, Reading]] = {
         "absolute terms, root by cluster, then summed": lambda d, t: _root_by_cluster_of_absolutes(
             _softmax(d), _softmax(t)
         ),
+        "KL, list from history": lambda d, t: kullback_leibler(_softmax(d), _softmax(t)),
+        "KL, history from list": lambda d, t: kullback_leibler(_softmax(t), _softmax(d)),
+        "root of KL, list from history": lambda d, t: np.sqrt(
+            kullback_leibler(_softmax(d), _softmax(t))
+        ),
+        BY_ITEM: jensen_shannon_printed,
     },
     "Hellinger": {
         "as printed": _hellinger(),
@@ -94,6 +125,7 @@ READINGS: dict[str, dict[str, Reading]] = {
         "similarities, softmax 30 times as sharp": _hellinger(sharper=-30),
         "softmax 30 times as sharp": _hellinger(sharper=30),
         "no softmax": hellinger_printed,
+        BY_ITEM: hellinger_printed,
     },
 }
 
@@ -106,21 +138,39 @@ def metric(column: str, name: str, space: str) -> str:
     return f"reading/{space}/{column}/{name}"
 
 
-def measured(recommended: np.ndarray, consumed: np.ndarray, space: str) -> dict[str, float]:
+def measured(
+    recommended: sparse.csr_matrix, consumed: sparse.csr_matrix, distances: np.ndarray, space: str
+) -> dict[str, float]:
     """The mean over users of every reading, by its name in a record.
 
     Args:
-        recommended, consumed: [U, K] mean cosine distances of each user's list and history from
-            the means of the clusters, NaN for a user without either.
+        recommended, consumed: [U, I] each user's list and history, as from ``membership``; a user
+            without either does not count.
+        distances: [I, K] cosine distance of each item to the means of the clusters.
         space: of ``SPACES``.
     """
     # A single item at the mean of its cluster can be at -1e-16, which has no root.
-    d, t = np.maximum(recommended, 0.0), np.maximum(consumed, 0.0)
+    means = [
+        np.maximum(mean_over_items(items, distances), 0.0) for items in (recommended, consumed)
+    ]
+    mixtures = [item_distributions(items, distances) for items in (recommended, consumed)]
     return {
-        metric(column, name, space): float(np.nanmean(reading(d, t)))
+        metric(column, name, space): float(
+            np.nanmean(reading(*(mixtures if name == BY_ITEM else means)))
+        )
         for column, own in READINGS.items()
         for name, reading in own.items()
     }
+
+
+def comparable(found: Mapping[Key, dict[Place, float]]) -> dict[Key, dict[Place, float]]:
+    """Of the measured readings those that are measured wherever any of them is.
+
+    Over fewer lists the quotients of ``fit`` differ less, and a reading of which little is measured
+    would look the closest to print.
+    """
+    everywhere = max(map(len, found.values()), default=0)
+    return {key: values for key, values in found.items() if len(values) == everywhere}
 
 
 def ratio_bounds() -> tuple[float, float]:

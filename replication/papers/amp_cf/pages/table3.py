@@ -212,7 +212,10 @@ def scales(study: Study) -> pd.DataFrame:
 
 
 def _read(study: Study) -> dict[tuple[str, str, str], dict[tuple[str, str], float]]:
-    """(space, column, reading) -> the measured mean of each model and data set that is printed."""
+    """(space, column, reading) -> the measured mean of each model and data set that is printed.
+
+    Of the readings that can be compared (``readings.comparable``).
+    """
     printed = set(_printed(study).index)
     found: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
     for place, values in _means(study).items():
@@ -222,7 +225,7 @@ def _read(study: Study) -> dict[tuple[str, str, str], dict[tuple[str, str], floa
                     value = values.get(read.metric(column, name, space))
                     if value is not None and place in printed:
                         found.setdefault((space, column, name), {})[place] = value
-    return found
+    return read.comparable(found)
 
 
 def readings_table(study: Study, column: str) -> pd.DataFrame:
@@ -256,6 +259,8 @@ def _pairs(study: Study) -> list[tuple[float, float, str, str, str]]:
         if column != "JS":
             continue
         for other in READINGS["Hellinger"]:
+            if (space, "Hellinger", other) not in values:
+                continue
             above, below = values[space, "JS", name], values[space, "Hellinger", other]
             result = fit({place: above[place] / below[place] for place in above}, ratio)
             found.append((result["spread"], result["factor"], space, name, other))
@@ -317,6 +322,16 @@ def established(study: Study) -> str:
         f"a factor of {as_printed[1]:.3g} on average, and by {as_printed[0]:.2f} times as much in "
         f"the pair where it is off most as where it is off least.{closest}"
     )
+    waiting = {
+        column: [name for name in own if ("centred", column, name) not in values]
+        for column, own in READINGS.items()
+    }
+    texts += [
+        f"Pending for {column}, as the lists of some models were measured before: "
+        f"{'; '.join(names)}."
+        for column, names in waiting.items()
+        if names
+    ]
     texts.append(
         "Established: the printed formula of JS did not make the printed JS, and no factor on "
         "either column reconciles the two. A reading that fits is a possibility and no more, since "
