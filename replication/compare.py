@@ -618,7 +618,7 @@ def rows(
                 "n": n,
                 "ci_low": low,
                 "ci_high": high,
-                "status": _status(cell, n),
+                "status": _status(cell, n, len(runs)),
             }
             table.append(row)
     return table
@@ -682,7 +682,10 @@ def ranks_of(record: Record, ranks: Ranks, metric: str) -> np.ndarray | None:
     return full if metric.endswith("/full") else sampled
 
 
-def _status(cell: Cell, n: int) -> str:
+def _status(cell: Cell, n: int, runs: int) -> str:
+    """``n``: runs that have the metric, of all ``runs`` of the cell."""
+    if runs >= cell.seeds_required and not n:
+        return "unavailable: the runs of this cell do not measure it"
     if n >= cell.seeds_required:
         return "complete"
     if n:

@@ -12,6 +12,8 @@ from torch import Tensor
 from replication.metrics.ranking import NO_RANK, rank_of_target
 from replication.protocols import ABSENT, Split
 
+BLOCK = 128  # users who score the catalogue at once
+
 
 class Ranker(Protocol):
     """What a model must offer to be ranked with."""
@@ -91,16 +93,53 @@ def rank_candidates(model: Ranker, held: HeldOut, block: int = 512) -> np.ndarra
     return ranks
 
 
-@torch.no_grad()
-def rank_catalogue(model: Ranker, held: HeldOut, block: int = 128) -> np.ndarray:
+def rank_catalogue(model: Ranker, held: HeldOut, block: int = BLOCK) -> np.ndarray:
     """[U] uint16, rank of each held-out item among all items that the user did not consume."""
+    return rank_and_list(model, held, 0, block)[0]
+
+
+@torch.no_grad()
+def rank_and_list(
+    model: Ranker, held: HeldOut, length: int, block: int = BLOCK
+) -> tuple[np.ndarray, np.ndarray]:
+    """What ``rank_catalogue`` gives, and lists of the best items, from the same scores.
+
+    Returns:
+        [U] uint16 and [U, L] int32, as ``best_items`` lists them; a user without a held-out item
+        is not scored and has neither.
+    """
     ranks = np.full(held.n_users, NO_RANK, dtype=np.uint16)
+    lists = np.full((held.n_users, length), ABSENT, dtype=np.int32)
     for start in range(0, len(held.users), block):
         at = slice(start, start + block)
         users = held.users[at]
         scores = model.score_all(users)  # [B, I]
         consumed = held.consumed[held.bounds[start] : held.bounds[start + len(users)]]
-        scores.view(-1)[consumed - start * held.n_items] = -torch.inf
+        consumed = consumed - start * held.n_items
+        if length:
+            lists[users.cpu().numpy()] = best_items(scores, consumed, length).cpu().numpy()
+        scores.view(-1)[consumed] = -torch.inf
         rank = rank_of_target(scores, held.items[at, 0])
         ranks[users.cpu().numpy()] = rank.cpu().numpy()
-    return ranks
+    return ranks, lists
+
+
+def best_items(scores: Tensor, consumed: Tensor, length: int) -> Tensor:
+    """[B, L] int64, the items with the highest scores that a user has not consumed.
+
+    Of items with equal scores those with the smaller index come first. Where a user has fewer than
+    L items left, the last places are ``ABSENT``. A score of NaN counts as the lowest.
+
+    Args:
+        scores: [B, I], left as they are.
+        consumed: [n] flat positions in ``scores``.
+        length: L.
+    """
+    scores = scores.nan_to_num(nan=-torch.inf)
+    scores.view(-1)[consumed] = -torch.inf
+    # A stable sort is what keeps equal scores in the order of the items; topk promises none.
+    best, at = scores.sort(dim=1, descending=True, stable=True)
+    kept = min(length, scores.shape[1])
+    lists = torch.full((len(scores), length), ABSENT, device=scores.device)
+    lists[:, :kept] = at[:, :kept].masked_fill(best[:, :kept] == -torch.inf, ABSENT)
+    return lists

@@ -10,41 +10,33 @@ import pandas as pd
 import torch
 from scipy import sparse, special
 
-from replication.evaluation import Ranker
+from replication.evaluation import BLOCK, Ranker, best_items
 from replication.metrics.taste_distance import directions
 from replication.protocols import ABSENT, Split
 
 SMOOTHING = 0.01  # alpha of Steck (RecSys 2018)
 NO_GENRE = ["", "(no genres listed)", "unknown"]  # how MovieLens says that there is none
-BLOCK = 128  # users
 
 
 @torch.no_grad()
 def top_lists(model: Ranker, split: Split, length: int, device: torch.device) -> np.ndarray:
     """The items with the highest scores that a user has not consumed in training.
 
-    Of items with equal scores those with the smaller index come first. Where a user has fewer than
-    L items left, the last places are ``ABSENT``. A score of NaN counts as the lowest.
-
     Returns:
-        [U, L] int64.
+        [U, L] int64, as ``evaluation.best_items`` lists them.
     """
     order = np.argsort(split.train_users, kind="stable")
     items = torch.from_numpy(split.train_items[order]).to(device)  # by user
     users = torch.from_numpy(split.train_users[order]).to(device)
     bounds = np.searchsorted(split.train_users[order], np.arange(0, split.n_users + BLOCK, BLOCK))
     lists = np.full((split.n_users, length), ABSENT)
-    kept = min(length, split.n_items)
     for start, first, last in zip(
         range(0, split.n_users, BLOCK), bounds[:-1], bounds[1:], strict=False
     ):
         block = torch.arange(start, min(start + BLOCK, split.n_users), device=device)
-        scores = model.score_all(block).nan_to_num(nan=-torch.inf)  # [B, I]
-        scores[users[first:last] - start, items[first:last]] = -torch.inf
-        # A stable sort is what keeps equal scores in the order of the items; topk promises none.
-        best, at = scores.sort(dim=1, descending=True, stable=True)
-        at = at[:, :kept].masked_fill(best[:, :kept] == -torch.inf, ABSENT)
-        lists[start : start + len(block), :kept] = at.cpu().numpy()
+        consumed = (users[first:last] - start) * split.n_items + items[first:last]
+        found = best_items(model.score_all(block), consumed, length)
+        lists[start : start + len(block)] = found.cpu().numpy()
     return lists
 
 

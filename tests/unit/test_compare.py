@@ -326,6 +326,21 @@ def test_a_complete_row_by_hand() -> None:
     }
 
 
+def test_a_metric_that_no_run_of_a_complete_cell_has_is_not_pending() -> None:
+    """A model that scores slowly ranks the sampled candidates alone where it is not refitted."""
+    both = [run(0), run(1)]
+    for found in both:
+        found["metrics"].pop("HR@10/full", None)
+    want = {
+        "HR@10": "complete",
+        "HR@10/full": "unavailable: the runs of this cell do not measure it",
+    }
+    found = rows([cell(seeds_required=2)], both, ranks_for(*both), published(), list(want))
+    assert {row["metric"]: row["status"] for row in found} == want
+    found = rows([cell(seeds_required=3)], both, ranks_for(*both), published(), list(want))
+    assert found[1]["status"].startswith("pending: ")
+
+
 @pytest.mark.parametrize(
     ("records", "changes", "status", "n"),
     [
@@ -403,7 +418,7 @@ def test_no_nan_reaches_a_row() -> None:
     table = rows([cell()], records, {}, published(), ["HR@10", "NDCG@10"])
     assert [row["status"] for row in table] == [
         "partial: 1 of 2 seeds",
-        "pending: no run of this cell is recorded yet",
+        "unavailable: the runs of this cell do not measure it",
     ]
     json.loads(render(table, "json"), parse_constant=lambda name: pytest.fail(name))
 

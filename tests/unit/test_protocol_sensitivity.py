@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,24 @@ def test_a_way_that_is_no_main_protocol_moves_nothing() -> None:
     assert levels.loc["AMP-8", "range over protocols"] == "–"
     assert levels.loc["range over models", "last item"].endswith("(n = 4)")
     assert levels.loc["range over models", "random item"].endswith("(n = 5)")
+
+
+def test_a_model_that_ranked_the_candidates_alone_is_left_out_of_the_full_ranking() -> None:
+    """As one that scores slowly does without its refit: fails if its absence breaks a table."""
+    no_refit = {"select": experiments.VALIDATION_NO_REFIT}
+    full = {"metrics": {"HR@10/full": 0.1, "NDCG@10/full": 0.1}}
+    some = study((LEVEL | {"ConvNCF": 0.8}, full), (LEVEL, full | no_refit))
+    some = replace(some, records=[*some.records, *_later({"ConvNCF": 0.9}, no_refit)])
+    own = ways(some)
+    lines = page.between(own)
+    assert lines.loc[("random item", "random item, no refit"), "models"] == "6, 5 in full ranking"
+    assert own["random item, no refit"]["ConvNCF"].mean("NDCG@10/full") is None
+    page.headline(some), page.levels(own, "NDCG@10"), page.best_models(own), page.within(own)
+
+
+def _later(shares: dict[str, float], changes: dict[str, str]) -> list[dict[str, Any]]:
+    """More records, whose keys those of ``study`` do not have."""
+    return [r | {"key": f"later {r['key']}"} for r in study((shares, changes)).records]
 
 
 def test_the_interval_of_tau_never_leaves_tau_out() -> None:

@@ -12,13 +12,17 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
 from replication import cli, data, paths
+from replication.baselines.conv_ncf import ConvNCF, ConvNCFConfig
 from replication.compare import load_published, published_values
+from replication.evaluation import held_out
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.page import Study
 from replication.papers.amp_cf import experiments, lists, readings
-from replication.papers.amp_cf.model import AMPConfig
+from replication.papers.amp_cf.model import AMP, AMPConfig
 from replication.papers.amp_cf.pages import table3
+from replication.papers.amp_cf.rows import ROWS
+from replication.protocols import ABSENT
 from replication.records import Store
 from replication.training import described
 
@@ -79,6 +83,108 @@ def test_a_rerun_gives_the_record_again(study):
     record, _ = measured(study)
     stored = Store(lists.TABLE3).load()[0]
     assert lists.rerun(stored, CPU)[0]["metrics"] == record["metrics"]
+
+
+SLOW = {
+    "amp-2": SMALL,
+    "conv-ncf": ConvNCFConfig(
+        dimension=8, channels=3, batch_size=64, pretrain_epochs=1, warmup_epochs=1, max_epochs=2
+    ),
+}
+WHEN = ("time", "seconds", "seconds_per_epoch")  # what differs when a record is made again
+
+
+@pytest.mark.parametrize("model", SLOW)
+def test_lists_of_the_pass_that_ranks_are_those_of_a_pass_of_their_own(study, monkeypatch, model):
+    """To the bit, and the record of the run too; and the slow model scores the catalogue once."""
+    job, passes = replace(JOB, model=model), []
+    monkeypatch.setattr(experiments, "tuned_config", lambda *_: SLOW[model])
+    for cls in (AMP, ConvNCF):
+        real = cls.score_all
+
+        def counted(self, users, real=real):
+            passes.extend(users.tolist())
+            return real(self, users)
+
+        monkeypatch.setattr(cls, "score_all", counted)
+
+    def made(slow):
+        monkeypatch.setitem(ROWS, model, replace(ROWS[model], slow=slow))
+        passes.clear()
+        for done in (experiments.run_and_store, lists.measure_and_store):
+            list(done([job], "cpu", progress=False))
+        found = []
+        for store in (Store(experiments.TABLE2), Store(lists.TABLE3)):
+            for record in store.load():
+                kept = store.ranks([record["key"]])[record["key"]]
+                told = {k: v for k, v in record.items() if k not in WHEN}
+                found.append((told, kept if isinstance(kept, dict) else dict(enumerate(kept))))
+            for file in (store.path, store.ranks_path, store.values_path):
+                file.unlink(missing_ok=True)
+        for file in paths.MODELS.iterdir():
+            file.unlink()
+        return found, len(passes)
+
+    users = JOB.split().n_users
+    (plain, *one), scored = made(slow=False)
+    assert scored == 3 * users
+    (other, *same), scored = made(slow=True)
+    assert scored == users
+    for (a, of_a), (b, of_b) in zip(one, same, strict=True):
+        assert a == b and of_a.keys() == of_b.keys()
+        for name, values in of_a.items():
+            np.testing.assert_array_equal(values, of_b[name])
+    # Without the refit the sampled candidates are ranked alone.
+    assert plain[0]["select"] == other[0]["select"] == experiments.VALIDATION_NO_REFIT
+    assert set(other[0]["metrics"]) == {"HR@10", "NDCG@10"} and other[1][1] is None
+    assert other[0] == plain[0] | {"metrics": other[0]["metrics"]}
+    assert other[0]["metrics"].items() < plain[0]["metrics"].items()
+    np.testing.assert_array_equal(other[1][0], plain[1][0])
+
+
+def test_a_record_from_before_comes_out_again_with_its_full_ranking(study, monkeypatch):
+    """An audit of a record without refit that has a full ranking makes one, of one without none."""
+    list(experiments.run_and_store([JOB], "cpu", progress=False))
+    monkeypatch.setitem(ROWS, "amp-2", replace(ROWS["amp-2"], slow=True))
+    store = Store(experiments.TABLE2)
+    for record in store.load():
+        assert cli.audit_record(record, store)[0]
+    store.path.unlink()
+    store.ranks_path.unlink()
+    list(experiments.run_and_store([JOB], "cpu", progress=False))
+    for record in store.load():
+        assert cli.audit_record(record, store)[0]
+
+
+@pytest.mark.parametrize("split", [("clean", True), ("split_seed", 1)])
+def test_other_candidates_need_no_second_full_ranking_and_other_test_items_do(
+    study, monkeypatch, split
+):
+    variant = experiments.Variant(
+        "", ((JOB.dataset, JOB.protocol),), (JOB.model,), split=(split,), rides_along=True
+    )
+    monkeypatch.setattr(experiments, "VARIANTS", {"tested otherwise": variant})
+    monkeypatch.setitem(ROWS, "amp-2", replace(ROWS["amp-2"], slow=True))
+    real, calls = experiments.rank_catalogue, []
+    monkeypatch.setattr(
+        experiments, "rank_catalogue", lambda *given: calls.append(1) or real(*given)
+    )
+    main, _, other = experiments.run(JOB, CPU, progress=False)
+    assert len(calls) == (split[0] == "split_seed")
+    test = held_out(replace(JOB, variant="tested otherwise").split(), "test", CPU)
+    np.testing.assert_array_equal(other.ranks_full, real(main.model, test))
+
+
+def test_users_without_a_held_out_item_are_listed_in_a_pass_of_their_own(study, monkeypatch):
+    """The pass that ranks leaves them out: then it makes no lists."""
+    split = JOB.split()
+    other = replace(split, test=np.where(np.arange(split.n_users) < 3, ABSENT, split.test))
+    monkeypatch.setattr(experiments.Run, "split", lambda job: other)
+    monkeypatch.setitem(ROWS, "amp-2", replace(ROWS["amp-2"], slow=True))
+    (main, *_) = experiments.run(JOB, CPU, progress=False)
+    assert main.lists is None and main.ranks_full is not None
+    experiments.keep(main)
+    assert experiments.kept_lists(JOB, CPU) is None
 
 
 class Fixed:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,13 @@ from replication import paths
 from replication.compare import Cell
 from replication.data import UNKNOWN_TIME, Interactions, filter_rare, load
 from replication.errors import ReplicationError
-from replication.evaluation import HeldOut, held_out, rank_candidates, rank_catalogue
+from replication.evaluation import (
+    HeldOut,
+    held_out,
+    rank_and_list,
+    rank_candidates,
+    rank_catalogue,
+)
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
@@ -70,6 +77,7 @@ RUN_HERE = tuple(name for name in DATASETS if name != "yahoo-music")
 MODELS = {model: known.name for model, known in ROWS.items()}
 # Models of which none needs less memory than one that is left out: fewer personas, MF and MostPop.
 LARGEST = ("amp-8", "ncf", "conv-ncf", "deep-icf", "direc", "item-knn", "ease", "ials", "aisp-4")
+LENGTH = 30  # of the lists of Table 3; Section 4.2
 MEMORY_LIMIT = 3.0  # GiB that the study allows for every data set
 SELECTS = ("validation", "test")
 VALIDATION_NO_REFIT = "validation-no-refit"
@@ -448,6 +456,7 @@ class Finished(NamedTuple):
     ranks: np.ndarray  # [U]
     ranks_full: np.ndarray | None = None  # [U]; None: only the sampled candidates were ranked
     model: Any = None  # for lists and explanations; None: another way to test the same model
+    lists: np.ndarray | None = None  # [U, LENGTH], from the pass that ranked the catalogue
 
 
 def run(
@@ -456,11 +465,13 @@ def run(
     progress: bool = True,
     config: Any = None,
     resumable: bool = True,
+    every_catalogue: bool = False,
 ) -> list[Finished]:
     """Train and test one cell with one seed; nothing is stored.
 
     ``config`` takes the place of the cell's own. Unless ``resumable``, no checkpoint of an
-    interrupted run is read or written.
+    interrupted run is read or written. A ``slow`` model ranks the catalogue without its refit too
+    if ``every_catalogue``, as it did when some of the stored records were made.
 
     ``select="validation"``: the epoch with the best validation NDCG@10 is chosen, then the model
     is trained anew on training plus validation for as many epochs. The model of that epoch
@@ -476,10 +487,19 @@ def run(
     test = held_out(split, "test", device)
 
     def finished(model: Any, extra: Record, **changes: Any) -> Finished:
-        ranks, full = rank_candidates(model, test), rank_catalogue(model, test)
-        metrics = summary(ranks) | summary(full, suffix="/full") | extra.pop("metrics", {})
+        ranks, full, lists = rank_candidates(model, test), None, None
+        metrics = summary(ranks)
+        no_refit = changes.get("select") == VALIDATION_NO_REFIT
+        if not (known.slow and no_refit) or every_catalogue:
+            # Lists need the scores of every user, in the blocks of users in which they are ranked.
+            wanted = known.slow and not no_refit and job.protocol == ablations.PROTOCOL
+            listed = wanted and len(test.users) == test.n_users
+            full, lists = rank_and_list(model, test, LENGTH if listed else 0)
+            metrics |= summary(full, suffix="/full")
+            lists = lists if listed else None
+        metrics |= extra.pop("metrics", {})
         record = address | changes | {"metrics": metrics} | extra | provenance()
-        return Finished(record, ranks, full, model)
+        return Finished(record, ranks, full, model, lists)
 
     if not known.trained:
         # What re-ranks another model: the time to train that one is counted there.
@@ -488,10 +508,8 @@ def run(
         model = known.build(refit, config, job.seed, device, *base)
         seconds = round(time.perf_counter() - started, 2)
         extra = {"epochs": 0, "parameters": 0, "seconds": seconds, "device": device.type}
-        return [
-            finished(model, extra),
-            *_riding_along(job, model, address["config"], extra, device),
-        ]
+        main = finished(model, extra)
+        return [main, *_riding_along(job, main, extra, device)]
 
     # The code's hash is in the name: a run is not resumed by other code than began it.
     checkpoint = paths.CHECKPOINTS / f"{record_key(address)}-{source_hash()}-{{}}.pt"
@@ -531,10 +549,11 @@ def run(
         final = phase("refit", refit, select_on=None, epochs=epochs)
         more = final.seconds + final.preparation
         extra = without | {"seconds": round(without["seconds"] + more, 2)}
+        main = finished(final.model, extra)
         results = [
-            finished(final.model, extra),
+            main,
             finished(chosen.model, without, select=VALIDATION_NO_REFIT),
-            *_riding_along(job, final.model, address["config"], extra, device),
+            *_riding_along(job, main, extra, device),
         ]
     return results
 
@@ -591,14 +610,16 @@ def rerun(record: Record, device: torch.device) -> tuple[Record, np.ndarray | No
         return statistics(record["dataset"]), None
     job, config = job_of(record), config_of(record)
     place = (record["variant"], record["select"])
-    for again, ranks, *_ in run(job, device, config=config, resumable=False):
+    every = record["select"] == VALIDATION_NO_REFIT and "HR@10/full" in record["metrics"]
+    results = run(job, device, config=config, resumable=False, every_catalogue=every)
+    for again, ranks, *_ in results:
         if (again["variant"], again["select"]) == place:
             return again, ranks
     raise ReplicationError(f"the record {record['key']} is not one that this code makes")
 
 
 def _riding_along(
-    job: Run, model: Any, config: Record, extra: Record, device: torch.device
+    job: Run, main: Finished, extra: Record, device: torch.device
 ) -> Iterator[Finished]:
     """Variants that only test the trained model of a main cell in another way."""
     for name, spec in VARIANTS.items():
@@ -607,14 +628,23 @@ def _riding_along(
             continue
         other = replace(job, variant=name)
         test = held_out(other.split(), "test", device)
-        ranks, metrics = ranks_by(spec.ties, model, test), {}
+        ranks, metrics = ranks_by(spec.ties, main.model, test), {}
         full = None
         if spec.ties == "against":
-            full = rank_catalogue(model, test)
+            full = main.ranks_full
+            if full is None or not _same_catalogue(job.split(), other.split()):
+                full = rank_catalogue(main.model, test)
             metrics = summary(full, suffix="/full")
         metrics = summary(ranks) | metrics
-        record = other.address() | {"config": config, "metrics": metrics} | extra | provenance()
+        config = {"config": main.record["config"]}
+        record = other.address() | config | {"metrics": metrics} | extra | provenance()
         yield Finished(record, ranks, full)
+
+
+def _same_catalogue(one: Split, other: Split) -> bool:
+    """Whether two splits differ in their sampled candidates alone, which a full ranking ignores."""
+    names = ("train_users", "train_items", "validation", "test")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
 def plan(
@@ -666,10 +696,30 @@ def plan(
 
 
 def keep(finished: Finished) -> None:
-    """Write the trained model of a main cell beside the data, where it has one."""
+    """Write the trained model of a main cell beside the data, and its lists, where it has any."""
+    key = record_key(finished.record)
     if isinstance(finished.model, nn.Module) and not finished.record["variant"]:
-        key = record_key(finished.record)
         write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
+    if finished.lists is not None:
+        lists = {"lists": torch.from_numpy(finished.lists)}
+        write_state(_lists_file(key, finished.record["device"]), lists)
+
+
+def _lists_file(key: str, device: str) -> Path:
+    """Where the lists of a run are kept: made on another kind of device they may be others."""
+    return paths.MODELS / f"{key}-lists-{device}.pt"
+
+
+def kept_lists(job: Run, device: torch.device) -> np.ndarray | None:
+    """[U, LENGTH] int64, the lists that a run of Table 2 made as it ranked; None: it kept none.
+
+    They stand in for a second pass over the catalogue by a ``slow`` model.
+    """
+    file = _lists_file(record_key(job.address()), device.type)
+    if not file.exists():
+        return None
+    lists = torch.load(file, map_location="cpu", weights_only=True)["lists"]
+    return lists.numpy().astype(np.int64)
 
 
 def trained(job: Run, device: torch.device, progress: bool = True) -> Any:
@@ -718,7 +768,7 @@ def run_and_store(
             wanted = distinct_draws(row(job.model), N_TRIALS)
             say_if_unsearched(row(job.model), job.dataset, have, wanted)
         results = run(job, where, progress)
-        for record, ranks, full, _ in reversed(results):  # the cell itself last: the run is done
+        for record, ranks, full, *_ in reversed(results):  # the cell itself last: the run is done
             into.append(record, ranks, full)
         keep(results[0])
         return results[0].record

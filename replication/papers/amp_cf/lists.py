@@ -21,7 +21,14 @@ from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, readings, tastes
 from replication.papers.amp_cf.ablations import EQUAL, PROTOCOL, SMALL
-from replication.papers.amp_cf.experiments import Run, data_for, row_name, trained
+from replication.papers.amp_cf.experiments import (
+    LENGTH,
+    Run,
+    data_for,
+    kept_lists,
+    row_name,
+    trained,
+)
 from replication.papers.amp_cf.rows import row
 from replication.papers.common import measure_missing, refuse_unknown
 from replication.records import Record, Store, provenance
@@ -29,7 +36,6 @@ from replication.training import resolve_device
 
 TABLE3 = f"{experiments.PAPER}/table3"
 METRICS = ("JS", "Hellinger")
-LENGTH = 30  # Section 4.2
 # One vector of as many numbers as several personas, which is compared on the small data sets only.
 WIDE = tuple(f"mf-{width}" for _, width in EQUAL)
 # Variants of Table 2 whose lists are measured too: settings that no source prints and that decide
@@ -52,15 +58,19 @@ def address(job: Run) -> Record:
     return made | {"table": TABLE3, "config": made["config"] | {"list_length": LENGTH}}
 
 
-def measure(job: Run, model: Any, device: torch.device) -> tuple[Record, dict[str, np.ndarray]]:
+def measure(
+    job: Run, model: Any, device: torch.device, lists: np.ndarray | None = None
+) -> tuple[Record, dict[str, np.ndarray]]:
     """The record of the lists that a model recommends, and the values of single users.
 
-    Its ``seconds`` are those of the lists and measures, and of a taste space that no other run had
-    made; the training counts in Table 2.
+    ``lists`` [U, 30] are those of a model that made them before, else they are made here. The
+    record's ``seconds`` are those of the lists, where they are made here, and measures, and of a
+    taste space that no other run had made; the training counts in Table 2.
     """
     started = time.perf_counter()
     split, data = job.split().refit(), data_for(job.dataset, job.protocol)
-    lists = list_metrics.top_lists(model, split, LENGTH, device)  # [U, 30]
+    if lists is None:
+        lists = list_metrics.top_lists(model, split, LENGTH, device)
     recommended, consumed = tdd.membership(lists, split.n_items), tdd.history(split)
 
     def distances(seed: int, similarity: bool = False) -> dict[str, np.ndarray]:
@@ -182,7 +192,9 @@ def measure_and_store(
     where = resolve_device(device)
 
     def measured(job: Run) -> tuple[Record, dict[str, np.ndarray]]:
-        return measure(job, trained(job, where, progress), where)
+        kept = kept_lists(job, where)
+        model = trained(job, where, progress) if kept is None else None
+        return measure(job, model, where, kept)
 
     return measure_missing(jobs, address, Store(TABLE3), measured)
 

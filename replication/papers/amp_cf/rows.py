@@ -48,6 +48,9 @@ class Row:
         trial_epochs: the most epochs of a trial; None: as many as of a run.
         max_epochs: the most epochs of a run; None: those of ``start``.
         base: the model that this one re-ranks.
+        slow: a pass over the catalogue takes so long that no second one is made: the lists are
+            those of the pass that ranks, and the model without its refit ranks the sampled
+            candidates alone.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Row:
     trial_epochs: int | None = None
     max_epochs: int | None = None
     base: str | None = None
+    slow: bool = False
 
     @property
     def trained(self) -> bool:
@@ -205,6 +209,7 @@ ROWS: dict[str, Row] = {
         seeds=3,
         trial_epochs=3,
         max_epochs=8,
+        slow=True,
     ),
     "deep-icf": Row(
         "DeepICF+a",
@@ -215,6 +220,7 @@ ROWS: dict[str, Row] = {
         seeds=3,
         trial_epochs=5,
         max_epochs=12,
+        slow=True,
     ),
     # Nothing to tune: what could be, the balance of accuracy and diversity, is the model's purpose.
     "direc": Row(
@@ -223,6 +229,7 @@ ROWS: dict[str, Row] = {
         lambda split, config, seed, device, base: DiRec(base, split, config, device),
         seeds=3,
         base="mf",
+        slow=True,
     ),
     "aisp-2": _aisp(2),
     "aisp-3": _aisp(3),

@@ -278,9 +278,10 @@ def between(own: Ways) -> pd.DataFrame:
                 found = agreement(first, second, metric, metric)
                 known |= {} if found is None else {column: str(found)}
         if known:
-            n = len(sides[0].keys() & sides[1].keys())
+            n, full = (len(_common([(side, metric) for side in sides])) for metric in METRICS[1::2])
+            models = str(n) if full in (0, n) else f"{n}, {full} in full ranking"
             other = REDRAWN if a == b else b
-            lines.append({"protocol": a, "and": other, "models": str(n)} | known)
+            lines.append({"protocol": a, "and": other, "models": models} | known)
     if not lines:
         return pd.DataFrame({"": [PENDING]})
     return pd.DataFrame(lines).fillna("–").set_index(["protocol", "and"])
@@ -297,8 +298,8 @@ def within(own: Ways) -> pd.DataFrame:
         found = {pair: agreement(models, models, *pair) for pair in _WITHIN}
         known = {f"{a} and {b}": str(x) for (a, b), x in found.items() if x}
         if known:
-            n = max(x.models for x in found.values() if x)
-            lines.append({"protocol": name, "models": str(n)} | known)
+            sizes = sorted({x.models for x in found.values() if x}, reverse=True)
+            lines.append({"protocol": name, "models": " or ".join(map(str, sizes))} | known)
     if not lines:
         return pd.DataFrame({"": [PENDING]})
     return pd.DataFrame(lines).fillna("–").set_index("protocol")
