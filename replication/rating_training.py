@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.metrics.rating import summary
-from replication.training import Progress, later, run_epochs
+from replication.training import Progress, later, read_checkpoint, run_epochs
 
 METRICS = ("RMSE", "MAE")
 BLOCK = 8192  # pairs that are predicted at a time
@@ -175,6 +175,9 @@ def fit_ratings(
         if not len(ratings):
             raise ReplicationError(f"the split has no {part} ratings to watch")
     run = Progress(model, optimizer, generator, RatingCurve())
+    state = read_checkpoint(checkpoint, device)
+    if state is not None:
+        run.resume(state)
     # Some models have a step of plain SGD of their own, several times as fast as autograd's.
     stepwise = config.method == "sgd" and hasattr(model, "sgd_step")
     range_ = rating_range(split)

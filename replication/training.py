@@ -231,7 +231,8 @@ class Fit:
 
     Attributes:
         seconds: of its epochs.
-        preparation: seconds before the first of them, pretraining included.
+        preparation: seconds before the first of them, pretraining included; of an interrupted run
+            those of its beginning.
     """
 
     model: Any
@@ -251,6 +252,7 @@ def fit(
     checkpoint: Path | None = None,
     label: str = "",
     progress: bool = True,
+    empty: Callable[[], Trainable] | None = None,
 ) -> Fit:
     """Train until the selection items saturate, or for a number of epochs.
 
@@ -267,6 +269,7 @@ def fit(
         checkpoint: file to resume from and to write to now and then; removed by the caller.
         label: text of the progress bar.
         progress: show a bar (silent where TQDM_DISABLE is set).
+        empty: makes the model without its pretraining, for a checkpoint to fill; None: ``build``.
 
     Raises:
         Diverged: the loss is no longer a number.
@@ -276,14 +279,20 @@ def fit(
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     began = time.perf_counter()
-    model: Any = build().to(device)  # type: ignore[attr-defined]
+    state = read_checkpoint(checkpoint, device)
+    make = build if state is None or empty is None else empty
+    model: Any = make().to(device)  # type: ignore[attr-defined]
     preparation = time.perf_counter() - began
     optimizer = config.optimizer(model.parameters())
     generator = torch.Generator(device=device).manual_seed(seed)
     sampler = Sampler(split, config, device)
     held = held_out(split, select_on, device) if select_on else None
     total = config.max_epochs if epochs is None else epochs
-    run = Progress(model, optimizer, generator, Curve())
+    run = Progress(model, optimizer, generator, Curve(), preparation=preparation)
+    if state is not None:
+        run.resume(state)
+    elif checkpoint and empty and preparation > CHECKPOINT_SECONDS:
+        write_state(checkpoint, run.state(device))  # so that no pretraining is repeated
     batches = -(-len(sampler.users) // config.batch_size)
 
     def train_epoch(bar: Any) -> float:
@@ -310,7 +319,7 @@ def fit(
         label,
         progress,
     )
-    return Fit(model, run.curve, run.seconds, preparation)
+    return Fit(model, run.curve, run.seconds, run.preparation)
 
 
 @dataclass
@@ -321,7 +330,8 @@ class Progress:
         model, optimizer, generator: what training changes.
         curve: a dataclass of lists, one entry an epoch; its ``epoch`` counts them.
         best_state: the model after the best epoch so far; None where none is chosen.
-        seconds: spent so far, also before an interruption.
+        seconds: spent on epochs so far, also before an interruption.
+        preparation: seconds before the first epoch.
         resumed: epochs that a checkpoint brought.
     """
 
@@ -331,6 +341,7 @@ class Progress:
     curve: Any
     best_state: dict[str, Tensor] | None = None
     seconds: float = 0.0
+    preparation: float = 0.0
     resumed: int = 0
 
     def state(self, device: torch.device) -> dict[str, Any]:
@@ -343,6 +354,7 @@ class Progress:
             "curve": asdict(self.curve),
             "best_state": self.best_state,
             "seconds": self.seconds,
+            "preparation": self.preparation,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -352,6 +364,7 @@ class Progress:
         self.generator.set_state(state["generator"])
         self.curve = type(self.curve)(**state["curve"])
         self.best_state, self.seconds = state["best_state"], state["seconds"]
+        self.preparation = state["preparation"]
         self.resumed = len(self.curve.epoch)
 
 
@@ -369,26 +382,24 @@ def run_epochs(
     progress: bool = True,
     continuable: bool = False,
 ) -> None:
-    """Train for a number of epochs, from a checkpoint where there is one; what all loops share.
+    """Train until there are so many epochs; what all loops share.
 
     Args:
-        run: begins as it is, ends with the best epoch's model where one was chosen.
+        run: begins as it is, resumed or not; ends with the best epoch's model where one was chosen.
         total: epochs at most.
         batches: steps an epoch, for the bar.
         train_epoch: one epoch; gets the bar, gives the mean loss.
         measure: notes an epoch with its loss in ``run.curve``; True if it is the best so far.
         done: whether to stop before the next epoch.
         learning_rate: for the message when the loss is no longer a number.
-        device, checkpoint, label, progress: as in ``fit``.
+        device, label, progress: as in ``fit``.
+        checkpoint: file to write to now and then; the caller has read it.
         continuable: write the checkpoint also where the last epoch allowed ends the run, so that
             it can go on with more.
 
     Raises:
         Diverged: the loss is no longer a number.
     """
-    state = _read_checkpoint(checkpoint, device)
-    if state is not None:
-        run.resume(state)
     started = saved = time.perf_counter()
     before = run.seconds
     bar = tqdm(
@@ -453,7 +464,10 @@ def _train_epoch(
     return float(total) / steps
 
 
-STATE = ("device", "model", "optimizer", "generator", "curve", "best_state", "seconds")
+STATE = (
+    *("device", "model", "optimizer", "generator", "curve", "best_state"),
+    *("seconds", "preparation"),
+)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -468,7 +482,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         tqdm.write(f"warning: {path} could not be written: {error}", file=sys.stderr)
 
 
-def _read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:
+def read_checkpoint(path: Path | None, device: torch.device) -> dict[str, Any] | None:
     """The state of an unfinished run on this kind of device, or None.
 
     A file that cannot be read, or is something else, is removed, and the run starts over.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,10 +10,15 @@ import torch
 from scipy import stats
 
 from replication import training
+from replication.baselines import deep_icf
+from replication.baselines.conv_ncf import ConvNCFConfig
+from replication.baselines.deep_icf import DeepICFConfig
+from replication.baselines.neumf import NeuMFConfig
 from replication.errors import ReplicationError
 from replication.evaluation import held_out, rank_candidates
 from replication.metrics.ranking import summary
 from replication.papers.amp_cf.model import AMP, AMPConfig
+from replication.papers.amp_cf.rows import ROWS
 from replication.protocols import ABSENT, Split, make_split
 from replication.training import Curve, RankingConfig, Sampler, fit, resolve_device
 
@@ -135,6 +141,41 @@ def test_the_best_epoch_before_the_interrupt_is_not_forgotten(
     epochs_trained["interrupt_after"] = None
     assert same(whole, train(split, config, checkpoint=checkpoint))
     assert not same(whole, train(split, config, select_on=None, epochs=12))
+
+
+PRETRAINED = {
+    "conv-ncf": ConvNCFConfig(
+        dimension=8, channels=3, batch_size=64, pretrain_epochs=2, warmup_epochs=1, max_epochs=3
+    ),
+    "deep-icf": DeepICFConfig(dimension=8, batch_size=64, history_cap=4, pretrain_epochs=2),
+    "ncf": NeuMFConfig(factors=8, batch_size=64, pretrain_epochs=2),
+}
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("model", PRETRAINED)
+def test_a_resumed_run_repeats_no_pretraining(split, checkpoint, epochs_trained, model, after):
+    """Killed before its first epoch, or later: the same bits, and every epoch is trained once."""
+    known, config = ROWS[model], dataclasses.replace(PRETRAINED[model], max_epochs=3, patience=99)
+    build = partial(known.build, split, config, 0, CPU)
+
+    def run(file=None):
+        deep_icf._pretrained.cache_clear()  # as in another process
+        more = {"checkpoint": file, "empty": partial(known.empty, split, config)}
+        return fit(build, split, config, 0, CPU, "validation", **more)
+
+    whole = run()
+    epochs, epochs_trained["epochs"] = epochs_trained["epochs"], 0
+    assert epochs > 3
+    epochs_trained["interrupt_after"] = epochs - 3 + after
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint)
+    prepared = torch.load(checkpoint)["preparation"]
+    epochs_trained["interrupt_after"] = None
+    resumed = run(checkpoint)
+    assert epochs_trained["epochs"] == epochs
+    assert same(whole, resumed) and resumed.curve == whole.curve
+    assert resumed.preparation == prepared  # the pretraining counts, and once
 
 
 def test_the_time_of_all_parts_is_counted(split, checkpoint, epochs_trained, monkeypatch):

@@ -524,7 +524,8 @@ def run(
         file = checkpoint.with_name(checkpoint.name.format(name)) if resumable else None
         label = f"{job.label} ({name})"
         build = partial(known.build, on, config, job.seed, device)
-        return fit(build, on, checkpoint=file, label=label, **common, **arguments)
+        empty = partial(known.empty, on, config) if known.empty else None
+        return fit(build, on, checkpoint=file, label=label, empty=empty, **common, **arguments)
 
     def extras(result: Any, epochs: int, seconds: float) -> Record:
         trained = sum(p.numel() for p in result.model.parameters())
