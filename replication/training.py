@@ -233,12 +233,16 @@ class Fit:
         seconds: of its epochs.
         preparation: seconds before the first of them, pretraining included; of an interrupted run
             those of its beginning.
+        cpu_seconds, cpu_preparation: what the processor spent on either, all threads together;
+            fewer than the seconds where the machine did other work too.
     """
 
     model: Any
     curve: Curve
     seconds: float
     preparation: float
+    cpu_seconds: float
+    cpu_preparation: float
 
 
 def fit(
@@ -278,17 +282,25 @@ def fit(
     # three times as slowly; they count as zero, here and in what the process does afterwards.
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     state = read_checkpoint(checkpoint, device)
     make = build if state is None or empty is None else empty
     model: Any = make().to(device)  # type: ignore[attr-defined]
     preparation = time.perf_counter() - began
+    cpu_preparation = time.process_time() - cpu_began
     optimizer = config.optimizer(model.parameters())
     generator = torch.Generator(device=device).manual_seed(seed)
     sampler = Sampler(split, config, device)
     held = held_out(split, select_on, device) if select_on else None
     total = config.max_epochs if epochs is None else epochs
-    run = Progress(model, optimizer, generator, Curve(), preparation=preparation)
+    run = Progress(
+        model,
+        optimizer,
+        generator,
+        Curve(),
+        preparation=preparation,
+        cpu_preparation=cpu_preparation,
+    )
     if state is not None:
         run.resume(state)
     elif checkpoint and empty and preparation > CHECKPOINT_SECONDS:
@@ -319,7 +331,7 @@ def fit(
         label,
         progress,
     )
-    return Fit(model, run.curve, run.seconds, run.preparation)
+    return Fit(model, run.curve, run.seconds, run.preparation, run.cpu_seconds, run.cpu_preparation)
 
 
 @dataclass
@@ -332,6 +344,7 @@ class Progress:
         best_state: the model after the best epoch so far; None where none is chosen.
         seconds: spent on epochs so far, also before an interruption.
         preparation: seconds before the first epoch.
+        cpu_seconds, cpu_preparation: what the processor spent on either.
         resumed: epochs that a checkpoint brought.
     """
 
@@ -342,6 +355,8 @@ class Progress:
     best_state: dict[str, Tensor] | None = None
     seconds: float = 0.0
     preparation: float = 0.0
+    cpu_seconds: float = 0.0
+    cpu_preparation: float = 0.0
     resumed: int = 0
 
     def state(self, device: torch.device) -> dict[str, Any]:
@@ -353,9 +368,7 @@ class Progress:
             "generator": self.generator.get_state(),
             "curve": asdict(self.curve),
             "best_state": self.best_state,
-            "seconds": self.seconds,
-            "preparation": self.preparation,
-        }
+        } | {name: getattr(self, name) for name in TIMES}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what a checkpoint holds."""
@@ -363,8 +376,9 @@ class Progress:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.curve = type(self.curve)(**state["curve"])
-        self.best_state, self.seconds = state["best_state"], state["seconds"]
-        self.preparation = state["preparation"]
+        self.best_state = state["best_state"]
+        for name in TIMES:
+            setattr(self, name, state[name])
         self.resumed = len(self.curve.epoch)
 
 
@@ -401,7 +415,7 @@ def run_epochs(
         Diverged: the loss is no longer a number.
     """
     started = saved = time.perf_counter()
-    before = run.seconds
+    before, cpu_before = run.seconds, run.cpu_seconds - time.process_time()
     bar = tqdm(
         total=total * batches,
         initial=len(run.curve.epoch) * batches,
@@ -422,6 +436,7 @@ def run_epochs(
             if measure(loss):
                 run.best_state = copy.deepcopy(run.model.state_dict())
             run.seconds = before + time.perf_counter() - started
+            run.cpu_seconds = cpu_before + time.process_time()
             if checkpoint and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 saved = time.perf_counter()
                 write_state(checkpoint, run.state(device))
@@ -464,10 +479,8 @@ def _train_epoch(
     return float(total) / steps
 
 
-STATE = (
-    *("device", "model", "optimizer", "generator", "curve", "best_state"),
-    *("seconds", "preparation"),
-)
+TIMES = ("seconds", "preparation", "cpu_seconds", "cpu_preparation")
+STATE = ("device", "model", "optimizer", "generator", "curve", "best_state", *TIMES)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +19,22 @@ from replication.data import Interactions
 from replication.errors import DataUnavailable, ReplicationError
 from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import described
+
+
+class Stopwatch:
+    """Seconds since it was made: by the clock, and of the processor in this process."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def told(self) -> Record:
+        """As a record holds them. On a machine that does other work too the first are more."""
+        clock, cpu = self._began
+        return {
+            "seconds": round(time.perf_counter() - clock, 2),
+            "cpu_seconds": round(time.process_time() - cpu, 2),
+        }
+
 
 Run = Callable[
     [Sequence[str] | None, Sequence[str] | None, int | None, str],

@@ -184,11 +184,12 @@ def test_the_time_of_all_parts_is_counted(split, checkpoint, epochs_trained, mon
     epochs_trained["interrupt_after"] = 5
     with pytest.raises(KeyboardInterrupt):
         train(split, select_on=None, epochs=8, checkpoint=checkpoint)
-    stored = torch.load(checkpoint)["seconds"]
-    assert stored > 0
+    state = torch.load(checkpoint)
+    stored, of_processor = state["seconds"], state["cpu_seconds"]
+    assert stored > 0 and of_processor > 0
     epochs_trained["interrupt_after"] = None
     resumed = train(split, select_on=None, epochs=8, checkpoint=checkpoint)
-    assert resumed.seconds > stored
+    assert resumed.seconds > stored and resumed.cpu_seconds > of_processor
 
 
 def test_checkpoints_are_rare(split, tmp_path):

@@ -415,7 +415,7 @@ def stop(process, how):
 
 def essence(record):
     """A record without what two runs of one thing may differ in."""
-    circumstances = ("seconds", "seconds_per_epoch", "time")
+    circumstances = ("seconds", "seconds_per_epoch", "cpu_seconds", "cpu_seconds_per_epoch", "time")
     return {name: value for name, value in record.items() if name not in circumstances}
 
 

@@ -138,6 +138,7 @@ def test_a_record_has_what_makes_it_evidence(study, good):
         assert record["config"] == described(replace(SMALL, max_epochs=25))
         assert set(record["metrics"]) == {"HR@10", "NDCG@10", "HR@10/full", "NDCG@10/full"}
         assert {"data_source", "parameters", "seconds", "epochs", "device"} <= set(record)
+        assert record["cpu_seconds"] > 0 and record["cpu_seconds_per_epoch"] > 0
         assert {"versions", "machine", "source", "time"} <= set(record)
         curve = record["curve"]
         assert curve["epoch"] == list(range(1, len(curve["loss"]) + 1))

@@ -82,6 +82,17 @@ def test_threads_and_devices_are_kept_apart() -> None:
     assert "Pace not yet measured: AMP-2 (" in text
 
 
+def test_the_processor_s_seconds_count_where_one_thread_noted_them() -> None:
+    """Of several threads, or beside a GPU, they are another quantity."""
+    busy = record("NCF", 2 * HOUR, cpu_seconds=HOUR, seconds_per_epoch=20.0)
+    assert cost.core_hours([busy]) == pytest.approx(1)
+    assert cost.core_hours([busy | {"threads": 2}]) == pytest.approx(4)
+    assert cost.core_hours([busy | {"device": "cuda"}], "cuda") == pytest.approx(2)
+    found = one(study(busy | {"cpu_seconds_per_epoch": 10.0}), [], "NCF")
+    assert (found.run_seconds, found.epoch_seconds) == (HOUR, 10.0)
+    assert one(study(busy), [], "NCF").epoch_seconds == 20.0
+
+
 def test_missing_seeds_cost_what_the_others_did() -> None:
     runs = [record("AMP-2", s * HOUR, seed, seconds_per_epoch=s) for seed, s in enumerate((1, 3))]
     found = one(study(*runs), [], "AMP-2")

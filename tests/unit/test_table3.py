@@ -91,7 +91,8 @@ SLOW = {
         dimension=8, channels=3, batch_size=64, pretrain_epochs=1, warmup_epochs=1, max_epochs=2
     ),
 }
-WHEN = ("time", "seconds", "seconds_per_epoch")  # what differs when a record is made again
+# What differs when a record is made again.
+WHEN = ("time", "seconds", "seconds_per_epoch", "cpu_seconds", "cpu_seconds_per_epoch")
 
 
 @pytest.mark.parametrize("model", SLOW)

@@ -6,7 +6,6 @@ Tables: ``amp_cf/table1`` (data statistics; over other draws: ``draws.py``), ``a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -32,6 +31,7 @@ from replication.metrics.ranking import summary
 from replication.papers.amp_cf import ablations
 from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.common import (
+    Stopwatch,
     check_known,
     distinct_draws,
     drawn_config,
@@ -42,7 +42,7 @@ from replication.papers.common import (
 from replication.protocols import PROTOCOLS as ALL_PROTOCOLS
 from replication.protocols import Split, make_split
 from replication.records import Record, Store, provenance, record_address, record_key, source_hash
-from replication.training import described, fit, resolve_device, restored, write_state
+from replication.training import Fit, described, fit, resolve_device, restored, write_state
 
 PAPER = "amp_cf"
 TABLE1, TABLE2, TUNING = f"{PAPER}/table1", f"{PAPER}/table2", f"{PAPER}/tuning"
@@ -504,10 +504,9 @@ def run(
     if not known.trained:
         # What re-ranks another model: the time to train that one is counted there.
         base = [trained(job.base, device, progress)] if job.base else []
-        started = time.perf_counter()
+        watch = Stopwatch()
         model = known.build(refit, config, job.seed, device, *base)
-        seconds = round(time.perf_counter() - started, 2)
-        extra = {"epochs": 0, "parameters": 0, "seconds": seconds, "device": device.type}
+        extra = {"epochs": 0, "parameters": 0} | watch.told() | {"device": device.type}
         main = finished(model, extra)
         return [main, *_riding_along(job, main, extra, device)]
 
@@ -527,29 +526,30 @@ def run(
         empty = partial(known.empty, on, config) if known.empty else None
         return fit(build, on, checkpoint=file, label=label, empty=empty, **common, **arguments)
 
-    def extras(result: Any, epochs: int, seconds: float) -> Record:
+    def extras(result: Fit, epochs: int) -> Record:
+        done = len(result.curve.epoch)
         trained = sum(p.numel() for p in result.model.parameters())
         return {
             "curve": result.curve.as_dict(),
             "epochs": epochs,
             "parameters": trained,
-            "seconds": round(seconds, 2),
-            "seconds_per_epoch": round(result.seconds / len(result.curve.epoch), 4),
+            **_times(result),
+            "seconds_per_epoch": round(result.seconds / done, 4),
+            "cpu_seconds_per_epoch": round(result.cpu_seconds / done, 4),
             "device": device.type,
         }
 
     if job.select == "test":
         chosen = phase("selection", refit, select_on="test")
-        extra = extras(chosen, chosen.curve.best, chosen.seconds + chosen.preparation)
+        extra = extras(chosen, chosen.curve.best)
         best = {"HR@10/best": max(chosen.curve.hr), "NDCG@10/best": max(chosen.curve.ndcg)}
         results = [finished(chosen.model, extra | {"metrics": best})]
     else:
         chosen = phase("selection", split, select_on="validation")
         epochs = chosen.curve.best
-        without = extras(chosen, epochs, chosen.seconds + chosen.preparation)
+        without = extras(chosen, epochs)
         final = phase("refit", refit, select_on=None, epochs=epochs)
-        more = final.seconds + final.preparation
-        extra = without | {"seconds": round(without["seconds"] + more, 2)}
+        extra = without | _times(chosen, final)
         main = finished(final.model, extra)
         results = [
             main,
@@ -557,6 +557,14 @@ def run(
             *_riding_along(job, main, extra, device),
         ]
     return results
+
+
+def _times(*fits: Fit) -> Record:
+    """What trainings took, preparation included, as a record holds it."""
+    return {
+        "seconds": round(sum(one.seconds + one.preparation for one in fits), 2),
+        "cpu_seconds": round(sum(one.cpu_seconds + one.cpu_preparation for one in fits), 2),
+    }
 
 
 def ranks_by(ties: str, model: Any, held: HeldOut) -> np.ndarray:
@@ -804,12 +812,11 @@ def tune(
                 "metrics": {"HR@10": result.curve.hr[best], "NDCG@10": result.curve.ndcg[best]},
                 "epochs": result.curve.best,
                 "epochs_run": len(result.curve.epoch),
-                "seconds": round(result.seconds + result.preparation, 2),
+                **_times(result),
             }
-        started = time.perf_counter()
+        watch = Stopwatch()
         ranks = rank_candidates(build(), held_out(split, "validation", where))
-        seconds = round(time.perf_counter() - started, 2)
-        return {"metrics": summary(ranks), "seconds": seconds}
+        return {"metrics": summary(ranks)} | watch.told()
 
     def several(table: str, numbered: Mapping[int, Any]) -> Iterator[tuple[int, Record, bool]]:
         return run_trials(table, known.name, data, TUNING_PROTOCOL, numbered, tried, where)

@@ -6,7 +6,6 @@ lists of ten, with titles and genres, of the one user that ``median_user`` picks
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ from replication.metrics import lists as list_metrics
 from replication.papers.amp_cf import experiments, explanations
 from replication.papers.amp_cf.experiments import Run
 from replication.papers.amp_cf.model import AMP
-from replication.papers.common import labelled, measure_missing
+from replication.papers.common import Stopwatch, labelled, measure_missing
 from replication.records import Record, Store, provenance
 from replication.training import resolve_device
 
@@ -62,7 +61,7 @@ def measure(job: Run, model: AMP, device: torch.device, user: int | None = None)
     Raises:
         ReplicationError: no such user.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     split, data = job.split().refit(), experiments.data_for(job.dataset, job.protocol)
     features, r = data.item_features, model.config.personas
     claims = explanations.assignments(model, split, device)
@@ -112,8 +111,7 @@ def measure(job: Run, model: AMP, device: torch.device, user: int | None = None)
         "overlap": float(overlap[user].mean()),
         "history": float(history[user]),
     }
-    seconds = round(time.perf_counter() - started, 2)
-    extra: Record = {"figure": figure, "seconds": seconds, "device": device.type}
+    extra: Record = {"figure": figure} | watch.told() | {"device": device.type}
     return address(job) | {"metrics": metrics} | extra | provenance()
 
 

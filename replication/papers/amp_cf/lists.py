@@ -7,7 +7,6 @@ and the first 30 items that the user has not consumed are measured. Models are k
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -30,7 +29,7 @@ from replication.papers.amp_cf.experiments import (
     trained,
 )
 from replication.papers.amp_cf.rows import row
-from replication.papers.common import measure_missing, refuse_unknown
+from replication.papers.common import Stopwatch, measure_missing, refuse_unknown
 from replication.records import Record, Store, provenance
 from replication.training import resolve_device
 
@@ -67,7 +66,7 @@ def measure(
     record's ``seconds`` are those of the lists, where they are made here, and measures, and of a
     taste space that no other run had made; the training counts in Table 2.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     split, data = job.split().refit(), data_for(job.dataset, job.protocol)
     if lists is None:
         lists = list_metrics.top_lists(model, split, LENGTH, device)
@@ -111,7 +110,7 @@ def measure(
         values |= {f"{kind}/{part}": value for part, value in listed.items()}
     for name in sorted(values.keys() - set(METRICS)):
         metrics[name] = float(np.nanmean(values[name]))
-    extra = {"seconds": round(time.perf_counter() - started, 2), "device": device.type}
+    extra = watch.told() | {"device": device.type}
     return address(job) | {"metrics": metrics} | extra | provenance(), values
 
 

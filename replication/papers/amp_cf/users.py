@@ -8,7 +8,6 @@ whether several personas serve minority tastes better (``pages/tastes.py``).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from replication.errors import ReplicationError
 from replication.metrics import lists as list_metrics
 from replication.metrics import taste_distance as tdd
 from replication.papers.amp_cf import experiments, lists, tastes
-from replication.papers.common import measure_missing, refuse_unknown
+from replication.papers.common import Stopwatch, measure_missing, refuse_unknown
 from replication.protocols import ABSENT
 from replication.records import Record, Store, provenance, record_address
 
@@ -66,7 +65,7 @@ def measure(dataset: str, protocol: str) -> tuple[Record, dict[str, np.ndarray]]
     Metrics are their means, and ``genre/largest``, ``cluster/largest``: what the largest taste of
     all makes up of all histories together.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     data = experiments.data_for(dataset, protocol)
     split = experiments.split_for(dataset, protocol).refit()
     space = lists.space_for(dataset, protocol, SPACE_SEED)
@@ -98,7 +97,7 @@ def measure(dataset: str, protocol: str) -> tuple[Record, dict[str, np.ndarray]]
     # As they are stored: a metric is then the mean of the stored values to the last digit.
     values = {name: value.astype(np.float16) for name, value in values.items()}
     metrics = {name: float(np.nanmean(v.astype(np.float64))) for name, v in values.items()}
-    extra = {"metrics": metrics | whole, "seconds": round(time.perf_counter() - started, 2)}
+    extra = {"metrics": metrics | whole} | watch.told()
     return address(dataset, protocol) | extra | provenance(), values
 
 

@@ -128,9 +128,9 @@ class Paces:
         """Seconds of an epoch of the main cells' runs or of trials there; None without either."""
         name = experiments.row_name(model)
         near = self.runs.get((name, dataset, ""), [])
-        found = [r["seconds_per_epoch"] for r in near if "seconds_per_epoch" in r]
+        found = [_taken(r, "seconds_per_epoch") for r in near if "seconds_per_epoch" in r]
         tried = self.trials.get((name, dataset), [])
-        found = found or [t["seconds"] / t["epochs_run"] for t in tried if t.get("epochs_run")]
+        found = found or [_taken(t) / t["epochs_run"] for t in tried if t.get("epochs_run")]
         return _mean(found) or None
 
     def of_trial(self, model: str, dataset: str) -> float | None:
@@ -138,14 +138,14 @@ class Paces:
 
         def mean(name: str, place: str) -> float | None:
             found = self.trials.get((experiments.row_name(name), place), [])
-            return _mean(t["seconds"] for t in found) if found else None
+            return _mean(map(_taken, found)) if found else None
 
         own = mean(model, dataset)
         return own if own is not None else self._scaled(model, dataset, mean, epochs_of_trial)
 
     def _mean(self, model: str, dataset: str, variant: str = "") -> float | None:
         found = self.runs.get((experiments.row_name(model), dataset, variant), [])
-        return _mean(r["seconds"] for r in found) if found else None
+        return _mean(map(_taken, found)) if found else None
 
     def _main(self, model: str, dataset: str) -> float | None:
         """Of a run of a main cell: 1 to 4."""
@@ -159,7 +159,7 @@ class Paces:
             return own
         tried = self.trials.get((experiments.row_name(model), dataset), [])
         if tried and not row(model).trained:
-            return _mean(t["seconds"] for t in tried)
+            return _mean(map(_taken, tried))
         epoch = self.of_epoch(model, dataset)
         return None if epoch is None else 2 * epochs_of_run(model, dataset) * epoch
 
@@ -248,12 +248,21 @@ def core_hours(records: Iterable[Record], device: str = "cpu") -> float:
     """Hours on the CPU times the threads that a run had, or hours on a GPU, of ``trained``."""
     return (
         sum(
-            r["seconds"] * (r.get("threads", 1) if device == "cpu" else 1)
+            _taken(r) * (r.get("threads", 1) if device == "cpu" else 1)
             for r in trained(records)
             if r.get("device", "cpu") == device and r.get("seconds")
         )
         / HOUR
     )
+
+
+def _taken(record: Record, name: str = "seconds") -> float:
+    """Seconds that a record holds: the processor's where one thread on the CPU noted them.
+
+    On a machine that does other work too those by the clock are more than the work takes.
+    """
+    alone = record.get("device", "cpu") == "cpu" and record.get("threads", 1) == 1
+    return record.get(f"cpu_{name}", record[name]) if alone else record[name]
 
 
 def trained(records: Iterable[Record]) -> list[Record]:
@@ -293,7 +302,7 @@ def costs(
         model, timed = packing.model_of(cell), [r for r in runs.values() if r.get("seconds")]
         seconds = paces.of_run(model, cell.dataset, cell.variant)
         if runs:
-            seconds = _mean(r["seconds"] for r in timed)
+            seconds = _mean(map(_taken, timed))
         tried = paces.trials.get((cell.row, cell.dataset), [])
         wanted = 0 if row(model).draw is None else experiments.N_TRIALS
         found.append(
@@ -328,7 +337,7 @@ def measured_left(table: str, load: Load = _stored) -> tuple[int, float, int]:
     for record in load(table):
         if "seconds" in record:
             for place in ((record["row"], record["dataset"]), (record["dataset"],)):
-                times.setdefault(place, []).append(record["seconds"])
+                times.setdefault(place, []).append(_taken(record))
     lacking, hours, unknown = 0, 0.0, 0
     for cell, runs in cells(packing.grids()[table], load(table)):
         missing = 0 if cell.unavailable else cell.seeds_required - len(runs)
@@ -604,7 +613,7 @@ def untimed(load: Load = _stored) -> str:
     parts, silent = [], []
     for table in OTHERS:
         records = load(table)
-        seconds = [r["seconds"] for r in records if "seconds" in r]
+        seconds = [_taken(r) for r in records if "seconds" in r]
         if seconds:
             spread = f"{two_digits(min(seconds))} to {two_digits(max(seconds))} seconds"
             parts.append(f"a record of `{table}` took {spread} ({len(seconds)} hold a time)")
