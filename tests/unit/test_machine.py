@@ -114,7 +114,10 @@ def test_every_measurement_is_kept_and_the_last_is_shown(evidence) -> None:
     table = machine.speed(found)
     assert len(table) == 4
     line = table.loc[("ranking all", "MF (r=1)")]
-    assert (line["ours"], line["kept"], line["limit"]) == ("0.2", "no", "under 0.1")
+    assert (line["ours"], line["kept"], line["limit"]) == ("0.2", "1 of 2 runs", "under 0.1")
+    assert line["times as fast"] == "2.5 (2.5 to 10)"
+    alone = machine.speed(found[:1]).loc[("ranking all", "MF (r=1)")]
+    assert (alone["kept"], alone["times as fast"]) == ("1 of 1 runs", "10")
     how = machine.speed_settings(found).loc[("ranking all", "MF (r=1)")]
     assert (how["peer"], how["threads"], how["day"]) == ("a loop", "2", "2999-01-01")
     assert "speed not kept: 1 of 4, ranking of MF (r=1)" in machine.speed_found(found)

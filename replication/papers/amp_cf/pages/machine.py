@@ -70,12 +70,18 @@ DEMANDS = (
 )
 
 
-def _last(records: Sequence[Record], *settings: str) -> list[Record]:
-    """The last of the records that differ in nothing but when, by which code, and how often."""
-    newest: dict[tuple[Any, ...], Record] = {}
+def _alike(records: Sequence[Record], *settings: str) -> list[list[Record]]:
+    """Groups of records that differ in nothing but when, by which code, and how often; by time."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
     for r in sorted(records, key=lambda r: r.get("time", "")):
-        newest[r["row"], r["dataset"], *(r["config"].get(name) for name in settings)] = r
-    return list(newest.values())
+        place = r["row"], r["dataset"], *(r["config"].get(name) for name in settings)
+        groups.setdefault(place, []).append(r)
+    return list(groups.values())
+
+
+def _last(records: Sequence[Record], *settings: str) -> list[Record]:
+    """The last record of each group of ``_alike``."""
+    return [group[-1] for group in _alike(records, *settings)]
 
 
 def _kept(record: Record) -> bool | None:
@@ -111,12 +117,20 @@ def speed_found(records: Sequence[Record] | None = None) -> str:
 
 
 def speed(records: Sequence[Record] | None = None) -> pd.DataFrame:
-    """The last measurement of each speed, as strings; "pending" where a demand has none."""
-    every = _last(Store(SPEED).load() if records is None else records, "what", "peer", "threads")
+    """The last measurement of each speed, as strings; "pending" where a demand has none.
+
+    Beside it how many of all measurements of the same kept the limit, and the range of their
+    ratios: the last alone would hide those that did not.
+    """
+    records = Store(SPEED).load() if records is None else records
     index, lines = [], []
     columns = ["data set", "unit", "ours", "the peer's", "times as fast", "limit", "kept"]
-    for r in every:
+    for group in _alike(records, "what", "peer", "threads"):
+        r = group[-1]
         found, config = r["metrics"], r["config"]
+        ratios = [one["metrics"]["ratio"] for one in group]
+        spread = f" ({two_digits(min(ratios))} to {two_digits(max(ratios))})" if group[1:] else ""
+        kept_by = [_kept(one) for one in group]
         limit, kept = "–", _kept(r)
         if kept is not None:
             limit = f"{'under' if config['bounded'] == 'ours' else 'ratio of'} {found['limit']:g}"
@@ -127,9 +141,9 @@ def speed(records: Sequence[Record] | None = None) -> pd.DataFrame:
                 config["unit"],
                 two_digits(found["ours"]),
                 two_digits(found["peer"]),
-                two_digits(found["ratio"]),
+                two_digits(found["ratio"]) + spread,
                 limit,
-                "–" if kept is None else "yes" if kept else "no",
+                "–" if kept is None else f"{sum(map(bool, kept_by))} of {len(group)} runs",
             ]
         )
     for name, what, dataset, demand in DEMANDS:
