@@ -1,4 +1,4 @@
-"""Peak memory of training, full ranking and lists, a process for each model and data set.
+"""Peak memory of each model on each data set, and the pace of those that score slowly.
 
     python benchmarks/memory.py [--dataset pinterest] [--model ease]
 
@@ -16,8 +16,15 @@ more of them take time and no memory: the models that score slowly rank for the 
 block, and score the catalogue for the 32 with the longest histories, and the lists of the others
 are filled with theirs.
 
-Each measurement is a record of ``results/amp_cf/memory.jsonl``; one that is there is printed and
-not made again. The script fails where a peak is beyond the limit.
+The pace is timed in another process, at the settings of the cell of Table 2, for the models whose
+runs may have to be estimated (``slow`` in ``rows.py``). Of training: drawing an epoch's examples
+and 200 batches, from which the seconds of an epoch follow; an epoch of pretraining, where there is
+one; ranking the candidates, as is done on validation items after each epoch. Of scoring: users who
+lie evenly among all score the catalogue. DiRec trains nothing: its time is that of its clusters and
+of its lists. Seconds are those of the processor where torch has one thread, else by the clock.
+
+Each peak is a record of ``results/amp_cf/memory.jsonl``, each pace one of ``pace.jsonl`` beside it;
+what is there is printed and not made again. The script fails where a peak is beyond the limit.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -39,14 +47,17 @@ from replication.metrics import taste_distance as tdd
 from replication.metrics.lists import top_lists
 from replication.papers.amp_cf import experiments
 from replication.papers.amp_cf.lists import LENGTH
-from replication.papers.amp_cf.rows import row
-from replication.records import Record, Store, provenance, record_address
+from replication.papers.amp_cf.rows import ROWS, row
+from replication.records import Record, Store, provenance, record_address, record_key
 from replication.training import Sampler, described
 
 CPU = torch.device("cpu")
 TABLE = experiments.MEMORY
 METRIC = "peak GiB"
 LIMIT = experiments.MEMORY_LIMIT
+PACE = experiments.PACE
+TIMED = tuple(model for model, known in ROWS.items() if known.slow)
+LESS = {"pretrain_epochs": 1, "warmup_epochs": 0}
 BATCHES = 200
 SLOW = ("ncf", "conv-ncf", "deep-icf", "direc")  # a pair of a user and an item at a time
 USERS, LONGEST = 128, 32  # for whom these rank; a block of ``rank_catalogue`` has as many
@@ -93,8 +104,67 @@ def use(model: str, dataset: str) -> float:
 def config_of(model: str) -> Any:
     """The starting point of a model, of the sizes of all its trials, hardly pretrained."""
     start = row(model).start
-    less = {"pretrain_epochs": 1, "warmup_epochs": 0}
-    return replace(start, **{name: n for name, n in less.items() if hasattr(start, name)})
+    return replace(start, **{name: n for name, n in LESS.items() if hasattr(start, name)})
+
+
+def pace(model: str, dataset: str) -> dict[str, float]:
+    """Seconds of what a run of a cell of Table 2 does; see the text of the module."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    known, config = row(model), experiments.variant_config(model, dataset, "")
+    split = experiments.split_for(dataset, "loo-random").refit()
+    base = []
+    if known.base:
+        base = [
+            row(known.base).build(
+                split, experiments.variant_config(known.base, dataset, ""), 0, CPU
+            )
+        ]
+    less = replace(config, **{n: v for n, v in LESS.items() if getattr(config, n, 0)})
+    started = clock()
+    made: Any = known.build(split, less, 0, CPU, *base)
+    found = {"seconds of preparation": clock() - started}
+    if known.trained:
+        optimizer = config.optimizer(made.parameters())
+        started = clock()
+        users, items = Sampler(split, config, CPU).epoch(torch.Generator().manual_seed(0))
+        drawing, size = clock() - started, config.batch_size
+        batches = list(zip(users.split(size), items.split(size), strict=True))
+        timed = batches[:BATCHES]
+        started = clock()
+        for batch in timed:
+            optimizer.zero_grad(set_to_none=False)
+            made.accumulate_gradients(*batch)
+            optimizer.step()
+        of_batch = (clock() - started) / len(timed)
+        epoch = drawing + of_batch * len(batches)
+        found["seconds of preparation"] *= max(1, getattr(config, "pretrain_epochs", 0))
+        found["seconds of preparation"] += getattr(config, "warmup_epochs", 0) * epoch
+        found |= {
+            "batches": len(batches),
+            "batches timed": len(timed),
+            "seconds per batch": of_batch,
+            "seconds per epoch": epoch,
+        }
+    held = held_out(split, "test", CPU)
+    few = replace(held, **{n: getattr(held, n)[:USERS] for n in ("users", "items", "valid")})
+    started = clock()
+    rank_candidates(made, few)
+    share = len(few.users) / len(held.users)
+    found["seconds per validation"] = (clock() - started) / share
+    some = torch.linspace(0, split.n_users - 1, min(LONGEST, split.n_users)).long()
+    started = clock()
+    with torch.no_grad():
+        made.score_all(some)
+    rate = len(some) / max(clock() - started, 1e-9)
+    return found | {
+        "users scored per second": rate,
+        "seconds of a full pass": split.n_users / rate,
+    }
+
+
+def address_of_pace(model: str, dataset: str) -> Record:
+    """As ``address``: the cell of Table 2 that was timed."""
+    return experiments.Run(dataset, "loo-random", model, 0).address() | {"table": PACE}
 
 
 def address(model: str, dataset: str) -> Record:
@@ -109,16 +179,35 @@ def address(model: str, dataset: str) -> Record:
     )
 
 
+def in_a_process(what: str, model: str, dataset: str) -> Any:
+    """What ``use`` or ``pace`` finds in a process of its own."""
+    command = [sys.executable, __file__, what, model, dataset]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def time_of(model: str, dataset: str) -> str:
+    """Time a cell unless that is stored; the numbers as text."""
+    store, made = Store(PACE), address_of_pace(model, dataset)
+    stored = {r["key"]: r["metrics"] for r in store.load()}
+    found = stored.get(record_key(made))
+    if found is None:
+        found = in_a_process("--pace", model, dataset)
+        store.append(made | {"metrics": found, "device": "cpu"} | provenance())
+    return ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+
+
 def main() -> None:
     """Measure what is not measured yet, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", action="append")
     parser.add_argument("--model", action="append")
     parser.add_argument("--use", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--pace", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.use:
-        print(json.dumps(use(*arguments.use)))
-        return
+    for measure in (use, pace):
+        if given := getattr(arguments, measure.__name__):
+            print(json.dumps(measure(*given)))
+            return
     store, kept = Store(TABLE), True
     print(f"{'model':<8} {'data set':<20} peak GiB (limit {LIMIT:g})")
     for model, dataset in CASES:
@@ -134,14 +223,15 @@ def main() -> None:
             except ReplicationError as error:
                 print(f"{model:<8} {dataset:<20} not measured: {error}", flush=True)
                 continue
-            command = [sys.executable, __file__, "--use", model, dataset]
-            peak = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            peak = in_a_process("--use", model, dataset)
             place = {"metrics": {METRIC: peak}, "device": "cpu"}
             store.append(made | place | provenance())
         kept &= peak < LIMIT
         print(
             f"{model:<8} {dataset:<20} {peak:.2f}{'' if peak < LIMIT else ' TOO MUCH'}", flush=True
         )
+        if model in TIMED:
+            print(f"{'':<8} {'':<20} {time_of(model, dataset)}", flush=True)
     if not kept:
         raise SystemExit(f"a process held {LIMIT:g} GiB or more")
 

@@ -10,6 +10,7 @@ from replication import paths
 from replication.page import Study
 from replication.papers.amp_cf import experiments, explanations, lists, packing, planted
 from replication.papers.amp_cf.pages import cost
+from replication.records import Store
 
 HOUR = 3600.0
 
@@ -125,6 +126,40 @@ def test_what_only_trials_tell(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert table.loc[("NCF", "loo-ncf"), "trials"] == "–"  # not counted twice
     silent = table.loc[("ConvNCF", "loo-random"), "hours that remain"]
     assert silent == "not yet measured"
+
+
+def test_batches_that_were_timed_stand_in_for_runs(tmp_path, monkeypatch) -> None:
+    """Before trials, whose seconds hold pretraining, and other data sets; runs come before both."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    numbers = {
+        "seconds of preparation": 100.0,
+        "seconds per epoch": 10.0,
+        "seconds per validation": 1.0,
+        "batches": 5000,
+        "batches timed": 200,
+        "seconds of a full pass": 9 * HOUR,
+    }
+    made = record("ConvNCF", 0.0, metrics=numbers, table=experiments.PACE)
+    assert Store(experiments.PACE).append(made)
+    searched = [trial("ConvNCF", 300.0, 0, epochs_run=2)]
+    epochs = cost.epochs_of_run("conv-ncf", "ml-1m")
+    found = one(study(), searched, "ConvNCF")
+    assert found.epoch_seconds == 10 and found.estimated
+    assert found.run_seconds == 2 * (100 + 10 * epochs) + epochs
+    assert found.trial_seconds == 300  # trials are on record
+    n = cost.epochs_of_trial("conv-ncf", "ml-1m")
+    assert one(study(), [], "ConvNCF").trial_seconds == 100 + 11 * n
+    pairs = {"ml-1m": 1000.0, "pinterest": 3000.0}
+    table = cost.of_the_slow(study(), [], pairs)
+    line = table.loc[("ml-1m", "ConvNCF")]
+    assert list(line) == ["5000", "10", "measured over 200 batches", "100", "9"]
+    other = table.loc[("pinterest", "ConvNCF")]
+    assert list(other)[1:3] == ["30", "extrapolated from ml-1m"] and other["catalogue, h"] == "–"
+    assert table.loc[("pinterest", "DeepICF+a"), "from"] == "not yet measured"
+    run = record("ConvNCF", 50.0, seconds_per_epoch=7.0)
+    assert one(study(run), [], "ConvNCF").run_seconds == 50
+    line = cost.of_the_slow(study(run), [], pairs).loc[("ml-1m", "ConvNCF")]
+    assert list(line)[1:3] == ["7", "runs on record"]
 
 
 def all_there(table: str, **changes: Any) -> list[dict[str, Any]]:

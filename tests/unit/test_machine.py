@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from replication import paths
+from replication import paths, training
+from replication.baselines.conv_ncf import ConvNCFConfig
+from replication.baselines.deep_icf import DeepICFConfig
+from replication.baselines.direc import DiRecConfig
 from replication.papers.amp_cf import experiments
+from replication.papers.amp_cf.model import AMPConfig
 from replication.papers.amp_cf.pages import machine
 from replication.records import Store
 
@@ -70,6 +75,71 @@ def test_a_process_says_its_peak(evidence, monkeypatch, make_tiny, model, slow) 
     monkeypatch.setattr(memory, "USERS", 256)
     monkeypatch.setattr(memory, "SLOW", (model,) if slow else ())
     assert 0.05 < memory.use(model, "ml-100k") < 20
+
+
+SMALL: dict[str, Any] = {
+    "conv-ncf": ConvNCFConfig(dimension=8, channels=3, pretrain_epochs=3, warmup_epochs=2),
+    "deep-icf": DeepICFConfig(dimension=8, history_cap=4, pretrain_epochs=0),
+    "direc": DiRecConfig(),
+    "mf": AMPConfig(personas=1, dimension=8),
+}
+
+
+@pytest.mark.parametrize("model", ["conv-ncf", "deep-icf", "direc"])
+def test_a_cell_is_timed_once_at_its_own_settings(evidence, monkeypatch, make_tiny, model) -> None:
+    """Every clock reading is a second later: what is counted how often can be said beforehand."""
+    import memory
+
+    from replication.protocols import make_split
+
+    tiny = make_tiny(n_users=50, n_items=60, per_user=10)
+    split = make_split(tiny, "loo-random")
+    monkeypatch.setattr(experiments, "split_for", lambda dataset, protocol: split)
+    small = {name: replace(c, batch_size=64) if hasattr(c, "batch_size") else c
+             for name, c in SMALL.items()}  # fmt: skip
+    monkeypatch.setattr(experiments, "variant_config", lambda name, *_: small[name])
+    monkeypatch.setattr(memory, "BATCHES", 4)
+    asked = []
+
+    def here(what: str, *place: str) -> dict[str, float]:
+        asked.append((what, *place))
+        clock = itertools.count()
+        with monkeypatch.context() as patched:
+            for name in ("process_time", "perf_counter"):
+                patched.setattr(memory.time, name, lambda: float(next(clock)))
+            patched.setattr(memory, "row", lambda name: _unclocked(experiments.row(name)))
+            return memory.pace(*place)
+
+    monkeypatch.setattr(memory, "in_a_process", here)
+    text = memory.time_of(model, "ml-100k")
+    assert memory.time_of(model, "ml-100k") == text
+    assert asked == [("--pace", model, "ml-100k")]  # what is stored is not timed again
+    (record,) = Store(experiments.PACE).load()
+    found = record["metrics"]
+    assert record["row"] == experiments.row_name(model) and "users scored" in text
+    assert found["users scored per second"] == memory.LONGEST
+    assert found["seconds of a full pass"] == pytest.approx(split.n_users / memory.LONGEST)
+    if model == "direc":
+        assert found["seconds of preparation"] == 1 and "seconds per epoch" not in found
+        return
+    batches = -(-len(split.refit().train_users) // 64)
+    epoch = 1 + batches / 4  # a second to draw, one for four batches
+    assert found["batches"] == batches and found["batches timed"] == 4
+    assert found["seconds per epoch"] == pytest.approx(epoch)
+    before = {"conv-ncf": 3 + 2 * epoch, "deep-icf": 1}[model]
+    assert found["seconds of preparation"] == pytest.approx(before)
+
+
+def _unclocked(known: Any) -> Any:
+    """A row whose model is built without a look at the clock."""
+
+    def build(*given: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("process_time", "perf_counter"):
+                patched.setattr(training.time, name, lambda: 0.0)
+            return known.build(*given)
+
+    return replace(known, build=build)
 
 
 def measured(evidence, **changes: Any) -> bool:

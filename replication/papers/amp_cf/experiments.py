@@ -50,6 +50,7 @@ LONGER = f"{PAPER}/tuning-longer"  # trials that go on, for the variant ``longer
 # Measured on one machine by the scripts in benchmarks/ and, the last, by tests/parity (see
 # tests/parity/agreement.py); the page of costs shows them.
 MEMORY, SPEED, PARITY = f"{PAPER}/memory", f"{PAPER}/speed", f"{PAPER}/parity"
+PACE = f"{PAPER}/pace"  # by benchmarks/memory.py too
 
 # Name of each data set in the paper's Table 1 (Table 2 writes ML100K, ML1M); ml-100k is ours.
 DATASETS = {

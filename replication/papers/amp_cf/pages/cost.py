@@ -16,7 +16,7 @@ from replication import figures
 from replication.compare import Cell, Record, cells, percent
 from replication.page import Study, opening, two_digits
 from replication.papers.amp_cf import experiments, packing
-from replication.papers.amp_cf.rows import row
+from replication.papers.amp_cf.rows import ROWS, row
 from replication.papers.amp_cf.tables import TABLES
 from replication.records import Store
 
@@ -84,7 +84,8 @@ class Paces:
     The nearest of these that is on record:
 
     1. the same model on the same data set, under any protocol;
-    2. its trials' seconds an epoch, as if the last epoch allowed were chosen and refitted;
+    2. its seconds an epoch, as if the last epoch allowed were chosen and refitted: measured over
+       some batches (``experiments.PACE``), pretraining apart, else of its trials;
     3. a model of its family there (AMP-r by r, MF by d) of the nearest width r d: a wider model
        takes as many times longer as it is wider, a narrower one as long;
     4. if it is trained over epochs: itself on the data set of the nearest size, by 1 or 2 there, in
@@ -97,12 +98,18 @@ class Paces:
         runs: records of Table 2, variants included.
         searched: trials.
         pairs: training pairs by data set; a data set without takes no part in 4.
+        timed: records of ``experiments.PACE``; the last of a model and data set counts.
     """
 
     def __init__(
-        self, runs: Iterable[Record], searched: Iterable[Record], pairs: Mapping[str, float]
+        self,
+        runs: Iterable[Record],
+        searched: Iterable[Record],
+        pairs: Mapping[str, float],
+        timed: Iterable[Record] = (),
     ) -> None:
         self.pairs = pairs
+        self.timed = {(r["row"], r["dataset"]): r["metrics"] for r in timed}
         self.runs: dict[tuple[str, str, str], list[Record]] = {}  # row, data set, variant
         self.trials: dict[tuple[str, str], list[Record]] = {}  # row, data set
         for record in runs:
@@ -125,10 +132,15 @@ class Paces:
         return None if main is None else main * self._factor(model, dataset, variant)
 
     def of_epoch(self, model: str, dataset: str) -> float | None:
-        """Seconds of an epoch of the main cells' runs or of trials there; None without either."""
+        """Seconds of an epoch of the main cells' runs, timed batches or trials; None without any.
+
+        Those of a trial hold their part of its pretraining.
+        """
         name = experiments.row_name(model)
         near = self.runs.get((name, dataset, ""), [])
         found = [_taken(r, "seconds_per_epoch") for r in near if "seconds_per_epoch" in r]
+        timed = self.timed.get((name, dataset), {})
+        found = found or [v for k, v in timed.items() if k == "seconds per epoch"]
         tried = self.trials.get((name, dataset), [])
         found = found or [_taken(t) / t["epochs_run"] for t in tried if t.get("epochs_run")]
         return _mean(found) or None
@@ -141,7 +153,26 @@ class Paces:
             return _mean(map(_taken, found)) if found else None
 
         own = mean(model, dataset)
+        if own is None:
+            own = self._timed(model, dataset, epochs_of_trial, refit=False)
         return own if own is not None else self._scaled(model, dataset, mean, epochs_of_trial)
+
+    def _timed(
+        self, model: str, dataset: str, epochs: Callable[[str, str], int], refit: bool
+    ) -> float | None:
+        """Seconds of a run or trial that goes on to its last epoch, from batches that were timed.
+
+        With a ``refit`` preparation and epochs come twice, and candidates are ranked once.
+        """
+        found = self.timed.get((experiments.row_name(model), dataset))
+        if found is None:
+            return None
+        prepared = found["seconds of preparation"]
+        if "seconds per epoch" not in found:
+            return prepared
+        n = epochs(model, dataset)
+        trained = prepared + n * found["seconds per epoch"]
+        return (2 if refit else 1) * trained + n * found["seconds per validation"]
 
     def _mean(self, model: str, dataset: str, variant: str = "") -> float | None:
         found = self.runs.get((experiments.row_name(model), dataset, variant), [])
@@ -155,6 +186,8 @@ class Paces:
     def _own(self, model: str, dataset: str) -> float | None:
         """By 1, else by 2: a model of which there are but trials is estimated elsewhere too."""
         own = self._mean(model, dataset)
+        if own is None:
+            own = self._timed(model, dataset, epochs_of_run, refit=True)
         if own is not None:
             return own
         tried = self.trials.get((experiments.row_name(model), dataset), [])
@@ -287,6 +320,13 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
+def _paces(
+    study: Study, searched: Sequence[Record], pairs: Mapping[str, float] | None = None
+) -> Paces:
+    known = training_pairs() if pairs is None else pairs
+    return Paces(study.records, searched, known, Store(experiments.PACE).load())
+
+
 def costs(
     study: Study, searched: Sequence[Record], pairs: Mapping[str, float] | None = None
 ) -> list[Cost]:
@@ -294,7 +334,7 @@ def costs(
 
     ``pairs``: as in ``Paces``; None: those that Table 1 has on record.
     """
-    paces = Paces(study.records, searched, training_pairs() if pairs is None else pairs)
+    paces = _paces(study, searched, pairs)
     found = []
     for cell, runs in cells(packing.grids()[experiments.TABLE2], study.records):
         if cell.unavailable:
@@ -544,6 +584,64 @@ def by_departure(study: Study, searched: Sequence[Record]) -> pd.DataFrame:
         )
     index = pd.MultiIndex.from_tuples(groups, names=["departure", "model"])
     return pd.DataFrame(lines, index=index, dtype=str)
+
+
+def of_the_slow(
+    study: Study, searched: Sequence[Record], pairs: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """One line a data set and model that scores slowly, as strings: how long what takes.
+
+    An epoch is that of the runs on record, or of batches that were timed; else extrapolated in
+    proportion to the training pairs from the data set of the nearest size that has either.
+    """
+    paces = _paces(study, searched, pairs)
+    index, lines = [], []
+    for dataset in datasets(study):
+        for model in (model for model, known in ROWS.items() if known.slow):
+            name = experiments.row_name(model)
+            timed = paces.timed.get((name, dataset), {})
+            index.append((dataset, name))
+            lines.append(
+                {
+                    "batches": f"{timed['batches']:.0f}" if "batches" in timed else "–",
+                    "an epoch, s": "–",
+                    "from": "no training" if timed else "not yet measured",
+                    "before, s": two_digits(timed["seconds of preparation"]) if timed else "–",
+                    "catalogue, h": two_digits(timed["seconds of a full pass"] / HOUR)
+                    if timed
+                    else "–",
+                }
+                | (_epoch(paces, model, dataset) if row(model).trained else {})
+            )
+    names = pd.MultiIndex.from_tuples(index, names=["data set", "model"])
+    return pd.DataFrame(lines, index=names, dtype=str)
+
+
+def _epoch(paces: Paces, model: str, dataset: str) -> dict[str, str]:
+    """Seconds of an epoch and where they come from, for ``of_the_slow``."""
+    name = experiments.row_name(model)
+
+    def known(place: str) -> tuple[float, str] | None:
+        runs = [r for r in paces.runs.get((name, place, ""), []) if "seconds_per_epoch" in r]
+        timed = paces.timed.get((name, place))
+        if runs:
+            return _mean(_taken(r, "seconds_per_epoch") for r in runs), "runs on record"
+        if timed:
+            n = timed["batches timed"]
+            return timed["seconds per epoch"], f"measured over {n:.0f} batches"
+        return None
+
+    own = known(dataset)
+    if own is None:
+        size = paces.pairs.get(dataset)
+        near = [d for d in paces.pairs if size and known(d)]
+        if not size or not near:
+            return {"from": "not yet measured"}
+        place = min(near, key=lambda d: abs(np.log(size / paces.pairs[d])))
+        found = known(place)
+        assert found is not None
+        own = found[0] * size / paces.pairs[place], f"extrapolated from {place}"
+    return {"an epoch, s": two_digits(own[0]), "from": own[1]}
 
 
 def _run(cost: Cost) -> str:
