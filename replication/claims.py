@@ -1019,6 +1019,8 @@ class Judgement:
         matched: as ``main``, by those runs alone that were measured in the second way too; None
             where these are all. What sets it apart from ``again`` is the way alone.
         scaled: by what was measured, with every margin multiplied by a number: number -> verdict.
+        notes: what else a paper's page says of what was compared: head of a column -> text. No
+            verdict depends on it.
     """
 
     main: Verdict
@@ -1026,6 +1028,7 @@ class Judgement:
     in_print: Verdict
     matched: Verdict | None = None
     scaled: Mapping[float, Verdict] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def claim(self) -> Claim:

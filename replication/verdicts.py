@@ -196,13 +196,14 @@ class Verdicts:
                 "claim": j.claim.text,
                 "verdict": j.main.verdict,
                 "difference [95 %]": _number(j) or "–",
+                **j.notes,
                 "why": j.main.sentence if family in self.book.told else j.main.reason,
                 self.book.second: j.again.verdict if j.again else "–",
                 "in the paper's numbers": _printed(j),
             }
             for j in own
         ]
-        frame = pd.DataFrame(lines)
+        frame = pd.DataFrame(lines).fillna("–")
         if frame.empty:
             return frame
         same = [name for name in frame if (frame[name] == "–").all()]

@@ -158,6 +158,16 @@ def plant(
     return records, ranks
 
 
+def cosines(row: str, cosine: float) -> list[dict[str, Any]]:
+    """Records of explanations that say how alike a model's personas are."""
+    place = {"row": row, "dataset": PLACE[0], "protocol": PLACE[1], "select": "validation"}
+    return [
+        {"key": f"{row} {seed}", "table": "amp_cf/explanations", "variant": "", "seed": seed,
+         "time": "", "metrics": {"overlap/cosine": cosine}} | place
+        for seed in range(3)
+    ]  # fmt: skip
+
+
 def study(*parts: tuple[list[dict[str, Any]], dict[str, Any]]) -> Study:
     empty = open_table("amp_cf/table2", PARAMETERS, list(PARAMETERS))
     records: list[dict[str, Any]] = []
@@ -358,7 +368,7 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
         ranks[key_a], more[key_b] = (first, second), (second, first)
     planted = study((records, ranks), (others, more))
     tastes = Study("amp_cf/table3", "stored", "validation", [], {}, planted.published, [])
-    told = replace(tastes, table="amp_cf/explanations")
+    told = replace(tastes, table="amp_cf/explanations", records=cosines("AMP-2", 0.995))
     found = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, told))
     line = found.overview().loc[verdicts.CLAIMED["personas"]]
     assert (line["replicated"], line["untestable"]) == ("4", "76")  # AMP-2, and as the best
@@ -380,7 +390,16 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     # In sentences AMP-2 counts once, and not again as the best AMP.
     rows = [words[f"personas_rows_{end}"] for end in ("replicated", "tested", "all")]
     assert rows == ["2", "2", "64"]
-    assert "beat one vector a user in 2 of 2." in found.headline()
+    assert "a user in 2 of 2 (2 of 2 where they are one vector)." in found.headline()
+    # The best AMP is the one that it stands for, and no other row's cosine is known.
+    assert table["personas"].tolist() == ["one vector"] * 4
+    kinds = verdicts.by_personas(found).loc[verdicts.CLAIMED["personas"]]
+    assert kinds.tolist() == ["–", "2 + 0 of 2", "–"]
+    apart = replace(told, records=cosines("AMP-2", 0.9))
+    other = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, apart))
+    assert "a user in 2 of 2 (2 of 2 where personas are several)." in other.headline()
+    assert [j.main.verdict for j in other] == [j.main.verdict for j in found]
+    assert "personas" not in found.table("number")  # no result of several personas
     assert verdicts.over_ncf_where(words) == "none"
     some = words | {"over_ncf_on_ml-1m_replicated": "1", "over_ncf_on_ml-1m_tested": "3"}
     assert verdicts.over_ncf_where(some) == "ml-1m 1 of 3"
@@ -729,8 +748,18 @@ def test_the_opening_of_table_3_counts_what_its_table_of_personas_shows() -> Non
     text = table3.headline(study)
     closer, farther = ((shown == word).sum() for word in ("closer", "farther"))
     assert f"in {closer} of {len(shown)} comparisons and farther in {farther}.\n" in text
+    assert f"closer in {closer} of {len(shown)} where it is not known which" in text
+    known = {("AMP-3", *PLACE): "several", ("AMP-2", "ml-100k", "loo-random"): "one vector"}
+    frame = table3.personas(study, known).reset_index().set_index("personas")
+    assert dict(frame.index.value_counts())["not known"] == len(shown) - 2
+    assert frame.loc["several", "model"] == "AMP-3"
+    won = [int(frame.loc[kind, "established"] == "closer") for kind in ("several", "one vector")]
+    assert (
+        f"closer in {won[0]} of 1 where personas are several, {won[1]} of 1 where they are one "
+        f"vector and {closer - sum(won)} of {len(shown) - 2} where it is not known which"
+    ) in table3.headline(study, known)
     assert "Printed JS: 50 of 50 values exceed 0.8326" in text
     alone = replace(study, records=[r for r in study.records if r["row"] == "AMP-2"])
     text = table3.headline(alone)
-    assert "and several personas are not compared with one vector yet.\n" in text
+    assert "and no AMP is compared with one vector yet.\n" in text
     assert "Against one vector" not in text

@@ -248,6 +248,26 @@ def test_the_table_shows_the_difference_and_its_direction():
     ]  # fmt: skip
 
 
+def test_an_amp_against_one_vector_is_split_by_what_its_personas_are():
+    """AMP-2 loses on both data sets; on one of them its personas are one vector."""
+    known = {("AMP-2", "ml-100k", PROTOCOL): "one vector", ("AMP-3", SMALL[0], PROTOCOL): "several"}
+    found = page.results(study_with({("amp-2", ""): -0.2}), known)
+    text = page.verdict(found, "personas")
+    n = sum(len(line.datasets) * 2 for line in STUDIES["personas"].lines if line.against)
+    assert (
+        "a loss in 0 of 2 where personas are several, 2 of 2 where they are one vector and "
+        f"2 of {n - 4} where it is not known which; a gain in 0 of 2"
+    ) in text
+    assert "By what" not in page.verdict(found, "parts")
+    frame = page.table(found, "personas")["personas"]
+    assert frame[("ml-100k", "2 personas", "HR@10")] == "one vector"
+    assert frame[(SMALL[0], "2 personas", "HR@10")] == "not known"
+    assert set(frame.xs("1 (MF)", level="number of personas")) == {"–"}
+    assert "personas" not in page.table(found, "parts")
+    both = [e for name in ("personas", "parameters") for e in page.effects(found, name)]
+    assert f"4 of {len(both) - 8} where it is not known which; a gain" in page.headline(found)
+
+
 def test_holm_is_within_the_study():
     """The same loss must have a larger p where more lines are compared."""
     better = many(-0.2, "no-item-bias", "alpha-0.1")

@@ -429,6 +429,7 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "outperforms": 5 * 7 * 9 * 2,
         "competitive": 7 * 9 * 2,
         "personas": 5 * 8 * 2,
+        "personas-mf-settings": 3 * 4 * 2,
         "best": 7 * 2,
         "tastes": 5 * 7 * 6 * 2,
         "aisp": 6,
@@ -1563,6 +1564,23 @@ def test_the_best_amp_meets_one_vector_and_what_is_popular(
     verdict = BY_ID[f"{family.format(amp.BEST)}/ml-1m/loo-ncf/HR@10"].judge(evidence)
     assert verdict.verdict == expected, verdict.sentence
     assert verdict.sentence.startswith("AMP-2 minus")  # and not the best on the test items
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.7, "replicated"), (0.5, "not replicated")])
+def test_personas_with_the_settings_of_one_vector_are_judged_by_these_runs(
+    published: pd.DataFrame, rate: float, expected: str
+) -> None:
+    """The runs as searched, which would say the opposite, have no say."""
+    place = ("ml-100k", "loo-random")
+    first = plant({"AMP-2": 1.2 - rate, "MF (r=1)": 0.6}, place=place)
+    records, ranks = plant({"AMP-2": rate}, place=place, seeds=3, variant="mf-settings")
+    for record in records:
+        record["key"] = f"of mf/{record['key']}"
+    planted = both(first, (records, {f"of mf/{key}": value for key, value in ranks.items()}))
+    evidence = Evidence(amp.TABLE, *planted, published, draws=300)
+    name = "personas-mf-settings/AMP-2 (mf-settings)/MF (r=1)/ml-100k/loo-random/HR@10"
+    assert BY_ID[name].judge(evidence).verdict == expected
+    assert "personas-mf-settings" in verdicts.CHECKS
 
 
 def test_only_the_printed_domains_count_as_the_papers() -> None:

@@ -87,6 +87,13 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     assert "2 are established above zero and 0 below" in page.headline(found)
     assert "for this is established in 2 of 8 comparisons" in page.headline(found)
     assert "and what speaks against it in 0.\n" in page.headline(found)
+    known = {(AMP, "ml-100k", "loo-random"): "one vector"}
+    split = "for it 2 of 8 where they are one vector; against it 0 of 8 where they are one vector."
+    assert split in page.headline(found, known)
+    assert "for it 2 of 8 where it is not known which; against" in page.headline(found)
+    assert set(page.established(found, known)["personas"]) == {"one vector"}
+    here = page.kinds_here(known, "ml-100k")
+    assert here.endswith(f"one vector of {AMP}, not known of AMP-3, AMP-4 and AMP-8.")
     (other,) = pairs(-0.5 * (own["genre entropy"] - 0.5), own)
     against = page.findings([other], {})
     assert {f.direction for f in against if f.place[3] == "genre entropy"} == {-1}

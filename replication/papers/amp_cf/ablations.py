@@ -104,6 +104,11 @@ class Line:
     main_on: tuple[str, ...] = SMALL
 
     @property
+    def of_personas(self) -> bool:
+        """Whether it compares an AMP with one vector a user."""
+        return self.model.startswith("amp-") and (self.against or ("",))[0].startswith("mf")
+
+    @property
     def datasets(self) -> tuple[str, ...]:
         """On which data it is run."""
         return LEVELS[self.level].datasets if self.level else self.main_on

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from replication.compare import (
     number,
 )
 from replication.page import Study, opening
+from replication.papers.amp_cf import personas
 from replication.papers.amp_cf.ablations import LEVELS, PROTOCOL, SMALL, STUDIES, Line
 from replication.papers.amp_cf.claims import GAIN_MARGIN, METRICS
 from replication.papers.amp_cf.experiments import TABLE2, row_name
@@ -34,10 +35,14 @@ PENDING = "Pending: no runs are recorded yet."
 
 @dataclass(frozen=True)
 class Results:
-    """What the studies found: the comparisons, and the runs of each (model, level, data set)."""
+    """What the studies found: the comparisons, and the runs of each (model, level, data set).
+
+    ``kinds``: whether the personas of a model are several or one vector.
+    """
 
     evidence: Evidence
     runs: Mapping[tuple[str, str, str], Mapping[int, Record]]
+    kinds: personas.Kinds = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,14 @@ def grid() -> dict[tuple[str, str, str], Cell]:
     return found
 
 
-def results(study: Study) -> Results:
+def results(study: Study, kinds: personas.Kinds = personas.NONE_KNOWN) -> Results:
     """The part of Table 2's records that the studies use."""
     wanted = grid()
     filled = cells(wanted.values(), study.records)
     return Results(
         Evidence(TABLE2, study.records, study.ranks, study.published, wanted.values()),
         {place: runs for place, (_, runs) in zip(wanted, filled, strict=True)},
+        kinds,
     )
 
 
@@ -136,6 +142,7 @@ def headline(found: Results) -> str:
         if name in own
     )
     told = f", and the paper's claim on {claims}" if claims else ""
+    against_one = _by_personas(found, every)
     return opening(
         asked,
         f"A loss of accuracy is established in {loss} of {n} comparisons ({len(losing)} of "
@@ -147,6 +154,9 @@ def headline(found: Results) -> str:
             f"established loss{where}; {gain} with a gain and {neither} with neither"
             f"{f' (pending: {late} more)' if late else ''}."
             if own
+            else "",
+            f"An AMP against one vector a user, by what its personas have become: {against_one}."
+            if against_one
             else "",
             *(
                 f"{STUDIES[name].title}: of {len(some)} comparisons of that baseline with itself, "
@@ -174,10 +184,33 @@ def verdict(found: Results, name: str) -> str:
         f"Of {len(some)} comparisons, {loss} establish a loss, {gain} a gain and {neither} neither"
         f"{f'; {late} more are pending' if late else ''}."
     )
+    against_one = _by_personas(found, some)
+    text += f" By what a user's personas have become: {against_one}." if against_one else ""
     claim = STUDIES[name].claim
     return (
         f"{text} The paper says that {claim}: {''.join(_judged(found, name))}." if claim else text
     )
+
+
+def _kind(found: Results, line: Line, dataset: str) -> str:
+    """What the personas of a line are: several, one vector or not known."""
+    row_ = variant_row(row_name(line.model), line.level)
+    return personas.kind(found.kinds, row_, dataset, PROTOCOL)
+
+
+def _by_personas(found: Results, some: Iterable[Effect]) -> str:
+    """Losses and gains of AMPs against one vector by what their personas are; "" without any."""
+    own = [effect for effect in some if effect.line.of_personas]
+    losses, gains = (
+        personas.split(
+            own,
+            lambda effect: _kind(found, effect.line, effect.dataset),
+            lambda effect: effect.outcome,
+            word,
+        )
+        for word in ("loss", "gain")
+    )
+    return f"a loss in {losses}; a gain in {gains}" if own else ""
 
 
 def _count(some: list[Effect]) -> tuple[int, int, int]:
@@ -264,6 +297,7 @@ def settings(found: Results, models: tuple[str, ...]) -> str:
 def table(found: Results, name: str) -> pd.DataFrame:
     """A study's lines as strings: one block a data set, one row a metric."""
     by_place = {(e.line, e.dataset, e.metric): e for e in effects(found, name)}
+    of_personas = any(line.of_personas for line in STUDIES[name].lines)
     index, lines = [], []
     for dataset in SMALL:
         for line in STUDIES[name].lines:
@@ -283,6 +317,9 @@ def table(found: Results, name: str) -> pd.DataFrame:
                     "difference [95 %]": _difference(line, effect),
                     "p": _pvalue(line, effect),
                 }
+                if of_personas:
+                    mark = _kind(found, line, dataset) if line.of_personas else "–"
+                    shown = {personas.HEAD: mark} | shown
                 index.append((dataset, line.label, metric))
                 lines.append(shown | cost)
                 cost = dict.fromkeys(cost, "")

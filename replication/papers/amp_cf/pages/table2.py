@@ -30,7 +30,7 @@ from replication.page import (
     stored_table,
     two_sentences,
 )
-from replication.papers.amp_cf import claims, experiments
+from replication.papers.amp_cf import claims, experiments, explanations, personas
 from replication.papers.amp_cf.pages import cost
 from replication.papers.amp_cf.rows import ROWS
 from replication.protocols import NCF_CONSUMED_NEGATIVES
@@ -62,7 +62,9 @@ def headline(study: Study) -> str:
     gaps = [r["mean"] - r["published"] for r in rows]
     family = claims.comparisons(proof)
     adjusted = proof.adjusted(family)
-    against_mf = [pair for pair in adjusted if pair.b == claims.SINGLE]
+    against_mf = [
+        pair for pair in adjusted if pair.b == claims.SINGLE and pair.a in claims.PERSONAS
+    ]
     if not rows or not against_mf:
         return opening(asked, PENDING)
     tests = {pair: proof.test(pair) for pair in against_mf}
@@ -71,15 +73,25 @@ def headline(study: Study) -> str:
         for pair, test in tests.items()
         if adjusted[pair] < 0.05 and not test.ci_low <= 0 <= test.ci_high
     }
-    gains = sum(test.difference > 0 for test in established.values())
-    losses = len(established) - gains
+    signs = {pair: np.sign(test.difference) for pair, test in established.items()}
+    gains, losses = (list(signs.values()).count(sign) for sign in (1, -1))
+    known = personas.stored()
+    gains_by, losses_by = (
+        personas.split(
+            tests,
+            lambda pair: personas.kind(known, pair.a, pair.dataset, pair.protocol),
+            signs.get,
+            sign,
+        )
+        for sign in (1, -1)
+    )
     differences = [test.difference for test in tests.values()]
     reached, told = _reached(proof)
     return opening(
         asked,
-        f"{reached} of {told} printed AMP values that can be decided are reached, and several "
-        f"personas rank better than one vector a user in {gains} of {len(tests)} comparisons and "
-        f"worse in {losses}.",
+        f"{reached} of {told} printed AMP values that can be decided are reached, and an AMP "
+        f"ranks better than one vector a user in {gains} of {len(tests)} comparisons and worse in "
+        f"{losses}.",
         [
             f"Printed values, by the rule of the verdicts: reached if the whole interval lies "
             f"within {claims.NUMBER_MARGIN:g} of print; {told} of {len(rows)} measured ones can be "
@@ -91,6 +103,7 @@ def headline(study: Study) -> str:
             f"{losses} an established loss and {len(tests) - len(established)} no established "
             f"difference (differences {least_to_most(differences)}, median "
             f"{number(float(np.median(differences)), signed=True)}).",
+            f"By what a user's personas have become: gains in {gains_by}; losses in {losses_by}.",
             " ".join(with_settings_of_mf(study)),
             _one_vector(),
             conditional(),
@@ -202,16 +215,16 @@ def _beside_print(rows: Sequence[dict[str, Any]]) -> str:
 
 def _one_vector() -> str:
     """In how many models the personas of a user are one vector, in one sentence."""
-    from replication.papers.amp_cf.pages import explanations
+    from replication.papers.amp_cf.pages import explanations as told_page
 
-    told = stored_table(explanations.measured.TABLE)
-    found = explanations.collapsed(told)
+    told = stored_table(explanations.TABLE)
+    found = told_page.collapsed(told)
     if not found.models:
         return ""
     return (
         f"In {found.share} AMP models whose attention was measured ({found.where}) a user's "
         "personas have become one vector: such a model is matrix factorisation"
-        f"{explanations.with_released(told)}."
+        f"{told_page.with_released(told)}."
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from replication.claims import Comparison, Evidence
+from replication.claims import ALPHA, Comparison, Evidence
 from replication.compare import (
     PairedTest,
     cells,
@@ -21,6 +21,7 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.page import Study, difference_text, opening
 from replication.papers.amp_cf import claims, lists
+from replication.papers.amp_cf import personas as kinds
 from replication.papers.amp_cf import readings as read
 from replication.papers.amp_cf.readings import READINGS, SPACES, fit, ratio_bounds
 
@@ -67,8 +68,18 @@ def _against_single(study: Study) -> dict[Comparison, tuple[PairedTest, float]]:
     }
 
 
-def headline(study: Study) -> str:
-    """What Table 3 was asked, what was found, and the numbers behind it."""
+def _outcome(test: PairedTest, p: float) -> str:
+    """What is established: "closer" or "farther", or "no"."""
+    if p >= ALPHA or test.ci_low <= 0 <= test.ci_high:
+        return "no"
+    return "closer" if test.difference < 0 else "farther"
+
+
+def headline(study: Study, known: kinds.Kinds = kinds.NONE_KNOWN) -> str:
+    """What Table 3 was asked, what was found, and the numbers behind it.
+
+    ``known``: whether the personas of a model are several or one vector.
+    """
     asked = (
         "Do the taste distances that the paper prints come out again, and do several personas "
         "follow a user's tastes more closely than one vector?"
@@ -87,13 +98,22 @@ def headline(study: Study) -> str:
         for metric, values in factor.items()
     )
     js = _printed(study)["JS"]
-    closer = [p for p, (t, value) in tests.items() if value < 0.05 and t.ci_high < 0]
-    farther = [p for p, (t, value) in tests.items() if value < 0.05 and t.ci_low > 0]
+    outcomes = {pair: _outcome(*found) for pair, found in tests.items()}
+    given = list(outcomes.values())
+    closer, farther = (
+        kinds.split(
+            outcomes,
+            lambda pair: kinds.kind(known, pair.a, pair.dataset, pair.protocol),
+            lambda pair: outcomes[pair],
+            word,
+        )
+        for word in ("closer", "farther")
+    )
     against = (
-        f"several personas are closer to a user's tastes than one vector in {len(closer)} of "
-        f"{len(tests)} comparisons and farther in {len(farther)}"
+        f"an AMP is closer to a user's tastes than one vector in {given.count('closer')} of "
+        f"{len(tests)} comparisons and farther in {given.count('farther')}"
         if tests
-        else "several personas are not compared with one vector yet"
+        else "no AMP is compared with one vector yet"
     )
     return opening(
         asked,
@@ -102,28 +122,31 @@ def headline(study: Study) -> str:
             f"Printed JS: {(js > JS_LIMIT).sum()} of {len(js)} values exceed {number(JS_LIMIT)}, "
             "the largest that the printed formula can give.",
             f"Against one vector a user, MF (r=1), on the Hellinger distance: of {len(tests)} "
-            f"comparisons of an AMP, {len(closer)} establish that the personas are closer to the "
-            f"user's tastes and {len(farther)} that they are farther."
+            f"comparisons of an AMP, {given.count('closer')} establish that it is closer to the "
+            f"user's tastes and {given.count('farther')} that it is farther."
+            if tests
+            else "",
+            f"By what a user's personas have become: closer in {closer}; farther in {farther}."
             if tests
             else "",
         ],
     )
 
 
-def personas(study: Study) -> pd.DataFrame:
-    """Each AMP-r minus MF (r=1) on the Hellinger distance; below zero is closer to the tastes."""
+def personas(study: Study, known: kinds.Kinds = kinds.NONE_KNOWN) -> pd.DataFrame:
+    """Each AMP-r minus MF (r=1) on the Hellinger distance; below zero is closer to the tastes.
+
+    ``known``: as for ``headline``.
+    """
     lines = [
         {
             "data set": pair.dataset,
             "model": pair.a,
+            kinds.HEAD: kinds.kind(known, pair.a, pair.dataset, pair.protocol),
             "minus MF (r=1)": number(test.difference, signed=True),
             "95 % interval": interval(test.ci_low, test.ci_high),
             "Holm's p": f"{p:.3f}" if p >= 0.001 else "< 0.001",
-            "established": "no"
-            if p >= 0.05 or test.ci_low <= 0 <= test.ci_high
-            else "closer"
-            if test.difference < 0
-            else "farther",
+            "established": _outcome(test, p),
         }
         for pair, (test, p) in _against_single(study).items()
     ]

@@ -31,7 +31,15 @@ from replication.compare import (
 from replication.figures import Interval
 from replication.metrics.ranking import NO_RANK, hit_rate, ndcg
 from replication.page import Study, opening
-from replication.papers.amp_cf import claims, experiments, lists, minority, tastes, users
+from replication.papers.amp_cf import (
+    claims,
+    experiments,
+    lists,
+    minority,
+    personas,
+    tastes,
+    users,
+)
 from replication.papers.amp_cf.minority import (
     DIVERSITY,
     DRAWS,
@@ -238,6 +246,11 @@ def growths(
                 if result is not None:
                     found[pair.dataset, pair.model, pair.other, measure, metric] = result
     return found
+
+
+def kinds_here(known: personas.Kinds, dataset: str) -> str:
+    """What the personas of each AMP are on one data set: for tables with no room for a column."""
+    return personas.of_models(known, claims.PERSONAS, dataset, PROTOCOL)
 
 
 def growth_table(pairs: Sequence[Pair], dataset: str) -> pd.DataFrame:
@@ -568,8 +581,11 @@ def findings(
     ]
 
 
-def headline(found: Sequence[Finding]) -> str:
-    """What was asked, what was found, and the counts of each question."""
+def headline(found: Sequence[Finding], known: personas.Kinds = personas.NONE_KNOWN) -> str:
+    """What was asked, what was found, and the counts of each question.
+
+    ``known``: whether the personas of a model are several or one vector.
+    """
     asked = (
         "Does one vector a user crowd out minority tastes, so that several personas gain most "
         "where a user's tastes are diverse or the item is of a minority taste?"
@@ -587,11 +603,16 @@ def headline(found: Sequence[Finding]) -> str:
                 f"{number(max(f.high for f in own), signed=True)}."
             )
     up, down = _established(found)
+    speaks_for, against = (
+        personas.split(found, lambda f: _kind(f, known), lambda f: f.direction, way)
+        for way in (1, -1)
+    )
     return opening(
         asked,
-        f"What speaks for this is established in {up} of {len(found)} comparisons of several "
-        f"personas with one vector a user, and what speaks against it in {down}.",
+        f"What speaks for this is established in {up} of {len(found)} comparisons of an AMP with "
+        f"one vector a user, and what speaks against it in {down}.",
         [
+            f"By what a user's personas have become: for it {speaks_for}; against it {against}.",
             *details,
             f"Compared with: MF (r=1), with Holm's correction over all {len(found)} comparisons.",
         ],
@@ -603,17 +624,25 @@ def _established(found: Sequence[Finding]) -> tuple[int, int]:
     return sum(f.direction == 1 for f in found), sum(f.direction == -1 for f in found)
 
 
+def _kind(finding: Finding, known: personas.Kinds) -> str:
+    dataset, model, *_ = finding.place
+    return personas.kind(known, model, dataset, PROTOCOL)
+
+
 def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def established(found: Sequence[Finding]) -> pd.DataFrame:
-    """The findings that are established, with Holm's p."""
+def established(
+    found: Sequence[Finding], known: personas.Kinds = personas.NONE_KNOWN
+) -> pd.DataFrame:
+    """The findings that are established, with Holm's p; ``known`` as for ``headline``."""
     lines = [
         {
             "data set": f.place[0],
             "question": f.question,
             "compared": f"{f.place[1]} − {f.place[2]}",
+            personas.HEAD: _kind(f, known),
             "by": ", ".join(f.place[3:]),
             "statistic [95 %]": _text(Interval(f.statistic, f.low, f.high)),
             "Holm's p": f"{f.p:.3f}" if f.p >= 0.001 else "< 0.001",
@@ -627,7 +656,11 @@ def established(found: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "question"])
 
 
-def equal_parameters(pairs: Sequence[Pair], untold: Collection[tuple[str, str]] = ()) -> str:
+def equal_parameters(
+    pairs: Sequence[Pair],
+    untold: Collection[tuple[str, str]] = (),
+    known: personas.Kinds = personas.NONE_KNOWN,
+) -> str:
     """The same against one vector of as many numbers, in one sentence."""
     found = findings(pairs, {}, equal=True, untold=untold)
     if not found:
@@ -636,9 +669,11 @@ def equal_parameters(pairs: Sequence[Pair], untold: Collection[tuple[str, str]] 
             "not recorded beside the personas yet."
         )
     up, down = _established(found)
+    above = personas.split(found, lambda f: _kind(f, known), lambda f: f.direction, 1)
     return (
         f"Against one vector with as many numbers as the personas have, of {len(found)} "
-        f"correlations and differences {up} {_is(up)} established above zero and {down} below."
+        f"correlations and differences {up} {_is(up)} established above zero ({above}) and {down} "
+        "below."
     )
 
 

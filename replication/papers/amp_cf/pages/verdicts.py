@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from replication.claims import Evidence, Facts, Judgement, arms, judge_all
+from replication.claims import Evidence, Facts, Judgement, NoEvidence, arms, judge_all
 from replication.compare import Ranks, Record
 from replication.page import Study, enumeration, stored_table
-from replication.papers.amp_cf import experiments, explanations, lists, minority, users
-from replication.papers.amp_cf.claims import ARMS, BEST, CLAIMS, GAIN_MARGIN, NUMBER_MARGIN
+from replication.papers.amp_cf import (
+    experiments,
+    explanations,
+    lists,
+    minority,
+    personas,
+    users,
+)
+from replication.papers.amp_cf.claims import (
+    ARMS,
+    BEST,
+    CLAIMS,
+    GAIN_MARGIN,
+    NUMBER_MARGIN,
+    PERSONAS,
+)
 from replication.papers.amp_cf.pages.explanations import collapsed
 from replication.verdicts import Book, Verdicts, folded, in_print, of_tested, refuted, tally
 
@@ -40,6 +55,7 @@ CLAIMED = {
     "formula": "Table 3 can come from its printed formulas",
 }
 CHECKS = {
+    "personas-mf-settings": "several personas beat one vector with the settings found for that",
     "popularity": "an AMP beats what is popular",
     "simple": "an AMP is more accurate than a simple model",
     "ncf-ties": "NCF beats ItemKNN, ties decided for ItemKNN",
@@ -81,7 +97,45 @@ def judgements(
     second = _evidence(tastes, *lists_and_histories, facts, first)
     rows, values = arms(told.records, told.ranks, ARMS)
     third = Evidence(told.table, rows, values, told.published)
-    return judge_all(CLAIMS, [first, second, third], tuple(SCALES))
+    found = judge_all(CLAIMS, [first, second, third], tuple(SCALES))
+    return _with_personas(found, first, personas.kinds(told.records))
+
+
+# The families whose results are those of several personas, in the order of the pages.
+OF_PERSONAS = (
+    "personas",
+    "personas-mf-settings",
+    "minority",
+    "minority-items",
+    "diversity",
+    "tastes-single",
+    "equal",
+    "equal-minority",
+    "equal-items",
+    "equal-diversity",
+)
+
+
+def _with_personas(
+    found: Iterable[Judgement], accuracy: Evidence, known: personas.Kinds
+) -> list[Judgement]:
+    """The same, those of ``OF_PERSONAS`` with a note whether the personas are one vector."""
+
+    def kind(judgement: Judgement) -> str:
+        _, row, _, dataset, protocol, metric, *_ = judgement.claim.id.split("/")
+        if row == BEST:
+            try:
+                row = accuracy.best(PERSONAS, dataset, protocol, metric)
+            except NoEvidence:
+                return personas.UNKNOWN
+        return personas.kind(known, row, dataset, protocol)
+
+    return [
+        replace(j, notes={**j.notes, personas.HEAD: kind(j)})
+        if j.claim.family in OF_PERSONAS
+        else j
+        for j in found
+    ]
 
 
 def _evidence(
@@ -131,6 +185,9 @@ def _counts(found: Verdicts) -> dict[str, int]:
     for family in BY_ROW:
         rows = _rows(found, family)
         counts |= tally(f"{family}_rows", rows) | {f"{family}_rows_all": len(rows)}
+    for kind in personas.WHERE:
+        own = [j for j in _rows(found, "personas") if j.notes[personas.HEAD] == kind]
+        counts |= tally(_key(kind), own)
     # Not as "ncf": that is the family of claims on NCF against ItemKNN.
     against_ncf = [j for j in _rows(found, "outperforms") if j.claim.opponent == "NCF"]
     counts |= tally("over_ncf", against_ncf)
@@ -138,6 +195,11 @@ def _counts(found: Verdicts) -> dict[str, int]:
         own = [j for j in against_ncf if j.claim.id.split("/")[3] == name]
         counts |= tally(f"over_ncf_on_{name}", own)
     return counts
+
+
+def _key(kind: str) -> str:
+    """Of the counts of ``personas`` where the personas are of one kind."""
+    return f"personas_rows_{kind.replace(' ', '_')}"
 
 
 def over_ncf_where(n: Mapping[str, str]) -> str:
@@ -156,7 +218,34 @@ def measured_on(variant: str = "") -> str:
 
 
 def _lead(n: Mapping[str, str]) -> str:
-    return f"AMP-CF's personas beat one vector a user in {of_tested(n, 'personas_rows')}"
+    parts = [
+        f"{of_tested(n, _key(kind))} where {text}"
+        for kind, text in personas.WHERE.items()
+        if n[f"{_key(kind)}_tested"] != "0"
+    ]
+    split = f" ({', '.join(parts)})" if parts else ""
+    return f"AMP-CF's personas beat one vector a user in {of_tested(n, 'personas_rows')}{split}"
+
+
+def by_personas(found: Verdicts) -> pd.DataFrame:
+    """By what the personas are, one line a family: "replicated + direction only of decided".
+
+    Of AMP rows alone: the best AMP repeats one of them.
+    """
+    lines = {}
+    for family in OF_PERSONAS:
+        rows = _rows(found, family)
+        lines[(CLAIMED | CHECKS)[family]] = {
+            kind: _of_decided([j for j in rows if j.notes[personas.HEAD] == kind])
+            for kind in personas.WHERE
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
+
+
+def _of_decided(some: Sequence[Judgement]) -> str:
+    given = Counter(j.main.verdict for j in some)
+    decided = len(some) - given["untestable"]
+    return f"{given['replicated']} + {given['direction only']} of {decided}" if decided else "–"
 
 
 def _more(n: Mapping[str, str]) -> list[str]:
