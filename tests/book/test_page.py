@@ -411,6 +411,36 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("after", "word", "counts"), [(0.06, "reversed", "1 of 1"), (0.03, "same direction", "0 of 1")]
+)
+def test_claims_on_taste_distance_say_their_direction_over_similarities(
+    after: float, word: str, counts: str
+) -> None:
+    """AMP-2 is closer than EASE^R as printed; over similarities it is as planted."""
+    records, values = [], {}
+    for row, (printed, other) in {"AMP-2": (0.04, after), "EASE^R": (0.05, 0.05)}.items():
+        for seed in range(1 if row == "EASE^R" else 5):
+            key = f"{row} {seed}"
+            values[key] = {"JS": printed + 0.001 * np.random.default_rng(seed).random(100)}
+            records.append(
+                {"key": key, "table": "amp_cf/table3", "row": row, "dataset": PLACE[0],
+                 "protocol": PLACE[1], "variant": "", "seed": seed, "config": {}, "time": "",
+                 "select": "none" if row == "EASE^R" else "validation", "data_hash": "d",
+                 "metrics": {"JS": printed, "JS/similarity": other}}
+            )  # fmt: skip
+    tastes = Study("amp_cf/table3", "stored", "validation", records, values, PRINTED, [])
+    told = replace(tastes, table="amp_cf/explanations", records=[])
+    found = Verdicts(verdicts.BOOK, verdicts.judgements(study(), tastes, told))
+    (judged,) = (j for j in found if j.main.verdict == "replicated")
+    assert judged.claim.id == f"tastes-simple/AMP-2/EASE^R/{'/'.join(PLACE)}/JS"
+    assert judged.notes == {"over similarities": word}
+    assert found.table("tastes-simple")["over similarities"].tolist() == [word]
+    line = verdicts.over_similarities(found).loc[(verdicts.CHECKS["tastes-simple"], PLACE[0])]
+    assert line.tolist() == [counts, counts]
+    assert "Taste distance over similarities" not in found.headline()  # of the paper's claims
+
+
 def test_recall_at_other_lengths_is_from_the_kept_ranks() -> None:
     records, ranks = plant("AMP-2", 0.5, seeds=2, users=4)
     for key in ranks:

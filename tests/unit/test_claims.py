@@ -955,6 +955,55 @@ def test_a_setting_that_no_source_prints_can_turn_a_verdict(
     assert plain.judge(both_).verdict == "replicated"
 
 
+@pytest.mark.parametrize(
+    ("name", "printed", "over_similarities"),
+    [
+        (CLOSER, True, False),
+        (f"tastes/The best AMP/DeepICF+a/{SMALL}/loo-random/JS", True, True),
+        (f"aisp/{SMALL}", False, True),  # of several parts all must point there
+        ("domain/pinterest/JS", True, False),
+        (f"minority/AMP-2/MF (r=1)/{SMALL}/loo-random/cluster/minority gap", None, None),
+    ],
+)
+def test_the_direction_over_similarities_is_that_of_the_means(
+    name: str, printed: bool | None, over_similarities: bool | None
+) -> None:
+    amazon = "amazon-video-games"
+    means = {  # (as printed, over similarities)
+        ("AMP-2", SMALL): (0.04, 0.04),
+        ("NCF", SMALL): (0.05, 0.03),
+        ("DeepICF+a", SMALL): (0.06, 0.05),
+        ("AISP-2", SMALL): (0.05, 0.05),
+        ("AISP-3", SMALL): (0.03, 0.05),
+        ("AISP-4", SMALL): (0.05, 0.05),
+        ("MF (r=1)", SMALL): (0.05, 0.05),
+        # a gain of 25 % against 5 %, and of 5 % against 25 %
+        ("AMP-2", "pinterest"): (0.03, 0.038),
+        ("DeepICF+a", "pinterest"): (0.04, 0.04),
+        ("AMP-2", amazon): (0.038, 0.03),
+        ("AISP-2", amazon): (0.04, 0.04),
+    }
+    evidence = distances({place: 0.05 for place in means}, users=50)
+    for (row, dataset, _), runs in evidence._runs.items():
+        for run in runs.values():
+            for metric in amp.DISTANCES:
+                before, after = means[row, dataset]
+                run["metrics"] |= {metric: before, f"{metric}/similarity": after}
+    told = [found for found in CLAIMS if found.id.startswith(name.split("/cluster/")[0])]
+    questions = (
+        told[0].asks(evidence)
+        if "minority" not in name
+        else [Comparison("AMP-2", "MF (r=1)", SMALL, "loo-random", "cluster/minority gap")]
+    )
+    assert amp.favours(evidence, questions) is printed
+    assert amp.favours(evidence, questions, amp.OVER_SIMILARITIES) is over_similarities
+    for runs in evidence._runs.values():
+        runs[0]["metrics"].clear()  # an older record
+    if printed is not None:
+        with pytest.raises(NoEvidence, match="is not in every record"):
+            amp.favours(evidence, questions, amp.OVER_SIMILARITIES)
+
+
 @pytest.mark.parametrize(("closest", "expected"), [(0.06, "replicated"), (0.03, "not replicated")])
 def test_every_clustering_must_fall_behind(closest: float, expected: str) -> None:
     rates = {("AMP-2", SMALL): 0.04, ("AISP-2", SMALL): 0.07, ("AISP-3", SMALL): closest}

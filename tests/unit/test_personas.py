@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from replication.papers.amp_cf import explanations, personas
+from replication.papers.amp_cf import explanations
+from replication.papers.amp_cf.pages import personas
 
 PLACE = ("ml-100k", "loo-random")
 

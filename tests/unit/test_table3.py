@@ -571,3 +571,45 @@ def test_records_from_before_the_readings_are_pending_not_wrong():
     none = replace(study, records=[r | {"metrics": old} for r in study.records])
     assert "Pending" in table3.established(none)
     assert table3.effect_uncentred(none) == "pending"
+
+
+@pytest.mark.parametrize("metric", ["JS", "Hellinger"])
+def test_how_far_the_order_of_the_models_hangs_on_distances(metric):
+    """As printed AMP-2 is first of four models, over similarities third."""
+    order = {"AMP-2": (1.0, 3.5), "ItemKNN": (2.0, 2.0), "iALS": (3.0, 3.0), "NCF": (4.0, 4.0)}
+    records = [
+        {"key": row, "table": lists.TABLE3, "row": row, "dataset": "pinterest",
+         "protocol": "loo-random", "variant": "", "select": "none" if row == "ItemKNN" else
+         "validation", "seed": 0, "config": {}, "data_hash": "d", "time": "",
+         "metrics": {name: before for name in lists.METRICS}
+         | {f"{name}/similarity": after for name in lists.METRICS}}
+        for row, (before, after) in order.items()
+    ]  # fmt: skip
+    study = Study(
+        lists.TABLE3, "stored", "validation", records, {}, load_published("amp_cf"), lists.grid()
+    )
+    found = table3.orders(study)["pinterest", metric]
+    assert (found.models, found.pairs, found.reversed) == (4, 6, 2)
+    assert found.tau == pytest.approx((4 - 2) / 6)
+    pairs = [("AMP-2", "ItemKNN"), ("AMP-2", "iALS")]
+    assert (found.gains, found.lost, found.losses, found.won) == (pairs, pairs, [], [])
+    line = table3.similarities(study).loc[("pinterest", metric)].tolist()
+    assert line == ["4", "+0.33", "2 of 6", "2 of 2", "0 of 0"]
+    assert "is 0.33 on `pinterest`; of the gains of an AMP over" in table3.turned_text(study)
+    assert table3.turned_text(study).endswith("these become losses: 2 of 2 on `pinterest`.")
+    shown = table3.turned_pairs(study)["AMPs"]
+    assert shown["pinterest", metric, "iALS", "AMP"] == "AMP-2"
+    back = [
+        r | {"metrics": {name: r["metrics"][f"{name}/similarity"] for name in lists.METRICS}
+             | {f"{name}/similarity": r["metrics"][name] for name in lists.METRICS}}
+        for r in records
+    ]  # fmt: skip
+    other = table3.orders(replace(study, records=back))["pinterest", metric]
+    assert (other.lost, other.losses, other.won) == ([], pairs, pairs)
+    same = [r | {"metrics": dict.fromkeys(r["metrics"], order[r["row"]][0])} for r in records]
+    alike = table3.orders(replace(study, records=same))["pinterest", metric]
+    assert (alike.tau, alike.reversed, alike.lost) == (1.0, 0, [])
+    assert "None changes" in table3.turned_pairs(replace(study, records=same)).iloc[0, 0]
+    nothing = replace(study, records=[])
+    assert table3.turned_text(nothing) == table3.PENDING
+    assert "Pending" in table3.similarities(nothing).index[0]

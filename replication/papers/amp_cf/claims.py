@@ -90,6 +90,9 @@ LEAST_MODELS = 10  # of a correlation over models
 
 METRICS = ("HR@10", "NDCG@10")
 DISTANCES = ("JS", "Hellinger")
+# Ending of a taste distance whose softmax runs over similarities in place of distances, as a
+# record of Table 3 calls its mean.
+OVER_SIMILARITIES = "/similarity"
 # What is measured on explanations, and by which values of a record: what is claimed first, then
 # what it must be set apart from.
 ARMS = {
@@ -255,6 +258,43 @@ def _margin(evidence: Evidence, question: Question) -> float:
         return RELATIVE_MARGIN  # of the unit
     _, other, *place = question
     return RELATIVE_MARGIN * evidence.mean(other, *place)
+
+
+def favours(evidence: Evidence, questions: Sequence[Question], ending: str = "") -> bool | None:
+    """Whether the means of taste distance point the claimed way in every comparison of a claim.
+
+    Of distances over similarities only means are recorded, and no values of single users: they
+    have a direction, but no interval and no verdict. None where it is not taste distance.
+
+    Args:
+        ending: of the metrics: "" as printed, or ``OVER_SIMILARITIES``.
+
+    Raises:
+        NoEvidence: a model has too few runs.
+    """
+    gains = []
+    for question in questions:
+        if isinstance(question, ByUser):
+            return None
+        parts = question.parts if isinstance(question, Contrast) else (question,)
+        if any(part.metric not in DISTANCES for part in parts):
+            return None
+        relative = [
+            1
+            - _recorded(evidence, c.a, *c[2:4], c.metric + ending)
+            / _recorded(evidence, c.b, *c[2:4], c.metric + ending)
+            for c in parts
+        ]
+        gains.append(relative[0] - sum(relative[1:]))
+    return min(gains) > 0 if gains else None
+
+
+def _recorded(evidence: Evidence, row: str, dataset: str, protocol: str, name: str) -> float:
+    """The mean over seeds of what the records say."""
+    values = [r["metrics"].get(name) for r in evidence.runs(row, dataset, protocol).values()]
+    if None in values:
+        raise NoEvidence(f"{name} of {row} on {dataset} is not in every record")
+    return float(np.mean(values))
 
 
 # --- predicates ------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from replication.compare import (
     number,
 )
 from replication.page import Study, opening
-from replication.papers.amp_cf import personas
 from replication.papers.amp_cf.ablations import LEVELS, PROTOCOL, SMALL, STUDIES, Line
 from replication.papers.amp_cf.claims import GAIN_MARGIN, METRICS
 from replication.papers.amp_cf.experiments import TABLE2, row_name
+from replication.papers.amp_cf.pages import personas
 from replication.papers.amp_cf.rows import row
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from replication.page import (
     stored_table,
     two_sentences,
 )
-from replication.papers.amp_cf import claims, experiments, explanations, personas
-from replication.papers.amp_cf.pages import cost
+from replication.papers.amp_cf import claims, experiments, explanations
+from replication.papers.amp_cf.pages import cost, personas
 from replication.papers.amp_cf.rows import ROWS
 from replication.protocols import NCF_CONSUMED_NEGATIVES
 from replication.records import Store

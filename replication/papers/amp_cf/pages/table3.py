@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,8 @@ from replication.compare import (
 from replication.errors import ReplicationError
 from replication.page import Study, difference_text, opening
 from replication.papers.amp_cf import claims, lists
-from replication.papers.amp_cf import personas as kinds
 from replication.papers.amp_cf import readings as read
+from replication.papers.amp_cf.pages import personas as kinds
 from replication.papers.amp_cf.readings import READINGS, SPACES, fit, ratio_bounds
 
 PENDING = "Pending: no lists are measured yet."
@@ -129,6 +131,7 @@ def headline(study: Study, known: kinds.Kinds = kinds.NONE_KNOWN) -> str:
             f"By what a user's personas have become: closer in {closer}; farther in {farther}."
             if tests
             else "",
+            turned_text(study) if orders(study) else "",
         ],
     )
 
@@ -420,6 +423,127 @@ def beyond(study: Study, dataset: str) -> pd.DataFrame:
     frame.index.name = "model"
     return frame.map(number)
 
+
+# --- over similarities in place of distances -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Orders:
+    """One measure's order of the models on one data set, as printed and over similarities.
+
+    Attributes:
+        models: how many.
+        tau: Kendall's tau-b between the two orders.
+        pairs: of models.
+        reversed: how many pairs change their order.
+        gains: AMPs that are closer than a simple model as printed, as (AMP, simple model).
+        lost: those of them that are farther over similarities.
+        losses: the other pairs of an AMP and a simple model.
+        won: those of these that are closer over similarities.
+    """
+
+    models: int
+    tau: float
+    pairs: int
+    reversed: int
+    gains: Sequence[tuple[str, str]]
+    lost: Sequence[tuple[str, str]]
+    losses: Sequence[tuple[str, str]]
+    won: Sequence[tuple[str, str]]
+
+
+def orders(study: Study) -> dict[tuple[str, str], Orders]:
+    """(data set, measure) -> the two orders of its models, by their means over seeds."""
+    found = {}
+    for dataset in datasets(study):
+        for metric in lists.METRICS:
+            changed = f"{metric}{claims.OVER_SIMILARITIES}"
+            both = {
+                row: np.array([values[metric], values[changed]])
+                for (row, where), values in _means(study).items()
+                if where == dataset and changed in values
+            }
+            if len(both) < 2:
+                continue
+            turned = [np.prod(np.sign(both[a] - both[b])) < 0 for a, b in combinations(both, 2)]
+            rivals = [
+                ((a, b), both[a] < both[b])  # smaller is closer
+                for a in claims.PERSONAS
+                for b in claims.SIMPLE
+                if a in both and b in both
+            ]
+            found[dataset, metric] = Orders(
+                len(both),
+                float(stats.kendalltau(*np.array(list(both.values())).T).statistic),
+                len(turned),
+                sum(turned),
+                [pair for pair, (before, _) in rivals if before],
+                [pair for pair, (before, after) in rivals if before and not after],
+                [pair for pair, (before, _) in rivals if not before],
+                [pair for pair, (before, after) in rivals if after and not before],
+            )
+    return found
+
+
+def similarities(study: Study) -> pd.DataFrame:
+    """How far the order of the models hangs on distances, one line a data set and measure."""
+    lines = {
+        place: {
+            "models": str(o.models),
+            "tau-b": f"{o.tau:+.2f}",
+            "pairs reversed": f"{o.reversed} of {o.pairs}",
+            "gains of AMP lost": f"{len(o.lost)} of {len(o.gains)}",
+            "losses of AMP won": f"{len(o.won)} of {len(o.losses)}",
+        }
+        for place, o in orders(study).items()
+    }
+    if not lines:
+        return pd.DataFrame({"data set": [PENDING]}).set_index("data set")
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    return frame.rename_axis(["data set", "measure"])
+
+
+def turned_text(study: Study) -> str:
+    """How the order changes over similarities in place of distances, in sentences."""
+    found = orders(study)
+    if not found:
+        return PENDING
+    js = {dataset: o for (dataset, metric), o in found.items() if metric == "JS"}
+    taus = ", ".join(f"{o.tau:.2f} on `{dataset}`" for dataset, o in js.items())
+    text = (
+        "Over similarities in place of distances Kendall's tau-b between the two orders of the "
+        f"models by JS is {taus}"
+    )
+    lost = ", ".join(
+        f"{len(o.lost)} of {len(o.gains)} on `{dataset}`" for dataset, o in js.items() if o.gains
+    )
+    return (
+        f"{text}; of the gains of an AMP over {', '.join(claims.SIMPLE)} these become losses: "
+        f"{lost}."
+        if lost
+        else f"{text}."
+    )
+
+
+def turned_pairs(study: Study) -> pd.DataFrame:
+    """Each pair of an AMP and a simple model that changes its order, with the printed leader."""
+    lines = {}
+    for place, o in orders(study).items():
+        closer = {"AMP": o.lost, "the simple model": o.won}
+        for name, pairs in closer.items():
+            by_model: dict[str, list[str]] = {}
+            for amp, simple in pairs:
+                by_model.setdefault(simple, []).append(amp)
+            for simple, rows in by_model.items():
+                lines[(*place, simple, name)] = {"AMPs": ", ".join(rows)}
+    if not lines:
+        text = "None changes its order." if orders(study) else PENDING
+        return pd.DataFrame({"": [text]})
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    return frame.rename_axis(["data set", "measure", "simple model", "closer as printed"])
+
+
+# --- beside other measures -------------------------------------------------------------------
 
 OTHERS = ("diversity", "miscalibration")
 

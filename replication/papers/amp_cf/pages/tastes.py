@@ -36,7 +36,6 @@ from replication.papers.amp_cf import (
     experiments,
     lists,
     minority,
-    personas,
     tastes,
     users,
 )
@@ -55,6 +54,7 @@ from replication.papers.amp_cf.minority import (
     interval_ends,
 )
 from replication.papers.amp_cf.model import AMPConfig
+from replication.papers.amp_cf.pages import personas
 from replication.records import Store
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from replication.papers.amp_cf import (
     explanations,
     lists,
     minority,
-    personas,
     users,
 )
 from replication.papers.amp_cf.claims import (
@@ -25,8 +24,11 @@ from replication.papers.amp_cf.claims import (
     CLAIMS,
     GAIN_MARGIN,
     NUMBER_MARGIN,
+    OVER_SIMILARITIES,
     PERSONAS,
+    favours,
 )
+from replication.papers.amp_cf.pages import personas
 from replication.papers.amp_cf.pages.explanations import collapsed
 from replication.verdicts import Book, Verdicts, folded, in_print, of_tested, refuted, tally
 
@@ -98,7 +100,30 @@ def judgements(
     rows, values = arms(told.records, told.ranks, ARMS)
     third = Evidence(told.table, rows, values, told.published)
     found = judge_all(CLAIMS, [first, second, third], tuple(SCALES))
-    return _with_personas(found, first, personas.kinds(told.records))
+    found = _with_personas(found, first, personas.kinds(told.records))
+    return _with_similarities(found, second)
+
+
+SIMILARITIES = "over similarities"  # head of a column
+SAME, REVERSED = "same direction", "reversed"
+
+
+def _with_similarities(found: Iterable[Judgement], tastes: Evidence) -> list[Judgement]:
+    """The same, those on taste distance with a note on its direction over similarities."""
+
+    def note(judgement: Judgement) -> dict[str, str]:
+        try:
+            questions = judgement.claim.asks(tastes)
+            printed = favours(tastes, questions)
+            other = favours(tastes, questions, OVER_SIMILARITIES)
+        except NoEvidence:
+            return {}
+        return {} if other is None else {SIMILARITIES: SAME if other is printed else REVERSED}
+
+    return [
+        replace(j, notes={**j.notes, **note(j)}) if j.claim.table == tastes.table else j
+        for j in found
+    ]
 
 
 # The families whose results are those of several personas, in the order of the pages.
@@ -188,6 +213,10 @@ def _counts(found: Verdicts) -> dict[str, int]:
     for kind in personas.WHERE:
         own = [j for j in _rows(found, "personas") if j.notes[personas.HEAD] == kind]
         counts |= tally(_key(kind), own)
+    directed = [j for j in own if SIMILARITIES in j.notes]
+    replicated = [j for j in directed if j.main.verdict == "replicated"]
+    for key, some in (("directed", directed), ("directed_replicated", replicated)):
+        counts |= {f"{key}_all": len(some), f"{key}_reversed": len(_reversed(some))}
     # Not as "ncf": that is the family of claims on NCF against ItemKNN.
     against_ncf = [j for j in _rows(found, "outperforms") if j.claim.opponent == "NCF"]
     counts |= tally("over_ncf", against_ncf)
@@ -195,6 +224,35 @@ def _counts(found: Verdicts) -> dict[str, int]:
         own = [j for j in against_ncf if j.claim.id.split("/")[3] == name]
         counts |= tally(f"over_ncf_on_{name}", own)
     return counts
+
+
+def _reversed(some: Iterable[Judgement]) -> list[Judgement]:
+    return [j for j in some if j.notes.get(SIMILARITIES) == REVERSED]
+
+
+def over_similarities(found: Verdicts) -> pd.DataFrame:
+    """Of the claims on taste distance, how many point the other way over similarities.
+
+    One line a family and data set: of all that have a direction, and of the replicated ones.
+    """
+    lines = {}
+    for family, text in (CLAIMED | CHECKS).items():
+        for name in experiments.RUN_HERE:
+            own = [
+                j
+                for j in found.of([family])
+                if SIMILARITIES in j.notes and name in j.claim.id.split("/")
+            ]
+            replicated = [j for j in own if j.main.verdict == "replicated"]
+            if own:
+                lines[text, name] = {
+                    "reversed": f"{len(_reversed(own))} of {len(own)}",
+                    "of the replicated": f"{len(_reversed(replicated))} of {len(replicated)}",
+                }
+    if not lines:
+        return pd.DataFrame({"claim": ["Pending: no lists are measured yet."]}).set_index("claim")
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    return frame.rename_axis(["claim", "data set"])
 
 
 def _key(kind: str) -> str:
@@ -259,6 +317,12 @@ def _more(n: Mapping[str, str]) -> list[str]:
         f"{of_tested(n, 'number')}.",
         "Against a simple model with the same number of trials, where a comparison can be decided: "
         f"an AMP row is better in {of_tested(n, 'simple_rows')}.",
+        f"Taste distance over similarities in place of distances: {n['directed_reversed']} of "
+        f"{n['directed_all']} claims on it point the other way, by their means, "
+        f"{n['directed_replicated_reversed']} of the {n['directed_replicated_all']} replicated "
+        "ones among them."
+        if n["directed_all"] != "0"
+        else "",
         "Left out of these counts of AMP rows: the best AMP, which repeats one of them. The table "
         "and the count of all claims hold it as a claim of its own.",
     ]
