@@ -211,9 +211,9 @@ def _counts(found: Verdicts) -> dict[str, int]:
         rows = _rows(found, family)
         counts |= tally(f"{family}_rows", rows) | {f"{family}_rows_all": len(rows)}
     for kind in personas.WHERE:
-        own = [j for j in _rows(found, "personas") if j.notes[personas.HEAD] == kind]
-        counts |= tally(_key(kind), own)
-    directed = [j for j in own if SIMILARITIES in j.notes]
+        of_kind = [j for j in _rows(found, "personas") if j.notes[personas.HEAD] == kind]
+        counts |= tally(_key(kind), of_kind)
+    directed = [j for j in found if SIMILARITIES in j.notes]
     replicated = [j for j in directed if j.main.verdict == "replicated"]
     for key, some in (("directed", directed), ("directed_replicated", replicated)):
         counts |= {f"{key}_all": len(some), f"{key}_reversed": len(_reversed(some))}
@@ -318,9 +318,9 @@ def _more(n: Mapping[str, str]) -> list[str]:
         "Against a simple model with the same number of trials, where a comparison can be decided: "
         f"an AMP row is better in {of_tested(n, 'simple_rows')}.",
         f"Taste distance over similarities in place of distances: {n['directed_reversed']} of "
-        f"{n['directed_all']} claims on it point the other way, by their means, "
-        f"{n['directed_replicated_reversed']} of the {n['directed_replicated_all']} replicated "
-        "ones among them."
+        f"{n['directed_all']} claims on it, the study's own checks included, point the other way "
+        f"by their means, {n['directed_replicated_reversed']} of the "
+        f"{n['directed_replicated_all']} replicated ones among them."
         if n["directed_all"] != "0"
         else "",
         "Left out of these counts of AMP rows: the best AMP, which repeats one of them. The table "
