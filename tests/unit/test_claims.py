@@ -90,7 +90,7 @@ def plant(
                 "variant": "",
                 "select": "none" if row == "MostPop" else "validation",
                 "seed": seed,
-                "config": {"row": row, "seed": seed},
+                "config": {"row": row, "seed": seed, "max_epochs": 25},
                 "data_hash": "d",
                 "metrics": {"HR@10": rate_now, "NDCG@10": rate_now},
                 "time": "2026-01-01T00:00:00Z",
@@ -689,6 +689,61 @@ def compared(
 )
 def test_no_gain(rates: tuple[float, float], users: int, noise: float, expected: str) -> None:
     assert compared(judge_no_gain, rates, users, noise).verdict == expected
+
+
+def ended(rows: dict[str, tuple[float, int]], limit: int, seeds: int = 5) -> Planted:
+    """Models whose first runs, as many as given, ended at a limit of epochs and the others before.
+
+    rows: model -> (HR@10, how many runs).
+    """
+    records, ranks = plant({row: rate for row, (rate, _) in rows.items()}, 6000, seeds)
+    for record in records:
+        at_limit = record["seed"] < rows[record["row"]][1]
+        epochs = list(range(1, limit + at_limit))
+        record["config"]["max_epochs"] = limit
+        record["curve"] = {"epoch": epochs, "NDCG@10": [0.5] * len(epochs)}
+    return records, ranks
+
+
+@pytest.mark.parametrize(
+    ("amp_at", "other_at", "gain", "outperforms", "competitive"),
+    [
+        (0, 0, 0.05, "replicated", "replicated"),
+        (2, 2, 0.05, "direction only", "direction only"),  # 2 of 3 runs, AMP's 2 of 5
+        (2, 1, 0.05, "replicated", "replicated"),  # 1 of 3 is not most
+        (3, 3, 0.05, "replicated", "replicated"),  # AMP's ended there, too
+        (0, 3, 0.0, "not replicated", "direction only"),
+        (0, 3, -0.05, "not replicated", "not replicated"),
+        (0, 3, 0.005, "direction only", "direction only"),
+    ],
+)
+def test_a_gain_over_a_model_that_was_cut_short_is_a_direction_only(
+    published: pd.DataFrame,
+    amp_at: int,
+    other_at: int,
+    gain: float,
+    outperforms: str,
+    competitive: str,
+) -> None:
+    planted = both(
+        ended({"AMP-2": (0.6 + gain, amp_at)}, 25), ended({"DeepICF+a": (0.6, other_at)}, 12, 3)
+    )
+    evidence = Evidence(amp.TABLE, *planted, published, draws=300)
+    families = ("outperforms/AMP-2", "outperforms/The best AMP", "competitive/The best AMP")
+    names = [f"{family}/DeepICF+a/ml-1m/loo-ncf/HR@10" for family in families]
+    found = [BY_ID[name].judge(evidence) for name in names]
+    assert [v.verdict for v in found] == [outperforms, outperforms, competitive]
+    favoured = "most runs of DeepICF+a ended at their limit of epochs and those of AMP-2 did not"
+    cut_short = other_at > 1 and amp_at < 3
+    # What is not replicated in spite of the favour says so; a small gain is a direction by itself.
+    assert (favoured in found[0].reason) == (cut_short and gain != 0.005)
+    # No other rule looks at epochs, and the paper's own numbers have none.
+    other = BY_ID["simple/AMP-2/EASE^R/ml-1m/loo-ncf/HR@10"]
+    assert other.predicate.func is amp.holds
+    assert BY_ID[names[0]].predicate.func is amp.holds_within_limits
+    printed = [BY_ID[name].judge(evidence.in_print()) for name in names]
+    # AMP-2 0.7358, DeepICF+a 0.7342
+    assert [v.verdict for v in printed] == ["direction only"] * 2 + ["replicated"]
 
 
 def test_competitive_is_less_than_better() -> None:

@@ -462,7 +462,7 @@ def tied_users() -> str:
 def budget(study: Study) -> str:
     """How many main runs the limit of epochs ended; numbers must be read with it."""
     runs = [r for r in study.runs() if "curve" in r]
-    capped = [r for r in runs if len(r["curve"]["epoch"]) >= r["config"]["max_epochs"]]
+    capped = [r for r in runs if claims.ended_at_limit(r)]
     if not runs:
         return PENDING
     by_data = ", ".join(
