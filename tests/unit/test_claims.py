@@ -435,6 +435,7 @@ def test_the_list_is_whole_and_without_records_nothing_is_decided(published: pd.
         "aisp": 6,
         "domain": 2 * 2,
         "domain-films": 2 * 2,
+        "domain-each": 5 * 12 * 2,
         # clusters on five data sets, genres on three
         "crowding": 5 + 3,
         "minority": 5 * (5 + 3),
@@ -1093,6 +1094,37 @@ def test_gains_by_domain(there: float, amazon: float, noise: float, expected: st
     if noise < 1:
         assert verdict.statistic == pytest.approx((amazon - there) / 0.04, abs=0.01)
         assert verdict.interval and verdict.interval[0] < verdict.statistic < verdict.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (0.03, "replicated"),  # a gain of 25 % over iALS against one of 5 %
+        (0.037, "direction only"),
+        (0.042, "not replicated"),
+    ],
+)
+def test_gains_by_domain_over_one_and_the_same_model(there: float, expected: str) -> None:
+    """What Table 3 prints as the best others is not there, or would say the opposite."""
+    rates = {
+        ("AMP-2", "pinterest"): there,
+        ("iALS", "pinterest"): 0.04,
+        ("AISP-2", "pinterest"): 0.01,
+        ("AMP-2", "amazon-video-games"): 0.038,
+        ("iALS", "amazon-video-games"): 0.04,
+    }
+    evidence = distances(rates)
+    verdict = BY_ID["domain-each/AMP-2/iALS/pinterest/JS"].judge(evidence)
+    assert BY_ID["domain-each/The best AMP/iALS/pinterest/JS"].judge(evidence).verdict == expected
+    assert BY_ID["domain-each/AMP-4/iALS/pinterest/JS"].judge(evidence).verdict == "untestable"
+    assert verdict.verdict == expected, verdict.sentence
+    assert "AMP-2 over iALS on pinterest minus AMP-2 over iALS on amazon" in verdict.sentence
+    for other in ("AISP-2", "EASE^R"):  # lists on one of the two, or on none
+        assert (
+            BY_ID[f"domain-each/AMP-2/{other}/pinterest/JS"].judge(evidence).verdict == "untestable"
+        )
+    assert BY_ID["domain/pinterest/JS"].judge(evidence).verdict == "untestable"
+    assert "domain-each" in verdicts.CHECKS
 
 
 def test_a_contrast_has_the_interval_of_its_two_gains() -> None:

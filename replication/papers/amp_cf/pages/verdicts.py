@@ -68,6 +68,8 @@ CHECKS = {
     "equal-minority": "they bring minority tastes' share of the list nearer than that vector does",
     "equal-items": "they gain over that vector most on test items of minority tastes",
     "equal-diversity": "their gain over that vector grows with the diversity of a user's tastes",
+    "domain-each": "the gain in taste distance of an AMP over the same model is lower on Amazon "
+    "than on Pinterest",
     "domain-films": "the gain in taste distance is lower on Amazon than for films",
     "tastes-single": "several personas are closer to the users' tastes than one vector",
     "tastes-aisp-unit": "an AMP is closer to the users' tastes than AISP on item vectors of unit "
