@@ -390,14 +390,14 @@ def test_the_page_of_verdicts_counts_what_was_judged() -> None:
     # In sentences AMP-2 counts once, and not again as the best AMP.
     rows = [words[f"personas_rows_{end}"] for end in ("replicated", "tested", "all")]
     assert rows == ["2", "2", "64"]
-    assert "a user in 2 of 2 (2 of 2 where they are one vector)." in found.headline()
+    assert "established in 2 (2 of 2 where they are one vector)." in found.headline()
     # The best AMP is the one that it stands for, and no other row's cosine is known.
     assert table["personas"].tolist() == ["one vector"] * 4
     kinds = verdicts.by_personas(found).loc[verdicts.CLAIMED["personas"]]
     assert kinds.tolist() == ["–", "2 + 0 of 2", "–"]
     apart = replace(told, records=cosines("AMP-2", 0.9))
     other = Verdicts(verdicts.BOOK, verdicts.judgements(planted, tastes, apart))
-    assert "a user in 2 of 2 (2 of 2 where personas are several)." in other.headline()
+    assert "established in 2 (2 of 2 where personas are several)." in other.headline()
     assert [j.main.verdict for j in other] == [j.main.verdict for j in found]
     assert "personas" not in found.table("number")  # no result of several personas
     assert verdicts.over_ncf_where(words) == "none"

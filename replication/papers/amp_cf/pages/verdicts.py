@@ -278,13 +278,17 @@ def measured_on(variant: str = "") -> str:
 
 
 def _lead(n: Mapping[str, str]) -> str:
+    return f"AMP-CF's personas beat one vector a user in {of_tested(n, 'personas_rows')}"
+
+
+def _by_kind(n: Mapping[str, str]) -> str:
+    """How often personas beat one vector, by what the personas are; the end of a sentence."""
     parts = [
         f"{of_tested(n, _key(kind))} where {text}"
         for kind, text in personas.WHERE.items()
         if n[f"{_key(kind)}_tested"] != "0"
     ]
-    split = f" ({', '.join(parts)})" if parts else ""
-    return f"AMP-CF's personas beat one vector a user in {of_tested(n, 'personas_rows')}{split}"
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def by_personas(found: Verdicts) -> pd.DataFrame:
@@ -312,7 +316,7 @@ def _more(n: Mapping[str, str]) -> list[str]:
     return [
         f"Against one vector: of {n['personas_rows_all']} comparisons of an AMP row, data set, "
         f"protocol and metric {n['personas_rows_tested']} can be decided, and a gain of at least "
-        f"{GAIN_MARGIN:g} is established in {n['personas_rows_replicated']}.",
+        f"{GAIN_MARGIN:g} is established in {n['personas_rows_replicated']}{_by_kind(n)}.",
         "Against NCF, where a comparison can be decided: an AMP row is more accurate in "
         f"{of_tested(n, 'over_ncf')} ({over_ncf_where(n)}).",
         f"Printed numbers that are reached within {NUMBER_MARGIN:g}, of those that can be decided: "
