@@ -148,7 +148,8 @@ METHODS = {
         "item-based linear",
         "item-linear",
         "fold-in",
-        "the same, and a ridge regression on the known ratings for each movie",
+        "movie means and the user's bias, with penalties of its own, and a ridge regression on the "
+        "known ratings for each movie",
     ),
     "als": Method(
         "ALS with biases",

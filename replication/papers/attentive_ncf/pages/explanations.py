@@ -91,15 +91,16 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     genres, _, error, faithful = (found[name] for name in GROUPS)
     if not faithful:
         return opening(asked, PENDING)
-    removed = dict(zip(AGAINST, FAITHFUL[HEADLINE], strict=True))
+    taken = {k: dict(zip(AGAINST, asked_of, strict=True)) for k, asked_of in FAITHFUL.items()}
+    removed = taken[HEADLINE]
     even = _ends(study, "evenness", 3)
     return opening(
         asked,
         f"Attention of evenness {even} (1: uniform) follows genres in "
         f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}, "
         f"and predictions move more without its top {HEADLINE} than random movies in "
-        f"{_often(faithful, removed['random'])}, {_share_left(faithful, removed)} of it at uniform "
-        "weights too.",
+        f"{_often(faithful, removed['random'])}, with {_share_left(faithful, removed)} of that "
+        "excess left at uniform weights.",
         [
             "A case is one attentive model on one data set.",
             f"Width of the attention: the {HEADLINE} most attended movies get "
@@ -119,6 +120,13 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
             "The control, attention shuffled in the model: what it attends to most moves the "
             f"prediction less than what the model's own does in "
             f"{count(faithful, removed['shuffled'])} cases.",
+            *(
+                f"With {k} {'movie' if k == 1 else 'movies'} taken away: more than without random "
+                f"ones in {count(faithful, some['random'])}, than in the control in "
+                f"{count(faithful, some['shuffled'])}."
+                for k, some in taken.items()
+                if k != HEADLINE
+            ),
             f"Without the model's attention: the {HEADLINE} movies with the most extreme ratings "
             "move the prediction less than the attended ones in "
             f"{count(faithful, removed['extreme'])} cases, those with the nearest embeddings in "
@@ -328,11 +336,11 @@ def describe(shown: Record | None) -> str:
     )
 
 
-def rule() -> str:
-    """How the pair is picked, in one sentence."""
+def rule(dataset: str) -> str:
+    """Where the pair is from and how it is picked."""
     return (
-        f"The pair is not picked by hand: {measured.RULE}. `pair` low and high show the pairs a "
-        "tenth from either end of the same order. The model is that of seed 0."
+        f"A pair of `{dataset}`, not picked by hand: {measured.RULE}. `pair` low and high "
+        "show the pairs a tenth from either end of the same order. The model is that of seed 0."
     )
 
 

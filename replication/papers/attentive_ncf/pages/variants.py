@@ -102,7 +102,7 @@ def headline(study: Study) -> str:
     parts = [
         f"{outcomes.count('worse')} came out worse",
         f"{outcomes.count('better')} better",
-        f"{outcomes.count('neither')} within the spread of seeds",
+        f"{outcomes.count('neither')} not established as either",
         *([f"{unjudged} not judged yet"] if unjudged else []),
     ]
     return opening(
