@@ -53,11 +53,13 @@ def memory_found(records: Sequence[Record] | None = None) -> str:
     top = max(records, key=lambda r: r["metrics"]["peak GiB"])
     peak = top["metrics"]["peak GiB"]
     said = "within" if peak < LIMIT else "beyond"
-    left = len(wanted - done)
+    left, more = len(wanted - done), len(done - wanted)  # the table shows what is beyond the plan
     return (
         f"The largest peak on record, {peak:.2f} GiB of {top['row']} on `{top['dataset']}`, is "
         f"{said} the {LIMIT:g} GiB that this study allows itself; {len(wanted) - left} of "
-        f"{len(wanted)} models and data sets are measured{f', {left} are pending' if left else ''}."
+        f"{len(wanted)} planned peaks are measured"
+        f"{f' and {more} more beyond the plan' if more else ''}"
+        f"{f', {left} are pending' if left else ''}."
     )
 
 
@@ -94,25 +96,45 @@ def _kept(record: Record) -> bool | None:
 
 
 def speed_found(records: Sequence[Record] | None = None) -> str:
-    """Which demands the last measurements keep, in one or two sentences."""
-    every = _last(Store(SPEED).load() if records is None else records, "what", "peer", "threads")
+    """Which demands the last run keeps and which every run does, in two or three sentences.
+
+    The last run alone would contradict the table, which counts all of them.
+    """
+    groups = _alike(Store(SPEED).load() if records is None else records, "what", "peer", "threads")
     kept: list[str] = []
     broken: list[str] = []
     open_: list[str] = []
+    always, sometimes = 0, []
     for name, what, dataset, demand in DEMANDS:
         judged = [
-            _kept(r)
-            for r in every
-            if (r["row"], r["dataset"]) == (name, dataset) and r["config"]["what"].startswith(what)
+            [bool(_kept(r)) for r in group]
+            for group in groups
+            if (group[-1]["row"], group[-1]["dataset"]) == (name, dataset)
+            and group[-1]["config"]["what"].startswith(what)
+            and group[-1]["config"]["bounded"]
         ]
-        judged = [good for good in judged if good is not None]
-        text = f"{what} of {name} on `{dataset}` ({demand})"
-        (open_ if not judged else kept if all(judged) else broken).append(text)
+        place = f"{what} of {name} on `{dataset}`"
+        last = [runs[-1] for runs in judged]
+        (open_ if not last else kept if all(last) else broken).append(f"{place} ({demand})")
+        if judged and all(map(all, judged)):
+            always += 1
+        elif judged:
+            # Against several peers in the same runs the counts are alike and are said once.
+            counts = dict.fromkeys(f"{sum(runs)} of {len(runs)}" for runs in judged)
+            sometimes.append(f"{place} in {' and '.join(counts)} runs")
     parts = [
         f"This study's limits on speed {start}: {len(some)} of {len(DEMANDS)}, {', '.join(some)}."
-        for start, some in (("kept", kept), ("not kept", broken), ("not measured yet", open_))
+        for start, some in (
+            ("kept in the last run", kept),
+            ("not kept in the last run", broken),
+            ("not measured yet", open_),
+        )
         if some
     ]
+    if kept or broken:
+        parts.append(
+            "; ".join([f"Kept in every run: {always} of {len(DEMANDS)}", *sometimes]) + "."
+        )
     return " ".join(parts)
 
 
@@ -143,7 +165,7 @@ def speed(records: Sequence[Record] | None = None) -> pd.DataFrame:
                 two_digits(found["peer"]),
                 two_digits(found["ratio"]) + spread,
                 limit,
-                "–" if kept is None else f"{sum(map(bool, kept_by))} of {len(group)} runs",
+                "–" if kept is None else f"{sum(map(bool, kept_by))} of {len(group)}",
             ]
         )
     for name, what, dataset, demand in DEMANDS:
@@ -178,7 +200,7 @@ def parity(records: Sequence[Record] | None = None) -> pd.DataFrame:
     """The last comparison of each kind with another package, as strings; else "pending"."""
     every = _last(Store(PARITY).load() if records is None else records, "what")
     index, lines = [], []
-    columns = ["peer", "ours", "the peer's", "apart by", "allowed", "agrees", "day"]
+    columns = ["peer", "ours", "the peer's", "apart by", "allowed", "agrees"]
     for name in COMPARED:
         own = [r for r in every if r["row"] == name]
         for r in own:
@@ -192,7 +214,6 @@ def parity(records: Sequence[Record] | None = None) -> pd.DataFrame:
                     f"{found['difference']:.2g}",
                     f"{found['allowed']:.2g}",
                     "yes" if found["difference"] <= found["allowed"] else "no",
-                    r["time"][:10],
                 ]
             )
         if not own:
