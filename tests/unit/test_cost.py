@@ -162,6 +162,24 @@ def test_batches_that_were_timed_stand_in_for_runs(tmp_path, monkeypatch) -> Non
     assert list(line)[1:3] == ["7", "runs on record"]
 
 
+def test_a_slow_model_is_told_of_by_its_trials_or_by_runs_that_train_nothing(
+    tmp_path, monkeypatch
+) -> None:
+    """Here and, in proportion to the pairs, where there are none."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    pairs = {"ml-1m": 1000.0, "pinterest": 3000.0}
+    searched = [trial("ConvNCF", 300.0, 0, epochs_run=2)]
+    runs = [record("DiRec", 0.5, seed=seed, select="validation") for seed in range(2)]
+    table = cost.of_the_slow(study(*runs), searched, pairs)
+    line = table.loc[("ml-1m", "ConvNCF")]
+    assert list(line) == ["–", "150", "trials on record", "–", "–"]
+    other = table.loc[("pinterest", "ConvNCF")]
+    assert list(other)[1:3] == ["450", "extrapolated from ml-1m"]
+    line = table.loc[("ml-1m", "DiRec")]
+    assert list(line) == ["–", "–", "runs on record", "0.5", "–"]
+    assert table.loc[("pinterest", "DiRec"), "from"] == "not yet measured"
+
+
 def all_there(table: str, **changes: Any) -> list[dict[str, Any]]:
     """A record for every cell and seed of a table."""
     return [

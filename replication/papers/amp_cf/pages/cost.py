@@ -21,6 +21,7 @@ from replication.papers.amp_cf.tables import TABLES
 from replication.records import Store
 
 PENDING = "Pending: no runs are recorded yet."
+UNMEASURED = "not yet measured"
 HOUR = 3600.0
 # Tables that are measured on data or on the models that Table 2 trained.
 OTHERS = tuple(table for table in packing.TABLES if table != experiments.TABLE2)
@@ -591,8 +592,9 @@ def of_the_slow(
 ) -> pd.DataFrame:
     """One line a data set and model that scores slowly, as strings: how long what takes.
 
-    An epoch is that of the runs on record, or of batches that were timed; else extrapolated in
-    proportion to the training pairs from the data set of the nearest size that has either.
+    An epoch is that of the runs on record, of batches that were timed or of trials; else
+    extrapolated in proportion to the training pairs from the data set of the nearest size that has
+    any of these. A model that trains nothing has the seconds of its runs before it scores.
     """
     paces = _paces(study, searched, pairs)
     index, lines = [], []
@@ -600,13 +602,15 @@ def of_the_slow(
         for model in (model for model, known in ROWS.items() if known.slow):
             name = experiments.row_name(model)
             timed = paces.timed.get((name, dataset), {})
+            runs = [] if row(model).trained else paces.runs.get((name, dataset, ""), [])
+            before = _mean(map(_taken, runs)) if runs else timed.get("seconds of preparation")
             index.append((dataset, name))
             lines.append(
                 {
                     "batches": f"{timed['batches']:.0f}" if "batches" in timed else "–",
                     "an epoch, s": "–",
-                    "from": "no training" if timed else "not yet measured",
-                    "before, s": two_digits(timed["seconds of preparation"]) if timed else "–",
+                    "from": "runs on record" if runs else "no training" if timed else UNMEASURED,
+                    "before, s": "–" if before is None else two_digits(before),
                     "catalogue, h": two_digits(timed["seconds of a full pass"] / HOUR)
                     if timed
                     else "–",
@@ -629,14 +633,15 @@ def _epoch(paces: Paces, model: str, dataset: str) -> dict[str, str]:
         if timed:
             n = timed["batches timed"]
             return timed["seconds per epoch"], f"measured over {n:.0f} batches"
-        return None
+        of_trials = paces.of_epoch(model, place)
+        return None if of_trials is None else (of_trials, "trials on record")
 
     own = known(dataset)
     if own is None:
         size = paces.pairs.get(dataset)
         near = [d for d in paces.pairs if size and known(d)]
         if not size or not near:
-            return {"from": "not yet measured"}
+            return {"from": UNMEASURED}
         place = min(near, key=lambda d: abs(np.log(size / paces.pairs[d])))
         found = known(place)
         assert found is not None
@@ -646,7 +651,7 @@ def _epoch(paces: Paces, model: str, dataset: str) -> dict[str, str]:
 
 def _run(cost: Cost) -> str:
     if cost.run_seconds is None:
-        return "not yet measured"
+        return UNMEASURED
     text = two_digits(cost.run_seconds)
     return f"({text})" if cost.estimated else text
 
@@ -660,7 +665,7 @@ def _total(hours: Sequence[float | None]) -> str:
     known = sum(part or 0.0 for part in hours)
     if None not in hours:
         return _cell(known)
-    return f"over {known:.3f}" if known else "not yet measured"
+    return f"over {known:.3f}" if known else UNMEASURED
 
 
 def datasets(study: Study) -> list[str]:
