@@ -529,8 +529,24 @@ def test_the_reading_that_made_the_printed_numbers_is_found(factor):
         factor == 1.0
     )
     first = table3.pairs_table(study).reset_index().iloc[0]
+    said = (
+        f"printed is {first['printed / measured ratio']} times measured; largest over smallest "
+        f"{first['largest over smallest']}."
+    )
+    assert (said in text) is (factor == 1.0)  # else none is within a factor of two
     found = (first["JS"], first["Hellinger"], first["PCA"])
     assert (found == ("root by cluster, then summed", "as printed", "uncentred")) is (factor == 1.0)
+
+
+def test_small_factors_of_print_keep_two_digits():
+    study = planted("as printed", 1.0)
+    printed = published_values(study.published)
+    records = []
+    for r, times in zip(study.records, (0.00512, 0.01, 0.02, 0.0481), strict=True):
+        js = times * printed["table3", r["row"], "pinterest", "JS"]
+        records.append(r | {"metrics": r["metrics"] | {"JS": js}})
+    text = table3.headline(replace(study, records=records))
+    assert "Measured distances are 0.0051 to 0.048 times the printed JS" in text
 
 
 def test_without_centring_is_said_with_the_order_of_the_models():
@@ -595,8 +611,15 @@ def test_how_far_the_order_of_the_models_hangs_on_distances(metric):
     assert (found.gains, found.lost, found.losses, found.won) == (pairs, pairs, [], [])
     line = table3.similarities(study).loc[("pinterest", metric)].tolist()
     assert line == ["4", "+0.33", "2 of 6", "2 of 2", "0 of 0"]
-    assert "is 0.33 on `pinterest`; of the gains of an AMP over" in table3.turned_text(study)
-    assert table3.turned_text(study).endswith("these become losses: 2 of 2 on `pinterest`.")
+    assert table3.turned_text(study) == (
+        "By JS, 2 of 2 gains of an AMP over ItemKNN, EASE^R and iALS become losses over "
+        "similarities in place of distances, all on `pinterest` (2 of 2 there). Kendall's tau-b "
+        "between the two orders of the models is 0.33 on `pinterest`."
+    )
+    twice = [r | {"key": f"{r['key']}-2", "dataset": "ml-100k"} for r in records]
+    both = table3.turned_text(replace(study, records=[*records, *twice]))
+    assert both.startswith("By JS, 4 of 4 gains") and both.count("all on") == 0
+    assert " of distances: 2 of 2 on `ml-100k`, 2 of 2 on `pinterest`. Kendall's" in both
     shown = table3.turned_pairs(study)["AMPs"]
     assert shown["pinterest", metric, "iALS", "AMP"] == "AMP-2"
     back = [
@@ -606,9 +629,12 @@ def test_how_far_the_order_of_the_models_hangs_on_distances(metric):
     ]  # fmt: skip
     other = table3.orders(replace(study, records=back))["pinterest", metric]
     assert (other.lost, other.losses, other.won) == ([], pairs, pairs)
+    assert " gains of" not in table3.turned_text(replace(study, records=back))
     same = [r | {"metrics": dict.fromkeys(r["metrics"], order[r["row"]][0])} for r in records]
     alike = table3.orders(replace(study, records=same))["pinterest", metric]
     assert (alike.tau, alike.reversed, alike.lost) == (1.0, 0, [])
+    none_lost = table3.turned_text(replace(study, records=same))
+    assert none_lost.startswith("By JS, 0 of 2 gains") and "of distances. Kendall's" in none_lost
     assert "None changes" in table3.turned_pairs(replace(study, records=same)).iloc[0, 0]
     nothing = replace(study, records=[])
     assert table3.turned_text(nothing) == table3.PENDING

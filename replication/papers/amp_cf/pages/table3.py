@@ -21,7 +21,7 @@ from replication.compare import (
     ranks_of,
 )
 from replication.errors import ReplicationError
-from replication.page import Study, difference_text, opening
+from replication.page import Study, difference_text, opening, two_digits
 from replication.papers.amp_cf import claims, lists
 from replication.papers.amp_cf import readings as read
 from replication.papers.amp_cf.pages import personas as kinds
@@ -95,7 +95,7 @@ def headline(study: Study, known: kinds.Kinds = kinds.NONE_KNOWN) -> str:
         for metric in lists.METRICS
     }
     sizes = " and ".join(
-        " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))
+        " to ".join(dict.fromkeys(two_digits(end) for end in (min(values), max(values))))
         + f" times the printed {metric}"
         for metric, values in factor.items()
     )
@@ -338,15 +338,14 @@ def established(study: Study) -> str:
     if sized_pairs:
         spread, factor, space, js, other = sized_pairs[0]
         closest = (
-            f" With the closest of them (JS {js}, Hellinger {other}, PCA {space}) it is off by a "
-            f"factor of {factor:.3g} on average, and by {spread:.2f} times as much in the pair "
-            "where it is off most as where it is off least."
+            f" With the closest of them (JS {js}, Hellinger {other}, PCA {space}) printed is "
+            f"{factor:.3g} times measured; largest over smallest {spread:.2f}."
         )
     texts.append(
         f"Ratio of the two columns: of {len(pairs)} pairs of readings {len(sized_pairs)} give the "
-        "printed one within a factor of two on average. With the formulas as printed it is off by "
-        f"a factor of {as_printed[1]:.3g} on average, and by {as_printed[0]:.2f} times as much in "
-        f"the pair where it is off most as where it is off least.{closest}"
+        "printed one within a factor of two on average. With the formulas as printed the printed "
+        f"ratio is {as_printed[1]:.3g} times the measured one on average; largest over smallest "
+        f"{as_printed[0]:.2f}.{closest}"
     )
     waiting = {
         column: [name for name in own if ("centred", column, name) not in values]
@@ -510,18 +509,23 @@ def turned_text(study: Study) -> str:
         return PENDING
     js = {dataset: o for (dataset, metric), o in found.items() if metric == "JS"}
     taus = ", ".join(f"{o.tau:.2f} on `{dataset}`" for dataset, o in js.items())
-    text = (
-        "Over similarities in place of distances Kendall's tau-b between the two orders of the "
-        f"models by JS is {taus}"
-    )
-    lost = ", ".join(
-        f"{len(o.lost)} of {len(o.gains)} on `{dataset}`" for dataset, o in js.items() if o.gains
-    )
+    orders_text = f"Kendall's tau-b between the two orders of the models is {taus}."
+    gains, lost = sum(len(o.gains) for o in js.values()), sum(len(o.lost) for o in js.values())
+    where = {dataset: o for dataset, o in js.items() if o.lost}
+    if len(where) > 1:
+        on = ": " + ", ".join(
+            f"{len(o.lost)} of {len(o.gains)} on `{dataset}`" for dataset, o in where.items()
+        )
+    else:
+        on = "".join(
+            f", all on `{d}` ({len(o.lost)} of {len(o.gains)} there)" for d, o in where.items()
+        )
+    *simple, last = claims.SIMPLE
     return (
-        f"{text}; of the gains of an AMP over {', '.join(claims.SIMPLE)} these become losses: "
-        f"{lost}."
-        if lost
-        else f"{text}."
+        f"By JS, {lost} of {gains} gains of an AMP over {', '.join(simple)} and {last} become "
+        f"losses over similarities in place of distances{on}. {orders_text}"
+        if gains
+        else f"Over similarities in place of distances, by JS: {orders_text}"
     )
 
 
