@@ -639,3 +639,39 @@ def test_how_far_the_order_of_the_models_hangs_on_distances(metric):
     nothing = replace(study, records=[])
     assert table3.turned_text(nothing) == table3.PENDING
     assert "Pending" in table3.similarities(nothing).index[0]
+
+
+def test_settings_of_one_vector_stand_beside_the_own_search_and_that_vector():
+    """Planted: AMP-2 at 0.3, with MF's settings at 0.2, without entropy at 0.5; MF at 0.4."""
+    assert {*table3.OF_MF, *lists.UNTRAINED} == set(lists.VARIANTS)
+    planted = {
+        ("AMP-2", ""): 0.3,
+        ("MF (r=1)", ""): 0.4,
+        ("AMP-2", "mf-settings"): 0.2,
+        ("AMP-2", "mf-settings-no-entropy"): 0.5,
+    }
+    records, ranks = [], {}
+    for (row, variant), value in planted.items():
+        for seed in range(2):
+            key = f"{row}/{variant}/{seed}"
+            records.append(
+                {"key": key, "table": lists.TABLE3, "row": row, "dataset": "ml-100k",
+                 "protocol": "loo-random", "variant": variant, "select": "validation",
+                 "seed": seed, "config": {}, "data_hash": "d", "time": "",
+                 "metrics": {"Hellinger": value}}
+            )  # fmt: skip
+            ranks[key] = {"Hellinger": value + 0.01 * np.sin(np.arange(50.0))}
+    study = Study(
+        lists.TABLE3, "stored", "validation", records, ranks, load_published("amp_cf"), lists.grid()
+    )
+    frame = table3.settings_of_mf(study)
+    for entropy, own, single in (("as printed", "-0.1", "-0.2"), ("none", "+0.2", "+0.1")):
+        line = frame.loc[("ml-100k", "AMP-2", entropy)]
+        assert line["minus as searched"].startswith(f"{own}000 [")
+        assert line["minus MF (r=1)"].startswith(f"{single}000 [")
+    named = frame.index.get_level_values(0).unique().tolist()
+    assert named == [d for d in experiments.RUN_HERE if d in named]
+    others = frame.drop(index=[("ml-100k", "AMP-2", e) for e in table3.OF_MF.values()])
+    assert set(others.to_numpy().ravel()) == {"pending"} and len(others)
+    plain = replace(study, records=[r for r in records if not r["variant"]])
+    assert table3.settings_of_mf(plain).index.tolist() == [table3.OF_MF_PENDING]

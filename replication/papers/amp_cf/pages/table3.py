@@ -183,6 +183,42 @@ def other_setting(study: Study, variant: str) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(["data set", "model"])
 
 
+# The variants in which personas take MF's rate and decay, by the entropy terms that they have.
+OF_MF = {"mf-settings": "as printed", "mf-settings-no-entropy": "none"}
+OF_MF_PENDING = "Pending: no lists of an AMP with these settings are measured yet."
+
+
+def settings_of_mf(study: Study) -> pd.DataFrame:
+    """Hellinger distances of AMPs with MF's rate and decay, minus AMP's as searched and MF's.
+
+    One line while nothing is measured.
+    """
+    lines, measured = [], False
+    for variant, entropy in OF_MF.items():
+        of_own, of_single = (
+            study.effects(variant, metrics=("Hellinger",), against=row)
+            for row in (None, claims.SINGLE)
+        )
+        for own, single in zip(of_own, of_single, strict=True):
+            after = own.after if single.after is None else single.after
+            measured |= after is not None
+            lines.append(
+                {
+                    "data set": own.dataset,
+                    "model": own.row,
+                    "entropy terms": entropy,
+                    "Hellinger": "pending" if after is None else number(after),
+                    "minus as searched": difference_text(own.test),
+                    "minus MF (r=1)": difference_text(single.test),
+                }
+            )
+    if not measured:
+        return pd.DataFrame({"data set": [OF_MF_PENDING]}).set_index("data set")
+    names = [cell.dataset for cell in study.grid]
+    lines.sort(key=lambda line: (names.index(line["data set"]), line["model"]))
+    return pd.DataFrame(lines).set_index(["data set", "model", "entropy terms"])
+
+
 def formulas(study: Study) -> str:
     """How the two measures relate: as printed in the paper, and on these lists."""
     printed = _printed(study)
