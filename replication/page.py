@@ -255,7 +255,7 @@ def dots(table: Sequence[Mapping[str, Any]], metric: str) -> Figure:
             printed.setdefault(r["dataset"], {})[r["row"]] = r["published"]
     units = {
         "HR": " (share of users)",
-        "Hellinger": " distance (0: alike, 1: nothing in common)",
+        "Hellinger": " (0 alike, 1 nothing shared)",
         "RMSE": " (stars)",
         "MAE": " (stars)",
     }

@@ -682,7 +682,7 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     assert "In 2 of 2 AMP models (`ml-latest-small`) attention has at least 0.05 more" in text
     follow = f"of 1 others with genres {count[0]} follow these beyond chance, 0 beyond K-means.\n"
     assert f"a user's personas are one vector in 1, and {follow}" in text
-    assert "HR@10 falls in 2 of 2." in text
+    assert "HR@10 falls in 2 of 2; with" in text
     assert "in 1 of 2 models, AMP-4 on `ml-latest-small`.\n" in text
     assert f"agree with them beyond chance in {count} but" in text
     assert f"more than random ones in {count}, and the control, shuffled claims, in 0 of 1" in text
@@ -708,7 +708,7 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     assert [one.share for one in found] == ["1 of 1", "0 of 1"]
     text = explaining.headline(both, explaining.answer_all(both), nothing)
     assert "habits (`ml-latest-small`): one vector in 0 of 1; of these models entropy is" in text
-    assert "In 1 of 1 AMP models" in text and "HR@10 falls in 1 of 1." in text
+    assert "In 1 of 1 AMP models" in text and "HR@10 falls in 1 of 1; with" in text
     assert "they have in 0 of 1. Such a model" in explaining.collapse(both)
 
 

@@ -240,7 +240,8 @@ def test_the_headline_says_when_all_is_there() -> None:
         assert text.startswith("**Asked.** ") and text.count("**Found.**") == 1
 
 
-def test_without_records_every_part_says_so() -> None:
+def test_without_records_every_part_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     nothing = study()
     assert cost.headline(nothing, []).endswith(cost.PENDING)
     assert cost.dearest(nothing, []) == cost.PENDING

@@ -155,7 +155,7 @@ def headline(found: Results) -> str:
             f"{f' (pending: {late} more)' if late else ''}."
             if own
             else "",
-            f"An AMP against one vector a user, by what its personas have become: {against_one}."
+            f"An AMP against one vector a user. {personas.BECOME}: {against_one}."
             if against_one
             else "",
             *(
@@ -185,7 +185,7 @@ def verdict(found: Results, name: str) -> str:
         f"{f'; {late} more are pending' if late else ''}."
     )
     against_one = _by_personas(found, some)
-    text += f" By what a user's personas have become: {against_one}." if against_one else ""
+    text += f" {personas.BECOME}: {against_one}." if against_one else ""
     claim = STUDIES[name].claim
     return (
         f"{text} The paper says that {claim}: {''.join(_judged(found, name))}." if claim else text

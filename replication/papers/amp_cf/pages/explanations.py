@@ -27,6 +27,7 @@ from replication.papers.amp_cf import explanations as measured
 from replication.papers.amp_cf import planted as planting
 from replication.papers.amp_cf.pages import table2
 from replication.questions import Answer, Question, count, span, tally
+from replication.tables import COMPLETE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +40,11 @@ LOST = {  # by which items of the history are dropped
     "lost/random": "random",
     "lost/shuffled": "shuffled claims",
     "lost/nearest": "nearest",
+}
+VARIANTS = {  # in words, after the name of a model
+    "released": "with the released code's habits",
+    "mf-settings": "with MF's rate and decay",
+    "mf-settings-no-entropy": "with MF's rate and decay and no entropy terms",
 }
 
 
@@ -169,17 +175,19 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
             f"in {higher['not replicated']} ({sizes}); against test positives a difference of any "
             f"size is established in {count(entropy, ENTROPY[0])} ({span(entropy, ENTROPY[0])}).",
             "Attention shuffled over the candidates: HR@10 falls in "
-            f"{count(conditional, CONDITIONAL[0])}.",
+            f"{count(conditional, CONDITIONAL[0])}; with the user's own mean attention for every "
+            f"candidate in {count(conditional, CONDITIONAL[1])}.",
             "Genres, in the models whose personas differ: assignments agree with them beyond "
             f"chance in {count(genres, GENRES[0])} but more than K-means of the item vectors in "
             f"{count(genres, GENRES[1])}.",
             "Claimed history items, in the same models: they carry the recommendation more than "
             f"random ones in {count(faithful, FAITHFUL[0])}, and the control, shuffled claims, in "
-            f"{count(faithful, FAITHFUL[2])}.",
+            f"{count(faithful, FAITHFUL[2])}. The measure is the nearest items, which need no "
+            f"personas: claimed ones carry more in {count(faithful, FAITHFUL[3])}.",
             against_clusters(study, found["clusters"]),
             _of_released(study, found),
             table2.conditional(),
-            f"Planted tastes: recovered {recovery(planted)}.",
+            f"Planted tastes: recovered {recovery(planted)}.{planted_counts(planted)}",
         ],
     )
 
@@ -215,7 +223,8 @@ def _of_released(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         f"With the released code's habits ({same.where}): one vector in {same.share}; of these "
         f"models entropy is higher on negatives than on training positives in "
         f"{count(entropy, ENTROPY[2])} ({span(entropy, ENTROPY[2])}), HR@10 falls with shuffled "
-        f"attention in {count(conditional, CONDITIONAL[0])}, and assignments agree with genres "
+        f"attention in {count(conditional, CONDITIONAL[0])} and with the user's mean attention in "
+        f"{count(conditional, CONDITIONAL[1])}, and assignments agree with genres "
         f"beyond chance in {count(genres, GENRES[0])}."
     )
 
@@ -276,7 +285,7 @@ def with_released(study: Study) -> str:
     found = collapsed(study, "released")
     if not found.models:
         return ""
-    return f"; with the released code's habits ({found.where}) they have in {found.share}"
+    return f"; with the released code's habits ({found.where}) they are in {found.share}"
 
 
 def collapse(study: Study) -> str:
@@ -297,17 +306,33 @@ def collapse(study: Study) -> str:
 
 def recovery(planted: Study) -> str:
     """How well planted personas are found, the end of a sentence: where a user has several."""
-    found = {
-        (cell.row, cell.dataset): float(np.mean([r["metrics"]["AMI"] for r in runs.values()]))
-        for cell, runs in cells(planted.grid, planted.records)
-        if runs
-    }
-    texts = [
-        f"{number(value)} ({row})"
-        for (row, data), value in found.items()
-        if planting.TRUE[data] > 1
-    ]
+    texts = [f"{number(value)} ({row})" for row, value in _planted_means(planted, "AMI").items()]
     return f"with an AMI of {', '.join(texts)}" if texts else "(pending)"
+
+
+def planted_counts(planted: Study) -> str:
+    """How many personas a history uses of as many true tastes, and whether one vector does better.
+
+    Sentences after that of ``recovery``; empty without records.
+    """
+    ami, used = (_planted_means(planted, name) for name in ("AMI", "personas used"))
+    divided = planting.DIVIDED
+    own = [f"{value:.2f} ({row})" for row, value in used.items() if row != divided]
+    text = f" Of {planting.PERSONAS} true tastes a history uses {enumeration(own)}." if own else ""
+    if divided in ami and ami[divided] == max(ami.values()) and len(ami) > 1:
+        text += " One vector with K-means, told the number of parts, recovers most."
+    return text
+
+
+def _planted_means(planted: Study, metric: str) -> dict[str, float]:
+    """Row -> mean of a metric over the runs, where a user has several tastes."""
+    return {
+        cell.row: float(np.mean([r["metrics"][metric] for r in runs.values()]))
+        for cell, runs in cells(planted.grid, planted.records)
+        if planting.TRUE[cell.dataset] > 1
+        and runs
+        and all(metric in r["metrics"] for r in runs.values())
+    }
 
 
 def entropies(study: Study) -> pd.DataFrame:
@@ -430,8 +455,24 @@ def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def gaps(study: Study) -> str:
-    """Which cells have no record, or not all seeds, in one sentence."""
-    return questions.gaps(_cells(study))
+    """Which cells have no record, or not all seeds: a line a data set, a clause a variant."""
+    told: dict[str, dict[str, dict[str, list[str]]]] = {}  # data set -> variant -> seeds -> models
+    for cell, runs in _cells(study):
+        if len(runs) < cell.seeds_required and not cell.unavailable:
+            seeds = f"{len(runs)} of {cell.seeds_required} {cell.repeats}"
+            of_variant = told.setdefault(cell.dataset, {}).setdefault(cell.variant, {})
+            of_variant.setdefault(seeds, []).append(cell.row.split(", ")[0])
+    if not told:
+        return COMPLETE
+    lines = []
+    for dataset, variants in told.items():
+        clauses = [
+            f"{enumeration(models)}{f' {VARIANTS[variant]}' if variant else ''} ({seeds})"
+            for variant, by_seeds in variants.items()
+            for seeds, models in by_seeds.items()
+        ]
+        lines.append(f"- `{dataset}`: {'; '.join(clauses)}.")
+    return "\n".join(["Pending:\n", *lines])
 
 
 def without_genres() -> str:

@@ -24,6 +24,10 @@ WHERE = {
     UNKNOWN: "it is not known which",
 }
 HEAD = "personas"  # of the column of a table
+BECOME = (
+    "By what a user's personas have become (one vector: mean cosine above "
+    f"{explanations.COLLAPSED:g})"
+)
 # (printed name, data set, protocol) of a main cell of Table 2 -> SEVERAL or ONE
 Kinds = Mapping[tuple[str, str, str], str]
 NONE_KNOWN: Kinds = {}

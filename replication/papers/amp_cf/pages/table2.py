@@ -124,7 +124,7 @@ def headline(study: Study) -> str:
             f"{losses} an established loss and {len(tests) - len(signs)} no established "
             f"difference (differences {least_to_most(differences)}, median "
             f"{number(float(np.median(differences)), signed=True)}).",
-            f"By what a user's personas have become: gains in {gains_by}; losses in {losses_by}.",
+            f"{personas.BECOME}: gains in {gains_by}; losses in {losses_by}.",
             " ".join(with_settings_of_mf(study)),
             _one_vector(),
             conditional(),

@@ -128,9 +128,7 @@ def headline(study: Study, known: kinds.Kinds = kinds.NONE_KNOWN) -> str:
             f"user's tastes and {given.count('farther')} that it is farther."
             if tests
             else "",
-            f"By what a user's personas have become: closer in {closer}; farther in {farther}."
-            if tests
-            else "",
+            f"{kinds.BECOME}: closer in {closer}; farther in {farther}." if tests else "",
             turned_text(study) if orders(study) else "",
         ],
     )

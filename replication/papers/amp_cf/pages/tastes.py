@@ -612,7 +612,7 @@ def headline(found: Sequence[Finding], known: personas.Kinds = personas.NONE_KNO
         f"What speaks for this is established in {up} of {len(found)} comparisons of an AMP with "
         f"one vector a user, and what speaks against it in {down}.",
         [
-            f"By what a user's personas have become: for it {speaks_for}; against it {against}.",
+            f"{personas.BECOME}: for it {speaks_for}; against it {against}.",
             *details,
             f"Compared with: MF (r=1), with Holm's correction over all {len(found)} comparisons.",
         ],
