@@ -664,6 +664,12 @@ def test_of_a_single_planted_taste_nothing_is_recovered(cosine: float, words: st
     assert used.loc[("planted-3", "MF (r=1), K-means")].tolist() == ["3", "2.1250", "–", "1"]
     text = explaining.planted_single(of)
     assert text.count(f"personas {words} vector") == 2 and "names is 0.2500" in text
+    counted = " Of 3 true tastes a history uses 2.12 (AMP-3) and 2.12 (AMP-3, released weights)."
+    assert explaining.planted_counts(of) == counted
+    for record in records:
+        record["metrics"]["AMI"] += 0.1 * record["row"].startswith("MF")
+    assert explaining.planted_counts(of) == f"{counted} One vector with K-means, told the number " \
+                                            "of parts, recovers most."  # fmt: skip
     for record in records:  # from before it was measured
         record["metrics"].pop("overlap/cosine", None)
     assert explaining.planted_single(of) == explaining.PLANTED_PENDING
@@ -709,7 +715,7 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     text = explaining.headline(both, explaining.answer_all(both), nothing)
     assert "habits (`ml-latest-small`): one vector in 0 of 1; of these models entropy is" in text
     assert "In 1 of 1 AMP models" in text and "HR@10 falls in 1 of 1; with" in text
-    assert "they have in 0 of 1. Such a model" in explaining.collapse(both)
+    assert "they are in 0 of 1. Such a model" in explaining.collapse(both)
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

@@ -319,7 +319,8 @@ def planted_counts(planted: Study) -> str:
     divided = planting.DIVIDED
     own = [f"{value:.2f} ({row})" for row, value in used.items() if row != divided]
     text = f" Of {planting.PERSONAS} true tastes a history uses {enumeration(own)}." if own else ""
-    if divided in ami and ami[divided] == max(ami.values()) and len(ami) > 1:
+    others = [value for row, value in ami.items() if row != divided]
+    if divided in ami and others and ami[divided] > max(others):
         text += " One vector with K-means, told the number of parts, recovers most."
     return text
 
