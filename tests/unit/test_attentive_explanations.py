@@ -264,7 +264,7 @@ def test_records_pages_and_audit(study, capsys):
         (half, "1 of 1", "50 %"),
     ):
         text = shown.headline(study_, found | {"faithful": some})
-        assert f"than random movies in 1 of 1, with {left} of that excess left at " in text
+        assert f"than random movies in 1 of 1, with {left} of this left at " in text
         assert f"those with the nearest embeddings in {nearest}." in text
         assert f"is +0.1000 stars; {left} of this remains where all movies weigh the same" in text
     assert "attentive + MLP1 on `ml-100k` (0 of 5 seeds)" in shown.gaps(study_)

@@ -99,8 +99,8 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         f"Attention of evenness {even} (1: uniform) follows genres in "
         f"{_often(genres, GENRES[0])} cases, beyond co-rating in {tally(genres, GENRES[1])[0]}, "
         f"and predictions move more without its top {HEADLINE} than random movies in "
-        f"{_often(faithful, removed['random'])}, with {_share_left(faithful, removed)} of that "
-        "excess left at uniform weights.",
+        f"{_often(faithful, removed['random'])}, with {_share_left(faithful, removed)} of this "
+        "left at uniform weights.",
         [
             "A case is one attentive model on one data set.",
             f"Width of the attention: the {HEADLINE} most attended movies get "
