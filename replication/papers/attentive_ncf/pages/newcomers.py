@@ -182,17 +182,21 @@ def answer(made: Sequence[Comparison]) -> str:
         return (
             "Attention without retraining is measured, but not yet every model without a network."
         )
-    worse, better = _where(made, 1, any), _where(made, -1, all)
-    return (
-        f"Attention without retraining errs {worse} more than at least one of "
-        f"{len(WITHOUT_NETWORK)} models without a network, and {better} less than all of them."
-    )
+    worse = f"more than at least one of {len(WITHOUT_NETWORK)} models without a network"
+    clauses = [
+        f"errs {places} {than}" if places else f"is nowhere shown to err {than}"
+        for than, places in (
+            (worse, _where(made, 1, any)),
+            ("less than all of them", _where(made, -1, all)),
+        )
+    ]
+    return f"Attention without retraining {', and '.join(clauses)}."
 
 
 def _where(made: Sequence[Comparison], direction: int, of: Callable[[Iterable[bool]], bool]) -> str:
     """With how many known ratings a direction is established against any or all simple models.
 
-    "with 0 to 16 known ratings on `cil` and 0 to 8 on `ml-100k`", or "nowhere".
+    "with 0 to 16 known ratings on `cil` and 0 to 8 on `ml-100k`", or "".
     """
     places: list[str] = []
     for dataset in measured.DATASETS:
@@ -209,7 +213,7 @@ def _where(made: Sequence[Comparison], direction: int, of: Callable[[Iterable[bo
         if chosen:
             what = "" if places else " known ratings"
             places.append(f"{_named(chosen, KNOWN)}{what} on `{dataset}`")
-    return f"with {enumeration(places)}" if places else "nowhere"
+    return f"with {enumeration(places)}" if places else ""
 
 
 def _against(made: Sequence[Comparison], dataset: str, method: str) -> list[Comparison]:
