@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -386,10 +387,31 @@ def png(figure: Figure) -> Any:
     """
     from IPython.display import Image
 
+    fit_labels(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
     return Image(data=buffer.getvalue(), format="png", width=width)
+
+
+def fit_labels(figure: Figure) -> None:
+    """Break panel titles and labels of horizontal axes that are wider than their panel.
+
+    The layout leaves room for the height of these texts and not for their width: a long one would
+    run over the edge of the picture or into the next panel.
+    """
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()  # before that, neither panels nor texts have their sizes
+    for axis in figure.axes:
+        room = axis.get_window_extent().width
+        broken = {axis.get_title(loc="left"), axis.get_xlabel()} - {""}
+        for text in axis.findobj(Text):
+            assert isinstance(text, Text)
+            width = text.get_window_extent().width
+            if text.get_text() in broken and width > room:
+                letters = int(len(text.get_text()) * room / width)
+                text.set_text(textwrap.fill(text.get_text(), letters, break_on_hyphens=False))
 
 
 def over_seeds(values: Sequence[Sequence[float]]) -> Curve | None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from replication import figures, paths
 from replication.compare import load_published
 from replication.errors import ReplicationError
-from replication.figures import Interval, bars, heat, lines
+from replication.figures import Interval, bars, heat, intervals, lines
 from replication.page import Study
 from replication.papers.amp_cf import explanations as measured
 from replication.papers.amp_cf import figure2 as example
@@ -265,6 +266,26 @@ def test_heat_is_the_deeper_the_greater_the_value_on_one_scale() -> None:
     assert light[0] > light[1] > light[2]
     assert [label.get_text() for label in below.get_xticklabels()] == ["a", "b"]
     assert above.get_title(loc="left") == "above" and scale.get_ylabel() == "share"
+
+
+def test_long_labels_and_titles_are_broken_and_not_cut() -> None:
+    """Each text of a drawn figure lies within it, and the words are all there."""
+    points = {"a row with a long name": Interval(0.1, 0.0, 0.2)}
+    long, label = (
+        "a model with a long name, ml-latest-small",
+        "a distance (0: alike, 1: unlike all)",
+    )
+    figure = intervals({"short": {"one": points}, long: {"one": points}}, {}, list(points), label)
+    figures.png(figure)
+    figure.draw_without_rendering()
+    first, second = figure.axes
+    assert first.get_title(loc="left") == "short"
+    assert second.get_title(loc="left").split() == long.split()
+    assert first.get_xlabel().split() == second.get_xlabel().split() == label.split()
+    for axis in figure.axes:
+        texts = [axis.xaxis.label, *(t for t in axis.findobj(Text) if "model" in t.get_text())]
+        for text in texts:
+            assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_a_figure_says_how_wide_it_is_on_the_page() -> None:

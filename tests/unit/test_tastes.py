@@ -91,6 +91,7 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     split = "for it 2 of 8 where they are one vector; against it 0 of 8 where they are one vector."
     assert split in page.headline(found, known)
     assert "for it 2 of 8 where it is not known which; against" in page.headline(found)
+    assert page.headline(found).count("(one vector: mean cosine above 0.99)") == 1
     assert set(page.established(found, known)["personas"]) == {"one vector"}
     here = page.kinds_here(known, "ml-100k")
     assert here.endswith(f"one vector of {AMP}, not known of AMP-3, AMP-4 and AMP-8.")
@@ -178,6 +179,12 @@ def test_the_share_of_minority_tastes_on_lists() -> None:
     assert {f.place[3] for f in page.findings([], shares, untold={("ml-100k", "genre")})} == {
         "cluster"
     }
+    untold = {("ml-100k", "genre"): "it is one", ("ml-1m", "cluster"): "there are two"}
+    marked = page.list_table(shares, "ml-100k", untold)[f"nearer than {MF} by [95 %]"]
+    assert marked[AMP, "genre"].endswith("] (not counted)")
+    assert marked[AMP, "cluster"].endswith("]") and marked[MF, "genre"] == "–"
+    assert page.not_counted(untold, "ml-100k") == "Not counted: for genres, it is one."
+    assert page.not_counted({}, "ml-100k") == ""
     # Where the history has less of them than either list, more of the list is further away.
     own["genre/minority"] = np.full(USERS, 0.1)
     shares = page.listed_shares(study, page.Users({("ml-100k", "loo-random"): own}))

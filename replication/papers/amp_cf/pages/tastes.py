@@ -163,6 +163,12 @@ class Users:
         return found
 
 
+def not_counted(untold: Mapping[tuple[str, str], str], dataset: str) -> str:
+    """Why some differences of one data set are shown and not counted; empty if all are counted."""
+    own = [f"for {kind}s, {why}" for (where, kind), why in untold.items() if where == dataset]
+    return f"Not counted: {'; '.join(own)}." if own else ""
+
+
 def left_out(untold: Mapping[tuple[str, str], str]) -> str:
     """Where minority tastes are not asked for, and why; empty if nowhere."""
     parts = [f"on `{dataset}` for {kind}s: {why}" for (dataset, kind), why in untold.items()]
@@ -472,8 +478,12 @@ def _list_values(
     return found, float(np.mean(new)) if new else float("nan")
 
 
-def list_table(shares: Mapping[tuple[str, str, str], Listed], dataset: str) -> pd.DataFrame:
-    """One line a model and kind of taste."""
+def list_table(
+    shares: Mapping[tuple[str, str, str], Listed],
+    dataset: str,
+    untold: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
+    """One line a model and kind of taste; ``untold`` as for ``findings``: marked as not counted."""
     lines = [
         {
             "model": row,
@@ -483,7 +493,9 @@ def list_table(shares: Mapping[tuple[str, str, str], Listed], dataset: str) -> p
             "list − history [95 %]": _text(s.calibration),
             f"minus {claims.SINGLE} [95 %]": "–" if s.against is None else _text(s.against),
             "|list − history|": number(s.gap),
-            f"nearer than {claims.SINGLE} by [95 %]": "–" if s.nearer is None else _text(s.nearer),
+            f"nearer than {claims.SINGLE} by [95 %]": "–"
+            if s.nearer is None
+            else _text(s.nearer) + (" (not counted)" if (dataset, kind) in untold else ""),
             "new tastes, of the list": number(s.new),
         }
         for (where, row, kind), s in shares.items()
