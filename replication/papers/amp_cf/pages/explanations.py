@@ -89,13 +89,17 @@ GROUPS = {
 }
 
 
-def _cells(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
-    """The cells of the page and of the variants, each with its runs; a variant has its own row."""
+def _stored(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
+    """The cells of the page and of the variants, each with its runs."""
     variants = [cell for name in measured.VARIANTS for cell in measured.grid(name)]
-    found = cells([*study.grid, *variants], study.records)
+    return cells([*study.grid, *variants], study.records)
+
+
+def _cells(study: Study) -> list[tuple[Cell, dict[int, Record]]]:
+    """The same, where a model with a variant has a row of its own, named in words."""
     return [
-        (replace(cell, row=f"{cell.row}, {cell.variant}") if cell.variant else cell, runs)
-        for cell, runs in found
+        (replace(cell, row=f"{cell.row} {VARIANTS[cell.variant]}") if cell.variant else cell, runs)
+        for cell, runs in _stored(study)
     ]
 
 
@@ -458,11 +462,11 @@ def _means(study: Study, names: Mapping[str, str]) -> pd.DataFrame:
 def gaps(study: Study) -> str:
     """Which cells have no record, or not all seeds: a line a data set, a clause a variant."""
     told: dict[str, dict[str, dict[str, list[str]]]] = {}  # data set -> variant -> seeds -> models
-    for cell, runs in _cells(study):
+    for cell, runs in _stored(study):
         if len(runs) < cell.seeds_required and not cell.unavailable:
             seeds = f"{len(runs)} of {cell.seeds_required} {cell.repeats}"
             of_variant = told.setdefault(cell.dataset, {}).setdefault(cell.variant, {})
-            of_variant.setdefault(seeds, []).append(cell.row.split(", ")[0])
+            of_variant.setdefault(seeds, []).append(cell.row)
     if not told:
         return COMPLETE
     lines = []
