@@ -57,7 +57,7 @@ from replication.folds import Ratings, RatingSplit
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.experiments import BEST_MEMBER, WHOLE
 from replication.papers.attentive_ncf.model import EMBEDDINGS, AttentiveNCF, AttentiveNCFConfig
-from replication.papers.attentive_ncf.rows import BEST, ROWS, SHORT
+from replication.papers.attentive_ncf.rows import ROWS, SHORT
 from replication.rating_training import METRICS
 
 TABLE = experiments.TABLE2
@@ -182,23 +182,13 @@ def _fixed(ensembles: Sequence[Record]) -> dict[Comparison, PairedTest]:
 
 
 def _spread(table2: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
-    """Of every row that is compared on one fold: the seeds of its embedding's best model.
-
-    Only the best predictor of each embedding was run with several seeds; its spread stands for the
-    other two.
-    """
+    """Of every row that is compared on one fold: the seeds of the combination that it varies."""
     grid = experiments.grid(experiments.TABLE2, variant="seeds")
-    seeds = {
-        cell.row: {m: [run["metrics"][m] for run in runs.values()] for m in METRICS}
-        for cell, runs in cells(grid, table2)
-    }
-    predictors = dict(BEST)
     return {
-        variant_row(f"{embedding} + {predictor}", variant): seeds.get(
-            f"{embedding} + {predictors[embedding]}", {}
-        )
-        for embedding in EMBEDDINGS
-        for predictor in PREDICTORS
+        variant_row(cell.row, variant): {
+            metric: [run["metrics"][metric] for run in runs.values()] for metric in METRICS
+        }
+        for cell, runs in cells(grid, table2)
         for variant in (OWN, *experiments.VARIANTS)
     }
 

@@ -181,7 +181,7 @@ VARIANTS = {
     "other-size": Variant("the other embedding size: 128 for 64, 64 for 128", COMBINATIONS),
     "seeds": Variant(
         "fold 0 again with other seeds: the spread of seeds apart from that of folds",
-        _BEST,
+        COMBINATIONS,
         runs=5,
         repeats="seed",
     ),

@@ -177,12 +177,20 @@ def _sd(values: list[float]) -> str:
 def spread_sentence(study: Study) -> str:
     """How much of what varies over folds is chance of training."""
     seeds, folds = by_row(study, "fold-minimum", "seeds"), by_row(study, "fold-minimum")
-    texts = []
-    for row, runs in seeds.items():
-        own, others = list(errors(runs).values()), list(errors(folds.get(row, {})).values())
-        if min(len(own), len(others)) > 1:
-            texts.append(f"{row} {_sd(own)} over seeds and {_sd(others)} over folds")
-    return f"standard deviation of RMSE: {'; '.join(texts)}" if texts else "pending"
+    own, others = (
+        [float(np.std(values, ddof=1)) for values in map(list, found) if len(values) > 1]
+        for found in (
+            [errors(runs).values() for runs in seeds.values()],
+            [errors(folds.get(row, {})).values() for row in seeds],
+        )
+    )
+    if not own or not others:
+        return "pending"
+    which = f"{len(own)} of {len(VARIANTS['seeds'].models)} combinations"
+    return (
+        f"standard deviation of RMSE: {least_to_most(own, False)} over seeds on fold 0 ({which}), "
+        f"{least_to_most(others, False)} over folds"
+    )
 
 
 def without_context(study: Study) -> pd.DataFrame:
