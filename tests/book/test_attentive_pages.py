@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -352,6 +353,42 @@ def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
     assert "2 of 5 trials had not stopped" in text  # in the first round
     assert "epochs: 2 of 2 have run, 2 of these were cut off again, and the settings" in text
     assert text.endswith("are now others for attentive + MLP2.")
+    assert table2.two_rounds(found).empty  # no run with the settings of the first round
+    older = [
+        run(claims.WINNER, fold, 0.99, config={"learning_rate": 0.01, "max_epochs": 4}, time="2025")
+        for fold in TEN
+    ]
+    rounds = table2.two_rounds(
+        replace(found, records=experiments.derived([*older, *found.records]))
+    )
+    assert list(rounds.index) == [(claims.WINNER, "first round"), (claims.WINNER, "both rounds")]
+    assert rounds.loc[(claims.WINNER, "first round"), "RMSE"].startswith("0.9900")
+    assert rounds.loc[(claims.WINNER, "both rounds"), "RMSE"].startswith("0.9700")
+    assert list(rounds["the printed number"]) == ["not replicated", "replicated"]
+
+
+def test_fold_0_stands_alone_beside_the_mean(results: None) -> None:
+    """Goes red if another fold's difference is taken for that of the fold that was not searched."""
+    found = planted()
+    moved = [
+        r | {"metrics": {m: x - 0.03 for m, x in r["metrics"].items()}}
+        if r["row"] == claims.WINNER and r["seed"] == 0
+        else r
+        for r in found.records
+    ]
+    frame = table2.unseen_fold(replace(found, records=moved))
+    line = frame.loc["attentive + MLP2 minus simple + MLP2"]
+    assert float(line["fold 0"]) == pytest.approx(-0.05, abs=1e-3)
+    assert float(line["mean over folds"]) == pytest.approx(-0.023, abs=1e-3)
+    assert line["folds"] == "10" and len(frame) == 9
+    other = frame.loc["attentive + MLP1 minus simple + MLP1"]
+    assert float(other["fold 0"]) == pytest.approx(-0.02, abs=1e-3)
+
+
+def test_a_narrower_margin_loses_the_numbers_that_are_reached_by_little(results: None) -> None:
+    found = planted()  # 0.97 where 0.974 is printed
+    text = verdict_page.narrower(table2.evidence(found))
+    assert "attentive + MLP2" in text.split("not ")[-1]
 
 
 def test_the_front_page_has_all_nine_beside_the_printed(results: None) -> None:
@@ -612,7 +649,7 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     assert (n["claims_replicated"], n["printed_refuted"]) == ("1", "2")
     text = found.headline()
     assert "refute 2 of the" in text
-    assert "1 of 88 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
+    assert "1 of 94 claims can be decided so far, of which 1 came out replicated, 0 of them" in text
     assert "- Verdicts: replicated 1, in direction only 0, not replicated 0, not to be" in text
     lead = "Attentive NCF's smarter embeddings beat simpler ones in none yet (all pending)"
     assert f"and {lead}." in text

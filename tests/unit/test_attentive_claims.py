@@ -389,9 +389,12 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
         for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
             values = {}
             for k in claims.REMOVED:
-                for arm in ("attended", "random", "shuffled"):
+                for arm in ("attended", "random", "shuffled", "attended, uniform"):
                     more = gain if arm == "attended" else 0.0
                     values[f"moved/{arm}/{k}"] = 0.1 + 0.1 * more + rng.normal(0, 1e-3, 300)
+            for arm in ("own", "uniform"):
+                less = gain if arm == "own" else 0.0
+                values[f"squared error/{arm}"] = 1.0 - 0.1 * less + rng.normal(0, 1e-3, 300)
             values["genres/attention"] = correlation + rng.normal(0, 1e-3, 300)
             values["genres/shuffled"] = rng.normal(0, 1e-3, 300)
             row = f"attentive + {predictor}"
@@ -415,13 +418,27 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
 
 def test_explanations_and_new_users_can_come_out_both_ways() -> None:
     true, false, none = (of_users(gain) for gain in (0.5, -0.5, 0.0))
-    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 24
+    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 30
     for name, verdict in true.items():
         assert verdict.verdict == "replicated", verdict.sentence
         assert false[name].verdict == "not replicated", false[name].sentence
         # No worse is enough for new users, but not for an explanation.
         expected = "replicated" if name.startswith("newcomers") else "not replicated"
         assert none[name].verdict == expected, none[name].sentence
+
+
+def test_weights_that_are_almost_even_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Movies that carry as much under equal weights: attended ones, but not by attention."""
+    same = {"attended, uniform": "attended"}
+    arms = {
+        metric: {arm: name.replace(arm, same.get(arm, arm)) for arm, name in of.items()}
+        for metric, of in claims.ARMS.items()
+    }
+    monkeypatch.setattr(claims, "ARMS", arms)
+    found = of_users(0.5)
+    for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
+        assert found[f"explains/moved/{predictor}/{dataset}"].verdict == "replicated"
+        assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
 
 
 @pytest.mark.parametrize(

@@ -519,9 +519,9 @@ def autoencoders(
 ) -> Pretrained:
     """Train the autoencoders of users and of movies.
 
-    Both see training ratings only. The number of epochs is chosen on a tenth of the training
-    ratings of each row that is hidden while they train; the vectors then encode all of the
-    training ratings.
+    Both see training ratings only. A tenth of these, drawn one by one, is hidden while they train
+    and chooses the number of epochs; they are not trained again with it. The vectors then encode
+    all of the training ratings.
     """
     top = float(split.levels[-1])
     e, c = config.dimension, config

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from replication import figures, fold_gaps
+from replication import compare, figures, fold_gaps
 from replication.claims import ALPHA, Comparison, Evidence, NoEvidence
 from replication.compare import (
     Cell,
     cells,
+    interval,
     least_to_most,
     number,
 )
@@ -37,11 +38,13 @@ from replication.papers.attentive_ncf.claims import COMBINATIONS, METRIC, PREDIC
 from replication.papers.attentive_ncf.experiments import LONGER_EPOCHS, TRIAL_EPOCHS, TRIAL_PATIENCE
 from replication.papers.attentive_ncf.model import EMBEDDINGS
 from replication.papers.attentive_ncf.rows import of_pretraining
-from replication.papers.rating_search import CONTINUED, cut_off, rank_of_trial
+from replication.papers.rating_search import CONTINUED, Search, cut_off, rank_of_trial
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+UNSEEN = 0  # the fold whose test ratings the search never saw
 
 
 def evidence(table2: Study) -> Evidence:
@@ -440,11 +443,7 @@ def search_limit() -> str:
     if not n:
         return text
     longer = [t for found in searches.values() for t in found.trials() if found.is_longer(t)]
-    changed = [
-        found.row.name
-        for found in searches.values()
-        if found.trials() and _best(found.trials()) != _best(found.first_round())
-    ]
+    changed = [found.row.name for found in searches.values() if _moved(found)]
     return (
         f"{text} In a second round, added after the first results had been seen, the "
         f"{CONTINUED} best of them of each combination are run again with up to {LONGER_EPOCHS} "
@@ -452,6 +451,62 @@ def search_limit() -> str:
         "cut off again, and the settings chosen are now others for "
         f"{', '.join(changed) or 'no combination'}."
     )
+
+
+def two_rounds(study: Study) -> pd.DataFrame:
+    """What the second round of the search changed: errors and verdicts before it and after it.
+
+    One line a row whose settings are others now and whose runs with the old ones are stored whole.
+    """
+    now = by_row(study, claims.SELECT)
+    numbers = {claim.id: claim for claim in claims.CLAIMS if claim.family == "number"}
+    lines = {}
+    for model in experiments.COMBINATIONS:
+        found, row = experiments.search(model, claims.DATASET), experiments.row_name(model)
+        if not _moved(found) or not now.get(row):
+            continue
+        chosen = compare.settings(next(iter(now[row].values())))
+        kept = [r for r in study.records if r["row"] != row or compare.settings(r) != chosen]
+        before = replace(study, records=kept)
+        if by_row(before, claims.SELECT)[row].keys() != now[row].keys():
+            continue
+        for name, one in {"first round": before, "both rounds": study}.items():
+            verdict = numbers[f"number/{row}"].judge(evidence(one))
+            values = list(errors(by_row(one, claims.SELECT)[row]).values())
+            low, high = verdict.interval or (None, None)
+            lines[row, name] = {
+                METRIC: mean_sd(values),
+                "minus published [95 %]": f"{number(verdict.statistic, True)} "
+                f"{interval(low, high, signed=True)}",
+                "the printed number": verdict.verdict,
+            }
+    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=str)
+    return frame.rename_axis(["model", "search"]) if lines else frame
+
+
+def _moved(found: Search) -> bool:
+    """Whether the second round changed the settings that are chosen."""
+    return bool(found.trials()) and _best(found.trials()) != _best(found.first_round())
+
+
+def unseen_fold(study: Study) -> pd.DataFrame:
+    """The differences between embeddings on fold 0 alone and over all folds, at honest epochs.
+
+    The search saw no rating that fold 0 tests. Those that the others test are in its inner split.
+    """
+    honest = by_row(study, claims.HONEST)
+    lines = {}
+    for better, worse in PAIRS["A smarter embedding"]:
+        first, second = (errors(honest.get(row, {})) for row in (better, worse))
+        gaps = {fold: first[fold] - second[fold] for fold in sorted(first.keys() & second.keys())}
+        if gaps:
+            lines[f"{better} minus {worse}"] = {
+                "fold 0": number(gaps.get(UNSEEN), True),
+                "mean over folds": number(float(np.mean(list(gaps.values()))), True),
+                "folds": str(len(gaps)),
+            }
+    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=str)
+    return frame.rename_axis(f"{METRIC} at an honest epoch")
 
 
 def _best(trials: Sequence[Record]) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from replication.claims import Comparison, Evidence, Judgement, judge, judge_all
-from replication.page import stored_table
+from replication.page import enumeration, stored_table
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     CLAIMS,
     EXPLANATIONS,
     METRIC,
+    NARROWER,
     NEWCOMERS,
     single_users,
 )
@@ -28,7 +29,7 @@ CLAIMED = {
     "parameters": "the attentive embedding has fewer parameters and is better",
     "subsample": "64 drawn context movies in training beat all of them",
     "ensemble": "a mean of models beats its best member",
-    "explains": "attended movies share genres, and carry the prediction more than random ones",
+    "explains": "attended movies share genres, and their weights carry the prediction",
     "newcomers": "new users need no retraining",
 }
 CHECKS = {
@@ -68,6 +69,20 @@ def correction(proof: Evidence) -> str:
         f"{len(tested)} are the study's own checks, {in_mae} in MAE and {simple} against simple "
         f"models. Were the {sum(q in tested for q in alone)} comparisons in {METRIC} corrected by "
         f"themselves, {changed}{f' ({named})' if moved else ''}."
+    )
+
+
+def narrower(proof: Evidence) -> str:
+    """How many printed numbers would be reached with a margin half as wide."""
+    numbers = [claim for claim in CLAIMS if claim.family == "number"]
+    found = [claim.judge(proof) for claim in numbers]
+    reached = [v for v in found if v.verdict == "replicated" and v.interval is not None]
+    lost = [v for v in reached if max(map(abs, v.interval or ())) >= NARROWER]
+    named = enumeration([v.claim.id.removeprefix("number/") for v in lost])
+    return (
+        f"Among the rows that are not attentive some are printed closer to each other than that. "
+        f"With a margin of {NARROWER:g} {len(reached) - len(lost)} of the {len(reached)} numbers "
+        f"would be reached{f': not {named}' if lost else ''}."
     )
 
 
