@@ -654,7 +654,7 @@ def test_verdicts_of_both_papers_come_from_the_dictionary(results: None) -> None
     lead = "Attentive NCF's smarter embeddings beat simpler ones in none yet (all pending)"
     assert f"and {lead}." in text
     text = verdicts.headline({"a": found})
-    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 88" in text
+    assert f"**Found.** Where a comparison can be decided, {lead}.\n\n- Attentive NCF, 94" in text
     assert f"decided, {lead}, {lead} and {lead}." in verdicts.headline(dict.fromkeys("abc", found))
     assert "Pending" in found.second()
     for family in families:
@@ -716,6 +716,14 @@ def test_layers_are_those_that_ran() -> None:
     assert layers["out"].tolist() == ["7", "7", "5", "5", "5", "5"]
     assert layers["layer"].tolist() == ["Linear", "ReLU", "Linear", "ReLU", "Linear", "Softmax"]
     assert layers["parameters"].iloc[0] == f"{(3 * 64 + 1) * 7:,}"
+    assert list(architecture.autoencoder_table(True)["out"]) == [
+        "512", "512", "128", "128", "512", "512", "1000"
+    ]  # fmt: skip
+    movies = architecture.autoencoder_table(False)
+    assert set(movies["layer"]) == {"Linear", "Sigmoid"} and movies["in"].iloc[0] == "10000"
+    assert "has 1,157,224 parameters and the movie autoencoder 2,603,152." in (
+        architecture.pretraining()
+    )
     product = architecture.layer_table("inner product")
     assert product[["layer", "in", "out"]].to_numpy().tolist() == [["Sigmoid", "1", "1"]]
     model = claims.at_paper_size(AttentiveNCFConfig(embedding="simple", predictor="MLP1"))

@@ -481,6 +481,19 @@ class AutoEncoder(nn.Module):
         return self.decoder(self.encoder(vectors))
 
 
+def user_autoencoder(n_items: int, dimension: int) -> AutoEncoder:
+    """That of users: reads and writes a user's ratings of all movies."""
+    return AutoEncoder((n_items, 512, dimension, 512, n_items), sigmoid=False)
+
+
+def movie_autoencoder(n_users: int, dimension: int) -> AutoEncoder:
+    """That of movies: reads and writes the ratings of all users.
+
+    "The inner layers all containing 128 neurons": at E = 64 only the latent one is smaller.
+    """
+    return AutoEncoder((n_users, 128, dimension, 128, n_users), sigmoid=True)
+
+
 def reconstruction_loss(output: Tensor, target: Tensor, observed: Tensor) -> Tensor:
     """Eq. 2, then the mean over the rows that have a rating.
 
@@ -540,10 +553,9 @@ def autoencoders(
     matrix, hidden = matrix.to(device), hidden.to(device)
     user_factor = top if c.user_scale == "raw" else 1.0
     torch.manual_seed(seed)
-    user_net = AutoEncoder((n_items, 512, e, 512, n_items), sigmoid=False).to(device)
+    user_net = user_autoencoder(n_items, e).to(device)
     told = {"users": _pretrain(user_net, matrix * user_factor, hidden, c, c.pretrain_batch, seed)}
-    # "The inner layers all containing 128 neurons": at E = 64 only the latent one is smaller.
-    item_net = AutoEncoder((n_users, 128, e, 128, n_users), sigmoid=True).to(device)
+    item_net = movie_autoencoder(n_users, e).to(device)
     batch = movie_batch(c, n_items)
     told["items"] = _pretrain(
         item_net, matrix.T.contiguous(), hidden.T.contiguous(), c, batch, seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from replication import figures
 from replication.folds import Ratings, RatingSplit
 from replication.page import opening
-from replication.papers.attentive_ncf.claims import COMBINATIONS, at_paper_size
+from replication.papers.attentive_ncf.claims import COMBINATIONS, SIZES, at_paper_size
 from replication.papers.attentive_ncf.model import (
     EMBEDDINGS,
     PREDICTORS,
     AttentiveNCF,
     AttentiveNCFConfig,
     Predictor,
+    movie_autoencoder,
+    user_autoencoder,
 )
 from replication.papers.attentive_ncf.rows import ROWS
 
@@ -130,10 +132,17 @@ def read(embedding: str, predictor: str) -> list[Node]:
 
 
 def layers_of(predictor: Predictor) -> list[Layer]:
-    """The layers that a predictor runs through, in order, what makes the shares at the end too.
+    """The layers that a predictor runs through, in order, what makes the shares at the end too."""
+    network: Any = getattr(predictor, "network", [])
+    width = network[0].in_features // 3 if network else DIMENSION
+    given = (torch.rand(PAIRS, width), torch.rand(PAIRS, width))
+    return _run_through(predictor, (*network, predictor.ending), given)
 
-    The widths are those of the tensors that went in and came out.
-    """
+
+def _run_through(
+    whole: nn.Module, modules: Iterable[nn.Module], given: Sequence[Tensor]
+) -> list[Layer]:
+    """Layers as they ran: the widths are those of the tensors that went in and came out."""
     found: list[Layer] = []
 
     def note(module: nn.Module, given: Any, result: Tensor) -> None:
@@ -141,11 +150,9 @@ def layers_of(predictor: Predictor) -> list[Layer]:
         before, after = (math.prod(x.shape[1:]) for x in (given[0], result))
         found.append(Layer(type(module).__name__, before, after, count))
 
-    network: Any = getattr(predictor, "network", [])
-    hooks = [module.register_forward_hook(note) for module in (*network, predictor.ending)]
-    width = network[0].in_features // 3 if network else DIMENSION
+    hooks = [module.register_forward_hook(note) for module in modules]
     with torch.no_grad():
-        predictor(torch.rand(PAIRS, width), torch.rand(PAIRS, width))
+        whole(*given)
     for hook in hooks:
         hook.remove()
     return found
@@ -235,6 +242,32 @@ def headline(published: pd.DataFrame) -> str:
 def layer_table(predictor: str, dimension: int = 64, hidden: Sequence[int] = ()) -> pd.DataFrame:
     """The layers of a predictor, one line each, as strings."""
     config = AttentiveNCFConfig(predictor=predictor, dimension=dimension, hidden=tuple(hidden))
+    return _lines(layers_of(at_paper_size(config).predictor))
+
+
+def autoencoder_table(users: bool, dimension: int = 128) -> pd.DataFrame:
+    """The layers of an autoencoder at the paper's sizes, one line each, as strings."""
+    n_users, n_items = SIZES
+    net = user_autoencoder(n_items, dimension) if users else movie_autoencoder(n_users, dimension)
+    given = [torch.rand(PAIRS, n_items if users else n_users)]
+    return _lines(_run_through(net, [*net.encoder, *net.decoder], given))
+
+
+def pretraining() -> str:
+    """What the autoencoders add to the parameters while they pretrain, in one sentence."""
+    n_users, n_items = SIZES
+    users, movies = (
+        sum(p.numel() for p in net.parameters())
+        for net in (user_autoencoder(n_items, 128), movie_autoencoder(n_users, 128))
+    )
+    return (
+        f"At 128 dimensions the user autoencoder has {users:,} parameters and the movie "
+        f"autoencoder {movies:,}. They make the starting tables of the autoencoder "
+        "embedding and are used in pretraining only, so that no count above holds them."
+    )
+
+
+def _lines(layers: Sequence[Layer]) -> pd.DataFrame:
     lines = [
         {
             "layer": layer.kind,
@@ -242,7 +275,7 @@ def layer_table(predictor: str, dimension: int = 64, hidden: Sequence[int] = ())
             "out": str(layer.after),
             "parameters": f"{layer.parameters:,}" if layer.parameters else "–",
         }
-        for layer in layers_of(at_paper_size(config).predictor)
+        for layer in layers
     ]
     frame = pd.DataFrame(lines, dtype=str)
     frame.index = pd.RangeIndex(1, len(lines) + 1, name="step")

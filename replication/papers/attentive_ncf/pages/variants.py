@@ -119,6 +119,31 @@ def headline(study: Study) -> str:
     )
 
 
+def reach(study: Study) -> str:
+    """What a difference must be to be told from another seed, and which runs were cut off."""
+    found = effects(study)
+    half = [(e.test.ci_high - e.test.ci_low) / 2 for e in found if e.test is not None]
+    if not half:
+        return PENDING
+    cut = [
+        f"{row} ({SHOWN[variant]}, epoch {run['epochs']})"
+        for variant in SHOWN
+        for row, runs in by_row(study, "fold-minimum", variant).items()
+        for run in runs.values()
+        if run["epochs"] >= run["config"]["max_epochs"]
+    ]
+    last = (
+        f" Best at the last epoch that was allowed, so that more epochs might change it: "
+        f"{'; '.join(cut)}."
+        if cut
+        else " No variant was best at the last epoch that was allowed."
+    )
+    return (
+        "*Not established* is not *no effect*: before any correction a difference must exceed "
+        f"{least_to_most(half, False)}, by combination, to be told from another seed.{last}"
+    )
+
+
 def sentence(study: Study, variant: str) -> str:
     """The effect of one variant, for a sentence elsewhere in the book."""
     texts = [
