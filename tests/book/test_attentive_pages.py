@@ -367,6 +367,19 @@ def test_the_page_says_how_many_trials_were_cut_off(results: None) -> None:
     assert list(rounds["the printed number"]) == ["not replicated", "replicated"]
 
 
+def test_the_best_simple_model_stands_beside_the_nine(results: None) -> None:
+    assert table2.against_simple(planted()) == "pending"
+    known = (("ALS with biases", 0.975, "none"), ("MF with biases", 0.99, "fold-minimum"))
+    for row, error, select in known:
+        for fold in TEN:
+            made = run(row, fold, error, table=experiments.TABLE1, select=select)
+            Store(experiments.TABLE1).append(made)
+    text = table2.against_simple(planted())
+    assert text.startswith("the best simple model, ALS with biases, has an RMSE of 0.975")
+    assert "attentive + MLP2 minus it is -0.005" in text and " at an honest epoch" in text
+    assert table2.against_simple(nothing()).endswith("minus it is pending at an honest epoch")
+
+
 def test_fold_0_stands_alone_beside_the_mean(results: None) -> None:
     """Goes red if another fold's difference is taken for that of the fold that was not searched."""
     found = planted()

@@ -115,7 +115,42 @@ def headline(study: Study) -> str:
             else "",
             f"Lowest: {number(best['mean'])}, of {best['row']}, where the paper prints {WINNER} as "
             f"the best with {number(_printed(study, WINNER))}.",
+            f"Without a network or attention: {against_simple(study)}.",
         ],
+    )
+
+
+def against_simple(study: Study) -> str:
+    """The nine combinations beside the simple model with the lowest error, in one sentence.
+
+    That model is named after the fact, as is the lowest of the nine: the differences are
+    directions, and the verdicts judge the paper's best against every simple model.
+    """
+    simple = {row: errors(runs) for row, runs in _of_table1(study).items() if row in claims.SIMPLE}
+    means = {row: float(np.mean(list(of.values()))) for row, of in simple.items() if of}
+    if not means:
+        return "pending"
+    best = min(means, key=means.__getitem__)
+    ways = {
+        "as the paper selects": by_row(study, claims.SELECT),
+        "at an honest epoch": by_row(study, claims.HONEST),
+    }
+    nine = {
+        row: np.mean(list(errors(runs).values()))
+        for row, runs in ways["as the paper selects"].items()
+        if runs
+    }
+    lowest = min(nine, key=nine.__getitem__, default=WINNER)
+    told = [
+        f"{row} minus it is "
+        f"{difference_text(over_folds(errors(runs.get(row, {})), simple[best], claims.PROTOCOL))} "
+        f"{way}"
+        for row in dict.fromkeys((WINNER, lowest))
+        for way, runs in ways.items()
+    ]
+    return (
+        f"the best simple model, {best}, has an RMSE of {number(means[best])} on the same folds; "
+        f"{enumeration(told)}"
     )
 
 
