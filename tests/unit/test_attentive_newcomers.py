@@ -167,13 +167,13 @@ def test_fine_tuning_fits_the_known_ratings_and_moves_nobody_else(split, asked):
     model = look_up(split)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     start = torch.zeros(4)
-    tuned = newcomers.fine_tuned(model, start, asked, 16, 30)
-    assert (newcomers.fine_tuned(model, start, asked, 0, 30) == 0).all()
+    tuned = newcomers.fine_tuned(model, start, asked, 16, (30,))[30]
+    assert (newcomers.fine_tuned(model, start, asked, 0, (30,))[30] == 0).all()
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
     others = asked._replace(ratings=asked.ratings.clone())
     others.ratings[1:] = 6 - others.ratings[1:]
-    again = newcomers.fine_tuned(model, start, others, 16, 30)
+    again = newcomers.fine_tuned(model, start, others, 16, (30,))[30]
     torch.testing.assert_close(again[0], tuned[0])
     assert (again[1] - tuned[1]).abs().max() > 0.01
 
@@ -188,6 +188,83 @@ def test_fine_tuning_fits_the_known_ratings_and_moves_nobody_else(split, asked):
         )
 
     assert loss(tuned) < loss(torch.zeros_like(tuned)) - 0.001
+
+
+def test_marks_are_of_one_run_and_a_pull_keeps_the_vectors_near(split, asked):
+    model, start = look_up(split), torch.zeros(4)
+    marked = newcomers.fine_tuned(model, start, asked, 16, (3, 10), 0.1)
+    for steps, vectors in marked.items():
+        alone = newcomers.fine_tuned(model, start, asked, 16, (steps,), 0.1)[steps]
+        assert torch.equal(vectors, alone)
+    assert marked[3].norm() < marked[10].norm()
+    far, near = (
+        newcomers.fine_tuned(model, start, asked, 16, (100,), 0.1, pull)[100].norm()
+        for pull in (0.0, 100.0)
+    )
+    assert near < far / 10
+
+
+def test_who_stayed_practises_on_what_nobody_trained_on(split):
+    practised = newcomers.practice(split, CPU)
+    parts = [
+        {(u, i): r for u, i, r in zip(p.users, p.items, p.values, strict=True)}
+        for p in (split.train, split.validation)
+    ]
+    counts = np.bincount(split.train.users, minlength=split.n_users)
+    users = practised.users.tolist()
+    assert sorted(users) == np.flatnonzero(counts >= newcomers.MOST).tolist()
+    for row, user in enumerate(users):
+        known, queries = practised.items[row].tolist(), practised.asked[row]
+        assert len(set(known)) == newcomers.MOST == practised.known[row]
+        assert [parts[0][user, i] for i in known] == practised.ratings[row].tolist()
+        given = practised.answers[row] > 0
+        held = sum(u == user for u, _ in parts[1])
+        assert given.sum() == min(newcomers.QUERIES, held)
+        for item, answer in zip(queries[given], practised.answers[row][given], strict=True):
+            assert parts[1][user, int(item)] == answer
+    few = replace(split, train=split.train.take(np.arange(30)))
+    with pytest.raises(newcomers.ReplicationError, match="64 training ratings"):
+        newcomers.practice(few, CPU)
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_the_pull_wins_where_the_known_ratings_are_noise(split, noise, monkeypatch):
+    """Ratings that say nothing of the answers: stay at the start. Ratings that do: leave it."""
+    monkeypatch.setattr(newcomers, "RATES", (0.1,))  # too far to stay near by stopping early
+    monkeypatch.setattr(newcomers, "MARKS", (30, 100))
+    model = look_up(split, "inner product")
+    generator = torch.Generator().manual_seed(0)
+    n_users, n_items = 100, split.n_items
+    with torch.no_grad():
+        model.embedding.items.normal_(generator=generator)
+        users = torch.zeros(n_users, 4) if noise else torch.randn(n_users, 4, generator=generator)
+        truth = model.predictor.rescale(torch.sigmoid(users @ model.embedding.items.T))
+    order = torch.rand(n_users, n_items, generator=generator).argsort(1)
+    items, queries = order[:, :64].contiguous(), order[:, 64:74].contiguous()
+    ratings = truth.gather(1, items)
+    if noise:
+        ratings = torch.randint(1, 6, items.shape, generator=generator).float()
+    known = torch.full((n_users,), 64)
+    asked = newcomers.Questionnaire(
+        torch.arange(n_users), items, ratings, known, queries, truth.gather(1, queries)
+    )
+    found = newcomers.chosen(model, torch.zeros(4), asked)
+    assert list(found) == list(newcomers.KNOWN[1:])
+    if noise:
+        assert all(tuning.pull == max(newcomers.PULLS) for tuning in found.values())
+    else:
+        assert found[64].pull == 0
+    # It is the least of the whole grid by what the function says it minimises.
+    some = newcomers.Questionnaire(*(part[: newcomers.PRACTICE_RATINGS // 4] for part in asked))
+
+    def error(tuning):
+        rate, steps, pull = tuning
+        vectors = newcomers.fine_tuned(model, torch.zeros(4), some, 4, (steps,), rate, pull)[steps]
+        return float((newcomers.by_vectors(model, vectors, some) - some.answers).square().mean())
+
+    others = [newcomers.Tuning(r, s, p) for r in newcomers.RATES for s in newcomers.MARKS
+              for p in newcomers.PULLS]  # fmt: skip
+    assert error(found[4]) == pytest.approx(min(map(error, others)))
 
 
 def test_records_pages_and_rerun(study, capsys):
@@ -231,7 +308,12 @@ def test_records_pages_and_rerun(study, capsys):
     assert shown.differences(made, "cil").index.name == "comparison"
     assert "trained default user" in shown.default_user(made, found)
     assert "attentive + MLP2 on `ml-100k` (2 of 5 seeds)" in shown.gaps(study_)
-    for record in (records[0], records[-1]):
+    tuned = [r for r in records if r["row"].endswith("tuned steps")]
+    assert len(tuned) == 4
+    for record in tuned:
+        assert list(record["chosen"]) == [str(n) for n in newcomers.KNOWN[1:]]
+        assert all(c["steps"] in newcomers.MARKS for c in record["chosen"].values())
+    for record in (records[0], tuned[0], records[-1]):
         assert newcomers.rerun(record, CPU)[0]["metrics"] == record["metrics"]
 
 

@@ -14,6 +14,7 @@ known ones, E dimensions, B = V Q pairs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,12 @@ PATIENCE = 3  # epochs without a better validation error, then training stops
 # A new user's look-up vector starts at the mean of the trained ones. Neither rate nor steps are
 # published; two numbers of steps are shown, for every n.
 RATE, STEPS = 0.02, (10, 100)
+# Or rate, steps and pull are chosen for each n on users who stayed. The two settings above are in
+# the grid. A pull is a penalty on the squared distance from the start, beside a sum over the known
+# ratings: as a normal prior, 1 and 10 are standard deviations of about 0.7 and 0.2 a dimension.
+RATES, MARKS, PULLS = (0.02, 0.1), (1, 3, 10, 30, 100), (0.0, 1.0, 10.0)
+PRACTICE = 1_000  # users who stayed, at most, and
+PRACTICE_RATINGS = 8_192  # known ratings of them at most: with many known the users are fewer
 
 METRICS = tuple(f"RMSE/{n}" for n in KNOWN)
 
@@ -72,7 +79,8 @@ class Method:
     Attributes:
         name: its row.
         model: the model of Table I or II behind it.
-        way: "context", "encode", "decode", "fine-tune" or "fold-in".
+        way: "context", "encode", "decode", "fine-tune", "tuned" (fine-tuning whose settings are
+            chosen) or "fold-in".
         text: what is done, for the reader.
         changes: configuration values that differ from the tuned ones.
         kept: the look-up table of users stays as it was encoded while the rest is trained.
@@ -137,6 +145,16 @@ METHODS = {
             steps=steps,
         )
         for steps in STEPS
+    },
+    **{
+        f"simple-tuned-{model}": Method(
+            f"simple + {model.upper()}, tuned steps",
+            f"simple-{model}",
+            "tuned",
+            "a look-up vector for each new user, fine-tuned with the rate, steps and pull towards "
+            "the start that are best for users who stayed, for each number of known ratings",
+        )
+        for model in ("mlp2", "mlp1")
     },
     "bias": Method(
         "bias (closed form)",
@@ -283,31 +301,115 @@ def decode(nets: Pretrained, ratings: Tensor, top: float) -> Tensor:
     return nets.users(ratings / top * nets.user_factor) * (top / nets.user_factor)
 
 
+class Tuning(NamedTuple):
+    """Settings of fine-tuning."""
+
+    rate: float
+    steps: int
+    pull: float
+
+
 def fine_tuned(
-    model: AttentiveNCF, start: Tensor, asked: Questionnaire, n: int, steps: int
-) -> Tensor:
-    """[V, E] look-up vectors of new users after some steps on the n known ratings.
+    model: AttentiveNCF,
+    start: Tensor,
+    asked: Questionnaire,
+    n: int,
+    marks: Sequence[int],
+    rate: float = RATE,
+    pull: float = 0.0,
+) -> dict[int, Tensor]:
+    """[V, E] look-up vectors of users after some numbers of steps on the n known ratings.
 
     The model's own loss, full batch, Adam; movies and predictor stay. A user's vector sees that
     user's ratings alone, so that all are tuned at once and none moves another.
 
     Args:
         start: [E] where every vector begins.
+        marks: numbers of steps after which the vectors are read, all of one run.
+        pull: times the squared distance from the start, added to the loss of each user.
     """
     vectors = nn.Parameter(start.repeat(len(asked.users), 1))
     which = torch.arange(n, device=start.device) < asked.known[:, None]  # [V, n]
     whose, place = which.nonzero(as_tuple=True)
     if not len(whose):
-        return vectors.detach()
+        return dict.fromkeys(marks, vectors.detach())
     items = F.embedding(asked.items[whose, place], model.embedding.items.detach())
     ratings = asked.ratings[whose, place]
-    optimizer = torch.optim.Adam([vectors], lr=RATE)
-    for _ in range(steps):
+    optimizer = torch.optim.Adam([vectors], lr=rate)
+    found = {}
+    for step in range(1, max(marks) + 1):
         # A sum over the users: the size of a user's gradient does not depend on the others.
         loss = model.predictor.loss(vectors[whose], items, ratings) * len(whose)
-        (vectors.grad,) = torch.autograd.grad(loss, [vectors])
+        (gradient,) = torch.autograd.grad(loss, [vectors])
+        vectors.grad = gradient + 2 * pull * (vectors.detach() - start) if pull else gradient
         optimizer.step()
-    return vectors.detach()
+        if step in marks:
+            found[step] = vectors.detach().clone()
+    return found
+
+
+def practice(split: RatingSplit, device: torch.device) -> Questionnaire:
+    """Users who stayed, as if they were new: told training ratings, asked validation ratings.
+
+    Only users of whom 64 ratings can be told, as of the new users that the RMSE is over, in a
+    random order. A place without a validation rating has the answer 0.
+
+    Raises:
+        ReplicationError: there is no such user.
+    """
+    rng = np.random.default_rng([SPLIT_SEED, round(1 / SHARE), 3])
+    counts = [
+        np.bincount(p.users, minlength=split.n_users) for p in (split.train, split.validation)
+    ]
+    able = np.flatnonzero((counts[0] >= MOST) & (counts[1] > 0))
+    if not len(able):
+        raise ReplicationError(f"no user who stayed has {MOST} training ratings to practise on")
+    users = rng.permutation(able)[:PRACTICE]
+    number = np.full(split.n_users, -1)
+    number[users] = np.arange(len(users))
+
+    def drawn(ratings: Ratings, width: int) -> tuple[Tensor, Tensor]:
+        own = ratings.take(number[ratings.users] >= 0)
+        own = own.take(np.lexsort((rng.random(len(own)), number[own.users])))
+        whose = number[own.users]
+        size = np.bincount(whose, minlength=len(users))
+        place = np.arange(len(own)) - (np.cumsum(size) - size)[whose]
+        inside = place < width
+        filled = []
+        for column in (own.items, own.values):
+            table = np.zeros((len(users), width), dtype=column.dtype)
+            table[whose[inside], place[inside]] = column[inside]
+            filled.append(torch.from_numpy(table).to(device))
+        return filled[0], filled[1]
+
+    told_items, told_ratings = drawn(split.train, MOST)
+    asked, answers = drawn(split.validation, QUERIES)
+    known = torch.full((len(users),), MOST, device=device)
+    return Questionnaire(
+        torch.from_numpy(users).to(device), told_items, told_ratings, known, asked, answers
+    )
+
+
+def chosen(model: AttentiveNCF, start: Tensor, practised: Questionnaire) -> dict[int, Tuning]:
+    """For each n the settings of the grid with the lowest error on users who stayed.
+
+    Of settings that err alike the first wins: smaller rate, smaller pull, fewer steps. Nothing is
+    chosen where nothing is known.
+    """
+    low, high = float(model.predictor.levels[0]), float(model.predictor.levels[-1])
+    best = {}
+    for n in KNOWN[1:]:
+        some = Questionnaire(*(part[: PRACTICE_RATINGS // n] for part in practised))
+        asked = some.answers > 0
+        errors = {}
+        for rate, pull in itertools.product(RATES, PULLS):
+            tuned = fine_tuned(model, start, some, n, MARKS, rate, pull)
+            for steps, vectors in tuned.items():
+                predicted = by_vectors(model, vectors, some).clamp(low, high)
+                error = (predicted - some.answers)[asked].square().double().mean()
+                errors[Tuning(rate, steps, pull)] = float(error)
+        best[n] = min(errors, key=lambda tuning: errors[tuning])
+    return best
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -434,6 +536,13 @@ class Job:
             choices["users"] = "kept"
         if spec.way == "fine-tune":
             choices |= {"steps": spec.steps, "rate": RATE}
+        if spec.way == "tuned":
+            choices |= {
+                "steps": list(MARKS),
+                "rate": list(RATES),
+                "pull": list(PULLS),
+                "practice": [PRACTICE, PRACTICE_RATINGS],
+            }
         return record_address(
             TABLE,
             spec.name,
@@ -460,13 +569,23 @@ def predictions(
     if spec.way != "decode":
         model, extra = fitted(job.dataset, spec.model, config, job.seed, spec.kept, name, progress)
     found = {}
+    tunings: dict[int, Tuning] = {}
+    if spec.way in ("fine-tune", "tuned"):
+        stayed = np.bincount(split.train.users, minlength=split.n_users) > 0
+        start = model.embedding.users.detach()[torch.from_numpy(stayed).to(device)].mean(0)
+        tunings = {n: Tuning(RATE, spec.steps, 0.0) for n in KNOWN}
+    if spec.way == "tuned":
+        best = chosen(model, start, practice(split, device))
+        tunings = {0: Tuning(RATE, 0, 0.0)} | best
+        told_of = {str(n): tuning._asdict() for n, tuning in best.items()}
+        extra = extra | {"chosen": told_of}  # ``fitted`` keeps its own
     for n in KNOWN:
         if spec.way == "context":
             found[n] = by_context(model, asked, n)
-        elif spec.way == "fine-tune":
-            stayed = np.bincount(split.train.users, minlength=split.n_users) > 0
-            start = model.embedding.users.detach()[torch.from_numpy(stayed).to(device)].mean(0)
-            found[n] = by_vectors(model, fine_tuned(model, start, asked, n, spec.steps), asked)
+        elif tunings:
+            rate, steps, pull = tunings[n]
+            vectors = fine_tuned(model, start, asked, n, (steps,), rate, pull)[steps]
+            found[n] = by_vectors(model, vectors, asked)
         else:
             ratings, rated = told(asked, n, split.n_items)
             if spec.way == "encode":
