@@ -12,7 +12,7 @@ from scipy import stats
 
 from replication.claims import Claim, Verdict, judge_all
 from replication.compare import load_published
-from replication.papers.attentive_ncf import claims, experiments
+from replication.papers.attentive_ncf import claims, experiments, newcomers
 from replication.papers.attentive_ncf.claims import CLAIMS
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -403,8 +403,8 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
             told[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
             told[1][key] = values
         for dataset, protocol in claims.NEW_USERS:
-            for row in (*claims.UNTRAINED, *claims.RETRAINED):
-                better = gain if row in claims.UNTRAINED else 0.0
+            for row in (*claims.TUNED, *claims.TUNED.values()):
+                better = gain if row in claims.TUNED else 0.0
                 key = f"{row}/{dataset}/{seed}"
                 made = run(row, seed, 1.0, table=claims.NEWCOMERS, key=key, protocol=protocol)
                 new[0].append(made | {"dataset": dataset, "select": "validation-no-refit"})
@@ -439,6 +439,15 @@ def test_weights_that_are_almost_even_do_not_matter(monkeypatch: pytest.MonkeyPa
     for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
         assert found[f"explains/moved/{predictor}/{dataset}"].verdict == "replicated"
         assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
+
+
+def test_a_new_user_is_judged_with_the_predictor_unchanged() -> None:
+    """Attention and autoencoder stand beside look-ups that differ in the embedding alone."""
+    names = {method.name: method for method in newcomers.METHODS.values()}
+    for row, tuned in claims.TUNED.items():
+        assert names[tuned].way == "tuned"
+        pairs = [names[name].model.split("-") for name in (row, tuned)]
+        assert pairs[0][1] == pairs[1][1] and pairs[1][0] == "simple"
 
 
 @pytest.mark.parametrize(

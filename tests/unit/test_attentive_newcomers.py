@@ -273,6 +273,7 @@ def test_records_pages_and_rerun(study, capsys):
     assert shown.table({}, "cil").iloc[0, 0] == "pending" and shown.figure({}) is None
     assert "(0 of 5 seeds)" in shown.gaps(empty) and shown.who([]) == shown.PENDING
     assert shown.default_user([], {}) == shown.PENDING
+    assert "`cil`: pending. `ml-100k`: pending." in shown.tuned_look_up([])
     command = ["run", newcomers.TABLE, "--dataset", "ml-100k", "--device", "cpu"]
     assert cli.main([*command, "--model", "attentive", "--seeds", "1"]) == 0
     partial = stored_table(newcomers.TABLE)
@@ -304,7 +305,7 @@ def test_records_pages_and_rerun(study, capsys):
     assert "- On `ml-100k` against the autoencoder: attention errs " in text
     assert "`cil`" not in text
     assert "**Found.** Attention without retraining " in text and "3 models without" in text
-    assert shown.figure(found).axes and len(shown.differences(made, "ml-100k")) == 2 * 8
+    assert shown.figure(found).axes and len(shown.differences(made, "ml-100k")) == 20
     assert shown.differences(made, "cil").index.name == "comparison"
     assert "trained default user" in shown.default_user(made, found)
     assert "attentive + MLP2 on `ml-100k` (2 of 5 seeds)" in shown.gaps(study_)
@@ -331,10 +332,14 @@ def test_a_planted_difference_is_established_and_none_is_not():
         ("cil", "attentive"): errors("attentive", 0.0),
         ("cil", "autoencoder"): errors("autoencoder", 0.2),
         ("cil", "simple-10"): errors("simple-10", 0.0),
+        ("cil", "simple-tuned-mlp2"): errors("simple-tuned-mlp2", -0.2),
     }
     made = shown.comparisons(found)
     by_second = {c.second: c.direction for c in made}
-    assert by_second == {"autoencoder": -1, "simple-10": 0}
+    assert by_second == {"autoencoder": -1, "simple-10": 0, "simple-tuned-mlp2": 1}
+    text = shown.tuned_look_up(made)
+    assert "On `cil` attention errs more with any number of known ratings." in text
+    assert "`ml-100k`: pending. The verdicts are of 4, 16 and 64 alone." in text
     text = shown.headline(found, made)
     assert "**Found.** Attention without retraining is measured, but not yet every model" in text
     assert "autoencoder: attention errs less with any number of known ratings." in text

@@ -25,6 +25,9 @@ and seeds; their other margins: a twentieth of what the control moves the predic
 after the first records on ml-100k it was put into the model too, and they were measured again.
 ``explains/weights`` was added after all records had been seen, against the paper: where attention
 is almost even a shuffled one hardly differs from it, so that ``explains/moved`` can hardly fail.
+The look-ups of ``newcomers`` had at first 10 or 100 steps, untuned, and MLP2 beside autoencoder +
+MLP1 as well. After the first records look-ups with the same predictor as the model, and with rate,
+steps and pull chosen on users who stayed, took their place: a stronger rival, against the claims.
 """
 
 from __future__ import annotations
@@ -108,8 +111,10 @@ ARMS = {
 EXPLAINED = (("ml-100k", PROTOCOL), ("ml-latest-small", PROTOCOL))
 NEW_USERS = (("cil", "newcomers-20"), ("ml-100k", "newcomers-20"))
 KNOWN = (4, 16, 64)  # ratings of a new user that are told
-RETRAINED = ("simple + MLP2, 10 steps", "simple + MLP2, 100 steps")
-UNTRAINED = ("attentive + MLP2", "autoencoder + MLP1")
+TUNED = {  # of whom nothing is retrained -> the look-up with the same predictor
+    "attentive + MLP2": "simple + MLP2, tuned steps",
+    "autoencoder + MLP1": "simple + MLP1, tuned steps",
+}
 
 
 # --- the evidence ----------------------------------------------------------------------------
@@ -450,18 +455,15 @@ def _single_users() -> Iterator[Claim]:
             again=False,
             table=EXPLANATIONS,
         )
-    for row in UNTRAINED:
+    for row, tuned in TUNED.items():
         for dataset, protocol in NEW_USERS:
             for known in KNOWN:
                 yield _compare(
                     f"newcomers/{row}/{dataset}/{known}",
                     f"{row} without retraining is not worse for new users than look-ups that are "
-                    f"fine-tuned on the same {known} ratings: {dataset}",
+                    f"fine-tuned, with tuned settings, on the same {known} ratings: {dataset}",
                     "Section II-A1: adding new users; Section IV",
-                    [
-                        Comparison(row, other, dataset, protocol, f"squared error/{known}")
-                        for other in RETRAINED
-                    ],
+                    [Comparison(row, tuned, dataset, protocol, f"squared error/{known}")],
                     judge_competitive,
                     again=False,
                     table=NEWCOMERS,

@@ -29,6 +29,7 @@ from replication.compare import (
 from replication.figures import Interval
 from replication.page import Study, enumeration, opening
 from replication.papers.attentive_ncf import newcomers as measured
+from replication.papers.attentive_ncf.claims import KNOWN as JUDGED
 from replication.papers.attentive_ncf.experiments import RUN_HERE
 from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
 from replication.papers.attentive_ncf.pages import table2
@@ -42,6 +43,7 @@ DRAWN = (
     "attentive-default",
     "autoencoder",
     *(f"simple-{steps}" for steps in measured.STEPS),
+    "simple-tuned-mlp2",
     "bias",
 )
 # What is compared at every n, first minus second; Holm's correction runs over all of it.
@@ -51,6 +53,8 @@ AGAINST = (
     ("attentive", "als"),
     ("attentive", "autoencoder"),
     *(("attentive", f"simple-{steps}") for steps in measured.STEPS),
+    ("attentive", "simple-tuned-mlp2"),
+    ("autoencoder", "simple-tuned-mlp1"),
     ("autoencoder", "bias"),
     ("autoencoder", "autoencoder-kept"),
 )
@@ -64,6 +68,7 @@ WITHOUT_NETWORK = {
 OPPONENTS = {  # of the attentive user, at the top of the page
     "autoencoder": "the autoencoder",
     FINE_TUNED: f"look-ups with {measured.STEPS[0]} steps of fine-tuning",
+    "simple-tuned-mlp2": "look-ups with tuned fine-tuning",
     **WITHOUT_NETWORK,
 }
 
@@ -306,6 +311,22 @@ def differences(made: Sequence[Comparison], dataset: str) -> pd.DataFrame:
         return pd.DataFrame({"comparison": [PENDING]}).set_index("comparison")
     index = pd.MultiIndex.from_tuples(list(lines), names=["known ratings", ""])
     return pd.DataFrame(list(lines.values()), index=index)
+
+
+def tuned_look_up(made: Sequence[Comparison]) -> str:
+    """At which of all numbers of known ratings attention errs more or less than tuned look-ups."""
+    judged = ", ".join(map(str, JUDGED[:-1])) + f" and {JUDGED[-1]}"
+    texts = []
+    for dataset in measured.DATASETS:
+        rows = _against(made, dataset, "simple-tuned-mlp2")
+        texts.append(f"On `{dataset}` attention errs {_errs(rows)}." if rows else "")
+    told = " ".join(
+        text or f"`{d}`: pending." for d, text in zip(measured.DATASETS, texts, strict=True)
+    )
+    return (
+        f"Against look-ups with tuned fine-tuning, at all {len(KNOWN)} numbers of known ratings: "
+        f"{told} The verdicts are of {judged} alone."
+    )
 
 
 def default_user(made: Sequence[Comparison], found: Mapping[tuple[str, str], Errors]) -> str:
