@@ -65,9 +65,9 @@ RATE, STEPS = 0.02, (10, 100)
 # Or rate, steps and pull are chosen for each n on users who stayed. The two settings above are in
 # the grid. A pull is a penalty on the squared distance from the start, beside a sum over the known
 # ratings: as a normal prior, 1 and 10 are standard deviations of about 0.7 and 0.2 a dimension.
-RATES, MARKS, PULLS = (0.02, 0.1), (1, 3, 10, 30, 100), (0.0, 1.0, 10.0)
-PRACTICE = 1_000  # users who stayed, at most, and
-PRACTICE_RATINGS = 8_192  # known ratings of them at most: with many known the users are fewer
+RATES, MARKS, PULLS = (0.005, 0.02), (1, 3, 10, 30, 100), (0.0, 1.0, 10.0)
+PRACTICE = 256  # users who stayed, at most, and
+PRACTICE_RATINGS = 4_096  # known ratings of them at most: with many known the users are fewer
 
 METRICS = tuple(f"RMSE/{n}" for n in KNOWN)
 
