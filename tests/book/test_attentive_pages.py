@@ -434,6 +434,19 @@ def test_variants_against_the_spread_of_seeds(results: None) -> None:
     text = variants.headline(bare)
     assert "0 better, 0 not established as either and 9 not judged yet, and" in text
     assert "- Not judged yet: 9, until other seeds show the spread." in text
+    assert variants.reach(bare) == variants.PENDING
+
+
+def test_the_page_says_what_a_variant_must_differ_by_and_which_were_cut_off(results: None) -> None:
+    found = planted()
+    half = [(e.test.ci_high - e.test.ci_low) / 2 for e in variants.effects(found) if e.test]
+    text = variants.reach(found)
+    assert f"exceed {min(half):.4f} to {max(half):.4f}, by" in text and 0 < min(half) < max(half)
+    assert text.endswith("No variant was best at the last epoch that was allowed.")
+    for record in found.records:
+        if (record["variant"], record["row"]) == ("all-context", claims.WINNER):
+            record["epochs"] = record["config"]["max_epochs"]
+    assert "(trained with all context, epoch 4)." in variants.reach(found)
 
 
 def test_what_the_autoencoders_learn_is_told_in_stars(results: None) -> None:
