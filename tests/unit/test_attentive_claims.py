@@ -441,6 +441,19 @@ def test_weights_that_are_almost_even_do_not_matter(monkeypatch: pytest.MonkeyPa
         assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
 
 
+def test_attention_that_predicts_no_better_than_equal_weights_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its movies move the prediction more than with equal weights, but the error is the same."""
+    arms = claims.ARMS | {
+        claims.ERROR: dict.fromkeys(claims.ARMS[claims.ERROR], f"{claims.ERROR}/own")
+    }
+    monkeypatch.setattr(claims, "ARMS", arms)
+    found = of_users(0.5)
+    for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
+        assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
+
+
 def test_a_new_user_is_judged_with_the_predictor_unchanged() -> None:
     """Attention and autoencoder stand beside look-ups that differ in the embedding alone."""
     names = {method.name: method for method in newcomers.METHODS.values()}
