@@ -9,10 +9,13 @@ from replication.page import enumeration, stored_table
 from replication.papers.attentive_ncf import experiments
 from replication.papers.attentive_ncf.claims import (
     CLAIMS,
+    COMBINATIONS,
+    DATASET,
     EXPLANATIONS,
     METRIC,
     NARROWER,
     NEWCOMERS,
+    NUMBER_MARGIN,
     single_users,
 )
 from replication.papers.attentive_ncf.pages.table2 import evidence
@@ -73,16 +76,33 @@ def correction(proof: Evidence) -> str:
 
 
 def narrower(proof: Evidence) -> str:
-    """How many printed numbers would be reached with a margin half as wide."""
+    """Which printed rows the margin does not tell apart, and what one half as wide would leave."""
     numbers = [claim for claim in CLAIMS if claim.family == "number"]
     found = [claim.judge(proof) for claim in numbers]
     reached = [v for v in found if v.verdict == "replicated" and v.interval is not None]
     lost = [v for v in reached if max(map(abs, v.interval or ())) >= NARROWER]
     named = enumeration([v.claim.id.removeprefix("number/") for v in lost])
     return (
-        f"Among the rows that are not attentive some are printed closer to each other than that. "
-        f"With a margin of {NARROWER:g} {len(reached) - len(lost)} of the {len(reached)} numbers "
-        f"would be reached{f': not {named}' if lost else ''}."
+        f"{_neighbours(proof)} With a margin of {NARROWER:g} {len(reached) - len(lost)} of the "
+        f"{len(reached)} numbers would be reached{f': not {named}' if lost else ''}."
+    )
+
+
+def _neighbours(proof: Evidence) -> str:
+    """The rows of Table II that have a row of another embedding in print within the margin."""
+    printed = {row: proof.printed(row, DATASET, METRIC) for row in COMBINATIONS}
+    near = [
+        row
+        for row, number in printed.items()
+        if any(
+            other.split(" + ")[0] != row.split(" + ")[0] and abs(number - value) < NUMBER_MARGIN
+            for other, value in printed.items()
+        )
+    ]
+    return (
+        f"In print {len(near)} of the {len(printed)} rows of Table II have a row of another "
+        f"embedding within {NUMBER_MARGIN:g} ({enumeration(near)}): there a number that is reached "
+        "does not tell the embeddings apart."
     )
 
 
