@@ -377,8 +377,8 @@ def test_the_best_simple_model_stands_beside_the_nine(results: None) -> None:
             Store(experiments.TABLE1).append(made)
     text = table2.against_simple(planted())
     assert text.startswith("the best simple model, ALS with biases, has an RMSE of 0.975")
-    assert "attentive + MLP2 minus it is -0.005" in text and " at an honest epoch" in text
-    assert table2.against_simple(nothing()).endswith("minus it is pending at an honest epoch")
+    assert "attentive + MLP2 minus it is -0.005" in text and " at an honest one)" in text
+    assert "is pending as the paper selects its epoch (pending" in table2.against_simple(nothing())
 
 
 def test_fold_0_stands_alone_beside_the_mean(results: None) -> None:
