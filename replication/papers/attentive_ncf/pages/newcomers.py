@@ -7,7 +7,7 @@ Shapes: S seeds, V users, D bootstrap draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +60,7 @@ AGAINST = (
 )
 DEFAULT = ("attentive-default", "attentive")
 FINE_TUNED = f"simple-{measured.STEPS[0]}"
+TUNED = "simple-tuned-mlp2"
 WITHOUT_NETWORK = {
     "bias": "movie means with the user's bias",
     "item-linear": "an item-based linear model",
@@ -68,7 +69,7 @@ WITHOUT_NETWORK = {
 OPPONENTS = {  # of the attentive user, at the top of the page
     "autoencoder": "the autoencoder",
     FINE_TUNED: f"look-ups with {measured.STEPS[0]} steps of fine-tuning",
-    "simple-tuned-mlp2": "look-ups with tuned fine-tuning",
+    TUNED: "tuned look-ups",
     **WITHOUT_NETWORK,
 }
 
@@ -178,28 +179,49 @@ def headline(found: Mapping[tuple[str, str], Errors], made: Sequence[Comparison]
     details = [text for dataset in measured.DATASETS for text in _on(found, made, dataset)]
     if not details:
         return opening(asked, PENDING)
-    return opening(asked, answer(made), details)
+    return opening(asked, answer(made), [_over_all(made), *details])
+
+
+def _all_there(made: Sequence[Comparison]) -> bool:
+    """Whether attention is compared with tuned look-ups and with every model without a network."""
+    return {c.second for c in made if c.first == "attentive"} >= {TUNED, *WITHOUT_NETWORK}
+
+
+def _over_all(made: Sequence[Comparison]) -> str:
+    """Where attention errs less than all of these rivals; empty while one is lacking."""
+    if not _all_there(made):
+        return ""
+    less = _where(made, -1, all, {TUNED, *WITHOUT_NETWORK})
+    return (
+        f"Attention errs less than tuned look-ups and all {len(WITHOUT_NETWORK)} models without a "
+        f"network {less or 'nowhere, as far as can be told'}."
+    )
 
 
 def answer(made: Sequence[Comparison]) -> str:
-    """Whether attention without retraining beats models without a network, in one sentence."""
-    if not {c.second for c in made if c.first == "attentive"} >= WITHOUT_NETWORK.keys():
+    """Whether attention without retraining errs more than its rivals, in one sentence."""
+    if not _all_there(made):
         return (
-            "Attention without retraining is measured, but not yet every model without a network."
+            "Attention without retraining is measured, but not yet tuned look-ups and every model "
+            "without a network."
         )
-    worse = f"more than at least one of {len(WITHOUT_NETWORK)} models without a network"
     clauses = [
-        f"errs {places} {than}" if places else f"is nowhere shown to err {than}"
+        f"errs more than {than} {places}" if places else f"is nowhere shown to err more than {than}"
         for than, places in (
-            (worse, _where(made, 1, any)),
-            ("less than all of them", _where(made, -1, all)),
+            ("tuned look-ups", _where(made, 1, any, {TUNED})),
+            ("some model without a network", _where(made, 1, any, WITHOUT_NETWORK)),
         )
     ]
     return f"Attention without retraining {', and '.join(clauses)}."
 
 
-def _where(made: Sequence[Comparison], direction: int, of: Callable[[Iterable[bool]], bool]) -> str:
-    """With how many known ratings a direction is established against any or all simple models.
+def _where(
+    made: Sequence[Comparison],
+    direction: int,
+    of: Callable[[Iterable[bool]], bool],
+    rivals: Collection[str],
+) -> str:
+    """With how many known ratings a direction is established against any or all of some rivals.
 
     "with 0 to 16 known ratings on `cil` and 0 to 8 on `ml-100k`", or "".
     """
@@ -209,8 +231,7 @@ def _where(made: Sequence[Comparison], direction: int, of: Callable[[Iterable[bo
             [
                 c.direction == direction
                 for c in made
-                if (c.dataset, c.first, c.n) == (dataset, "attentive", n)
-                and c.second in WITHOUT_NETWORK
+                if (c.dataset, c.first, c.n) == (dataset, "attentive", n) and c.second in rivals
             ]
             for n in KNOWN
         ]
@@ -221,9 +242,11 @@ def _where(made: Sequence[Comparison], direction: int, of: Callable[[Iterable[bo
     return f"with {enumeration(places)}" if places else ""
 
 
-def _against(made: Sequence[Comparison], dataset: str, method: str) -> list[Comparison]:
-    """Attention against a method on a data set, at every number of known ratings."""
-    return [c for c in made if (c.dataset, c.first, c.second) == (dataset, "attentive", method)]
+def _against(
+    made: Sequence[Comparison], dataset: str, method: str, first: str = "attentive"
+) -> list[Comparison]:
+    """Attention, or another, against a method on a data set, at every number of known ratings."""
+    return [c for c in made if (c.dataset, c.first, c.second) == (dataset, first, method)]
 
 
 def _on(
@@ -239,6 +262,12 @@ def _on(
         rows = _against(made, dataset, method)
         if rows:
             texts.append(f"On `{dataset}` against {name}: attention errs {_errs(rows)}.")
+    rows = _against(made, dataset, "simple-tuned-mlp1", "autoencoder")
+    if rows:
+        texts.append(
+            f"On `{dataset}` against tuned look-ups with the same predictor: the autoencoder errs "
+            f"{_errs(rows)}."
+        )
     return texts
 
 
@@ -324,7 +353,7 @@ def tuned_look_up(made: Sequence[Comparison]) -> str:
         text or f"`{d}`: pending." for d, text in zip(measured.DATASETS, texts, strict=True)
     )
     return (
-        f"Against look-ups with tuned fine-tuning, at all {len(KNOWN)} numbers of known ratings: "
+        f"Against tuned look-ups, at all {len(KNOWN)} numbers of known ratings: "
         f"{told} The verdicts are of {judged} alone."
     )
 
