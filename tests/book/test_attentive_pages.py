@@ -406,6 +406,7 @@ def test_a_narrower_margin_loses_the_numbers_that_are_reached_by_little(results:
     assert (
         "In print 4 of the 9 rows of Table II have a row of another embedding within 0.005" in text
     )
+    assert "numbers would be reached, 2 of them of Table II: not " in text
     assert text.count("attentive + inner product") == 0  # of the named rows none is attentive
 
 

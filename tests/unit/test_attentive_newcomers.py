@@ -311,6 +311,8 @@ def test_records_pages_and_rerun(study, capsys):
     assert "attentive + MLP2 on `ml-100k` (2 of 5 seeds)" in shown.gaps(study_)
     tuned = [r for r in records if r["row"].endswith("tuned steps")]
     assert len(tuned) == 4
+    assert shown.tuning(empty) == shown.PENDING
+    assert f"of {4 * len(newcomers.KNOWN[1:])} choices it was the strongest" in shown.tuning(study_)
     for record in tuned:
         assert list(record["chosen"]) == [str(n) for n in newcomers.KNOWN[1:]]
         assert all(c["steps"] in newcomers.MARKS for c in record["chosen"].values())

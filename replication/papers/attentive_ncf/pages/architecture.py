@@ -263,7 +263,7 @@ def pretraining() -> str:
     return (
         f"At 128 dimensions the user autoencoder has {users:,} parameters and the movie "
         f"autoencoder {movies:,}. They make the starting tables of the autoencoder "
-        "embedding and are used in pretraining only, so that no count above holds them."
+        "embedding, and the users' one encodes new users; no count above holds them."
     )
 
 

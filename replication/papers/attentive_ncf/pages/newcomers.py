@@ -257,7 +257,10 @@ def _on(
     if own is None:
         return []
     points = [f"{number(rmse(own.by_known[n]).mean)} with {n}" for n in (0, 1, 8, MOST)]
-    texts = [f"On `{dataset}`: the RMSE of attention is {', '.join(points)} known ratings."]
+    texts = [
+        f"On `{dataset}`: the RMSE of attention is {', '.join(points)} known ratings; with 0 "
+        "it has a default user that was not trained."
+    ]
     for method, name in OPPONENTS.items():
         rows = _against(made, dataset, method)
         if rows:
@@ -396,7 +399,29 @@ def settings() -> str:
     """Where the models' settings come from."""
     models = dict.fromkeys(method.model for method in METHODS.values())
     own = " ".join(table2.settings(models, d) for d in measured.DATASETS if d not in RUN_HERE)
-    return f"On {' and '.join(f'`{d}`' for d in RUN_HERE)} they are those of Tables I and II. {own}"
+    here = " and ".join(f"`{dataset}`" for dataset in RUN_HERE)
+    return f"The settings on {here} are those of Tables I and II. {own}"
+
+
+def tuning(study: Study) -> str:
+    """What *tuned steps* chose from, and how often the strongest pull, in one sentence."""
+    chosen = [
+        settings
+        for _, runs in cells(study.grid, study.records)
+        for run in runs.values()
+        for settings in run.get("chosen", {}).values()
+    ]
+    if not chosen:
+        return PENDING
+    grid = len(measured.RATES) * len(measured.MARKS) * len(measured.PULLS)
+    most = max(measured.PULLS)
+    strongest = sum(settings["pull"] == most for settings in chosen)
+    return (
+        f"The choice is among {grid} settings on at most {measured.PRACTICE} users who stayed, and "
+        f"on fewer where more ratings are known ({measured.PRACTICE_RATINGS // MOST} with {MOST}). "
+        f"In {strongest} of {len(chosen)} choices it was the strongest pull that was offered: a "
+        "stronger one might serve the look-ups better still."
+    )
 
 
 def gaps(study: Study) -> str:

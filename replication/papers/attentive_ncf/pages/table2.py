@@ -136,12 +136,14 @@ def against_simple(study: Study) -> str:
     lowest = min(nine, key=nine.__getitem__, default=WINNER)
     told = []
     for row in dict.fromkeys((WINNER, lowest)):
+        own = [errors(runs.get(row, {})) for runs in ways]
         here, honest = (
-            difference_text(over_folds(errors(runs.get(row, {})), simple[best], claims.PROTOCOL))
-            for runs in ways
+            difference_text(over_folds(of, simple[best], claims.PROTOCOL)) for of in own
         )
+        folds = f", {len(own[1])} folds" if len(own[1]) < len(own[0]) else ""
         told.append(
-            f"{row} minus it is {here} as the paper selects its epoch ({honest} at an honest one)"
+            f"{row} minus it is {here} as the paper selects its epoch ({honest} at an honest "
+            f"one{folds})"
         )
     return (
         f"the best simple model, {best}, has an RMSE of {number(means[best])} on the same folds; "

@@ -139,8 +139,9 @@ def reach(study: Study) -> str:
         else " No variant was best at the last epoch that was allowed."
     )
     return (
-        "*Not established* is not *no effect*: before any correction a difference must exceed "
-        f"{least_to_most(half, False)}, by combination, to be told from another seed.{last}"
+        "*Not established* is not *no effect*: a difference must exceed "
+        f"{least_to_most(half, False)}, by combination, to be told from another seed, and more "
+        f"after the correction over the page.{last}"
     )
 
 

@@ -32,7 +32,7 @@ CLAIMED = {
     "parameters": "the attentive embedding has fewer parameters and is better",
     "subsample": "64 drawn context movies in training beat all of them",
     "ensemble": "a mean of models beats its best member",
-    "explains": "attended movies share genres, and their weights carry the prediction",
+    "explains": "attention explains: by shared genres, by what attended movies carry, by weights",
     "newcomers": "new users need no retraining",
 }
 CHECKS = {
@@ -64,11 +64,16 @@ def correction(proof: Evidence) -> str:
     others = zip(judge(rests, proof), judge(rests, proof.corrected_over(alone)), strict=True)
     moved = [(a, b) for a, b in others if a.verdict != b.verdict]
     named = "; ".join(f"*{a.claim.text}*: {b.verdict}, not {a.verdict}" for a, b in moved)
+    grows = (
+        ": as runs come in it grows, and with it every corrected p-value may"
+        if len(tested) < len(family)
+        else ""
+    )
     changed = f"{len(moved)} of the {len(rests)} verdicts on them would be another"
     return (
         f"The correction is over the {len(tested)} comparisons of Tables I and II, the variants "
-        f"and the ensembles that have their runs, of {len(family)} that the claims ask for: as "
-        f"runs come in it grows, and with it every corrected p-value may. {len(own)} of the "
+        f"and the ensembles that have their runs, of {len(family)} that the claims ask for{grows}. "
+        f"{len(own)} of the "
         f"{len(tested)} are the study's own checks, {in_mae} in MAE and {simple} against simple "
         f"models. Were the {sum(q in tested for q in alone)} comparisons in {METRIC} corrected by "
         f"themselves, {changed}{f' ({named})' if moved else ''}."
@@ -81,10 +86,13 @@ def narrower(proof: Evidence) -> str:
     found = [claim.judge(proof) for claim in numbers]
     reached = [v for v in found if v.verdict == "replicated" and v.interval is not None]
     lost = [v for v in reached if max(map(abs, v.interval or ())) >= NARROWER]
-    named = enumeration([v.claim.id.removeprefix("number/") for v in lost])
+    rows = {v.claim.id.removeprefix("number/"): v in lost for v in reached}
+    in_table2 = sum(row in COMBINATIONS and not gone for row, gone in rows.items())
+    named = enumeration([row for row, gone in rows.items() if gone])
     return (
         f"{_neighbours(proof)} With a margin of {NARROWER:g} {len(reached) - len(lost)} of the "
-        f"{len(reached)} numbers would be reached{f': not {named}' if lost else ''}."
+        f"{len(reached)} numbers would be reached, {in_table2} of them of Table II"
+        f"{f': not {named}' if lost else ''}."
     )
 
 
