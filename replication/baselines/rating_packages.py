@@ -59,6 +59,8 @@ class SurpriseConfig:
     n_factors: int | None = later(None)
     n_epochs: int | None = later(None)
     biased: bool | None = later(None)
+    lr_all: float | None = later(None)  # rate and penalty of all that is learned
+    reg_all: float | None = later(None)
 
 
 def surprise_version() -> str:
@@ -101,8 +103,11 @@ class Surprise:
         scale = (float(split.levels[0]), float(split.levels[-1]))
         reader = surprise.Reader(rating_scale=scale)
         trainset = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
-        given = {name: getattr(config, name) for name in ("n_factors", "n_epochs", "biased")}
-        options = {name: value for name, value in given.items() if value is not None}
+        options = {
+            name: value
+            for name in ("n_factors", "n_epochs", "biased", "lr_all", "reg_all")
+            if (value := getattr(config, name)) is not None
+        }
         if config.algorithm in SEEDED:
             options["random_state"] = seed
         if config.algorithm.startswith("KNN") or config.algorithm == "BaselineOnly":

@@ -397,7 +397,7 @@ def test_a_search_that_is_not_complete_is_named_with_what_it_lacks() -> None:
     assert "LibFM on `ml-1m` (9 trials of the first round), AFM on `ml-1m` (2 trials of the" in text
     # Its rows on the same ratings are the same search.
     assert text.count("ALS with biases on") == 1 and "`ml-1m-omdb`" not in text
-    assert "SVD-Surprise" not in text and "NFM" not in text
+    assert "BaselineOnly" not in text and "NFM" not in text
     assert text in table2.headline(study(experiments.TABLE2, experiments.derived(ran)))
     assert table2.unsearched(study(experiments.TABLE2, [])) == ""
     for number in range(2):
@@ -418,8 +418,8 @@ def test_the_trials_of_the_best_reading_are_those_of_the_reading_that_ran() -> N
 
 def test_rows_with_fixed_settings_are_named_with_them() -> None:
     text = table2.fixed()
-    assert text.startswith("4 rows have fixed settings")
-    assert "*SVD++-Surprise* (factors 20, epochs 20, rate 0.007, penalty 0.02)" in text
+    assert text.startswith("2 rows have fixed settings")
+    assert "*BaselineOnly-Surprise* (epochs 10, penalty of users 15, penalty of films 10)" in text
     assert "(64 factors, 150 iterations of which the first 20 are dropped" in text
     assert not any(f"*{known.name}*" in text for known in ROWS.values() if known.draw is not None)
 
@@ -500,7 +500,7 @@ def test_biases_are_set_against_the_same_model_without() -> None:
     main = study(experiments.TABLE2, planted(datasets=("ml-latest-small",)))
     records = []
     for fold in FIVE:
-        records.append(alternative("afm-inner", fold, 1.06 + noise(fold, 7), **small))
+        records.append(alternative("afm-inner-mean", fold, 1.06 + noise(fold, 7), **small))
         records.append(alternative("afm-inner-biases", fold, 1.01 + noise(fold, 8), **small))
         records.append(alternative("afm-biases", fold, 0.85 + noise(fold, 9), **small))
         # Its twin has not run: what AFM is beside it does not say what biases do.
@@ -518,7 +518,9 @@ def test_biases_are_set_against_the_same_model_without() -> None:
     assert frame.loc[("MovieLens latest-small", "with biases"), "without"].startswith("0.86")
     assert list(frame.loc["MovieLens latest-small"].index)[-1] == "bounded output, with biases"
     for model, twin in alternatives.TWINS.items():
-        change = {"biases": True} if model.endswith("biases") else {"with_mean": False}
+        with_biases = {"biases": True, "with_mean": None}  # beside biases the mean is always there
+        with_mean = {"with_mean": not model.endswith("no-mean")}
+        change = with_biases if model.endswith("biases") else with_mean
         assert ROWS[model].start == dataclasses.replace(ROWS[twin].start, **change)
 
 
@@ -543,7 +545,8 @@ def test_the_page_names_the_alternatives_that_have_afm_s_settings() -> None:
     text = alternatives.not_searched()
     taken = ("afm-sum", "afm-slots", "afm-first", "afm-whole", "afm-actors", "afm-lost")
     names = "; ".join(alternatives.short(ROWS[model].name) for model in taken)
-    assert text.startswith(f"On `ml-1m-omdb` 6 alternatives have no search of their own: {names}.")
+    assert f"On `ml-1m-omdb` 6 alternatives have no search of their own: {names}." in text
+    assert text.startswith("On `ml-1m` 4 alternatives have no search of their own: values added up")
     assert "ml-latest-small" not in text
     about: dict[str, Any] = {"dataset": "ml-1m-omdb"}
     records = [alternative(m, 0, 0.9, **about) for m in ("afm-sum", "afm-free")]
@@ -708,6 +711,22 @@ def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     assert re.search(r"genres change AFM's RMSE by [+-]0\.000\d \(not established\), with", text)
     assert "less data still pending.\n" in text  # AFM alone, with nothing beside it
     assert {g.outcome for g in studies.effects(found, "refit")} == {"too few folds"}
+    # What they harm, beside one genre for all; an alternative to AFM has the variants too.
+    records += [
+        {**run(row, fold, error + noise(fold, 5), variant=variant), "table": table}
+        for fold in range(3)
+        for variant, error in (("shuffled-genres", 0.90), ("one-genre", 0.88))
+        for row, table in (("AFM, plain averaging", experiments.ALTERNATIVES),)
+    ]
+    both = study(experiments.TABLE2, records)
+    assert "AFM, plain averaging" not in {g.name for g in studies.effects(both, "shuffled-genres")}
+    other = study(experiments.ALTERNATIVES, records)
+    both = dataclasses.replace(both, grid=[*both.grid, *other.grid])
+    (harmed,) = studies.effects(both, "shuffled-genres", "one-genre")
+    assert harmed.name == "AFM, plain averaging" and harmed.outcome == "worse"
+    assert harmed.difference == pytest.approx(0.02, abs=1e-3)
+    table = studies.effect_table(both, "shuffled-genres", "one-genre")
+    assert table.loc["AFM", "one genre"] == table.loc["CDL", "variant"] == "pending"
     assert "tested with the correction" in studies.no_test("shuffled-genres")
     for variant in ("refit", "features-2", "train-20"):
         assert "nothing is tested" in studies.no_test(variant)

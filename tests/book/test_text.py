@@ -63,7 +63,7 @@ EXPECTED = {
         f"{afm.N_TRIALS} trials for every model with something to tune, with up to "
         f"{afm.TRIAL_EPOCHS['ml-1m']} epochs on MovieLens 1M",
         f"cuts off the {CONTINUED} best are run again with up to {afm.LONGER_EPOCHS} epochs",
-        f"allow for {({8: 'eight'})[len(READINGS)]} readings, apart from the optimiser",
+        f"allow for {({9: 'nine'})[len(READINGS)]} readings, apart from the optimiser",
         f"{len(READINGS) * afm.N_TRIALS} trials stand behind it where {afm.N_TRIALS} stand behind",
         f"an inner {({10: 'tenth'})[INNER_FOLDS]} of the training",
         f"batches of {CONFIG.batch_size} positives with {CONFIG.n_negatives} negatives for each",

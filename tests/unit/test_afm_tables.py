@@ -19,6 +19,7 @@ from replication.metrics.rating import summary
 from replication.papers import rating_search
 from replication.papers.afm import experiments, packing, rows
 from replication.papers.afm.experiments import Run
+from replication.papers.afm.model import AFMConfig
 from replication.papers.rating_search import cut_off
 from replication.rating_training import fit_ratings, rating_range
 from replication.records import Store, record_key
@@ -209,15 +210,58 @@ def test_an_alternative_is_run_where_it_can_differ(study):
     assert lost not in names["ml-1m"] and inner in names["ml-1m"]
     assert {lost, actors} <= names["ml-1m-omdb"] and inner not in names["ml-1m-omdb"]
     assert {lost, inner} <= names["ml-latest-small"] and actors not in names["ml-latest-small"]
-    constants = {rows.row(f"afm-{x}").name for x in ("no-mean", "bounded-no-mean")}
+    constants = {known.name for known in rows.ROWS.values() if known.varies == "mean"}
     assert constants <= names["ml-latest-small"]  # each reading is searched on ml-1m
     assert not constants & (names["ml-1m"] | names["ml-1m-omdb"])
-    assert len(rows.READINGS) == 8 and not {"afm-no-mean", "afm-adam"} & set(rows.READINGS)
+    assert len(rows.READINGS) == 9 and not {"afm-no-mean", "afm-adam"} & set(rows.READINGS)
     assert {row for row, _ in found} == {
         known.name for known in rows.ROWS.values() if known.table == "alternatives"
     }
     with pytest.raises(ReplicationError, match="is not run on ml-1m"):
         next(iter(experiments.tune("afm-lost", "ml-1m", "cpu")))
+
+
+def test_every_interaction_is_run_with_and_without_biases_and_mean():
+    """As the paper leaves it open: four readings of the interaction, each in four ways."""
+    found = {
+        (config.interaction, config.bounded, config.biases, model.mean != 0)
+        for name, known in rows.ROWS.items()
+        if isinstance(config := known.start, AFMConfig)
+        and config.method == "sgd"
+        and name != rows.BEST
+        and known.varies in ("", "interaction", "mean")
+        for model in (known.build(Run("ml-1m", name, 0).split(), config, 0, CPU),)
+    }
+    both = (False, True)
+    ways = {("mlp", False), ("mlp", True), ("mlp-product", False), ("inner", False)}
+    assert found == {(*way, biases, mean) for way in ways for biases in both for mean in both}
+
+
+def test_one_genre_for_all_films(study):
+    """The slot is there for every film and tells none from another."""
+    one = Run("ml-1m", "afm", 0, "one-genre").split().features
+    assert one.names == ("genres",) and one.n_values == 1 and one.present.all()
+    cells = [
+        cell
+        for table in (experiments.TABLE2, experiments.ALTERNATIVES)
+        for variant in ("one-genre", "shuffled-genres")
+        for cell in experiments.grid(table, variant=variant)
+    ]
+    assert sorted((c.variant, c.row) for c in cells) == sorted(
+        (variant, rows.row(model).name)
+        for variant in ("one-genre", "shuffled-genres")
+        for model in experiments.DEALT_TO
+    )
+    assert {c.seeds_required for c in cells} == {experiments.FOLDS}
+
+
+def test_the_package_s_benchmark_keeps_its_settings_whatever_the_search_finds(study, monkeypatch):
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    search(["svdpp"], "ml-1m", "svdpp")
+    drawn = Run("ml-1m", "svdpp", 0).config()
+    assert drawn == experiments.trial_config("svdpp", 1) and drawn.lr_all
+    config = Run("ml-1m", "svdpp", 0, "oracle").config()
+    assert config == dataclasses.replace(rows.row("svdpp").start, random_state=0)
 
 
 def test_each_fold_has_a_deal_of_genres_of_its_own(study):

@@ -57,9 +57,9 @@ class AFMConfig(FeatureConfig):
     # A feature that an item has no value of: the attention of the others is divided by its sum
     # ("renormalised"), or the attention on it is lost.
     missing: str = "renormalised"
-    # The mean rating as the constant of the network's output, and beside biases; without it the
-    # constant is 0, which a bounded output takes to the middle of the range.
-    with_mean: bool = later(True)
+    # The mean rating as a constant; without it that is 0, which a bounded output takes to the
+    # middle of the range. None: for the network's output and beside biases, not for Eq. 4 alone.
+    with_mean: bool | None = later(None)
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -228,9 +228,9 @@ class AFM(nn.Module):
             width = 2 * c.dimension if c.interaction == "mlp" else c.dimension
             self.hidden = Layer(width, c.hidden)
             self.output = nn.Parameter(torch.randn(c.hidden))  # times the root of its length
-        # The constant of the network's output, or mu beside biases; Eq. 4 alone has none. It is no
-        # parameter: a rate that suits rows would make one number of all ratings diverge.
-        self.mean = start if c.with_mean and (c.biases or c.interaction != "inner") else 0.0
+        # No parameter: a rate that suits rows would make one number of all ratings diverge.
+        by_default = c.biases or c.interaction != "inner"  # Eq. 4 alone has no constant
+        self.mean = start if (by_default if c.with_mean is None else c.with_mean) else 0.0
         if c.biases:
             self.user_bias = nn.Parameter(torch.zeros(split.n_users, 1))
             self.item_bias = nn.Parameter(torch.zeros(split.n_items, 1))

@@ -52,11 +52,10 @@ def pending(
         if not any((row(m).name, d) in offered for m in chosen for d in places):
             continue
         runs = experiments.plan(table, places, chosen)
-        if table == experiments.TABLE2:
-            for variant, spec in experiments.VARIANTS.items():
-                some = [model for model in chosen if model in spec.models]
-                if some and spec.dataset in places:
-                    runs += experiments.plan(table, [spec.dataset], some, variant)
+        for variant, spec in experiments.VARIANTS.items():
+            some = [model for model in chosen if model in spec.models]
+            if some and spec.dataset in places:
+                runs += experiments.plan(table, [spec.dataset], some, variant)
         waiting = {d for d in places if BEST in chosen and not _reading_is_known(d)}
         runs = [r for r in runs if not (r.model == BEST and r.dataset in waiting)]
         found += not_stored(

@@ -111,6 +111,18 @@ def draw_adam(rng: np.random.Generator) -> dict[str, Any]:
     return drawn | {"scale": float(rng.choice(SCALES))}
 
 
+def draw_surprise(rng: np.random.Generator) -> dict[str, Any]:
+    """Rate, penalty and epochs around the package's defaults; it has no early stopping.
+
+    The number of factors is the package's: its steps cost what that number is.
+    """
+    return {
+        "lr_all": log_uniform(rng, 0.002, 0.02),
+        "reg_all": log_uniform(rng, 0.005, 0.2),
+        "n_epochs": int(rng.choice([10, 20, 30, 40])),
+    }
+
+
 def _without_features(split: RatingSplit, config: Any, seed: int, device: torch.device) -> Any:
     """A factorisation machine of user and item alone: matrix factorisation with biases."""
     return FactorizationMachine(replace(split, features=None), config)
@@ -126,6 +138,12 @@ def _afm(name: str, draw: Any = draw_afm, varies: str = "interaction", **changes
     return replace(known, table="alternatives", varies=varies)
 
 
+def _without_mean(name: str, draw: Any = draw_afm, **changes: Any) -> Row:
+    """An alternative whose constant is zero, beside the same with the mean rating."""
+    text = f"{name}, without the mean rating".removeprefix(", ")
+    return _afm(text, draw, "mean", with_mean=False, **changes)
+
+
 def _afm_features(name: str, rules: Any = (), features: Any = (), **changes: Any) -> Row:
     """An alternative in what becomes of the features."""
     return replace(_afm(name, varies="features", **changes), rules=rules, features=features)
@@ -139,11 +157,12 @@ def _by_rule(name: str, rule: str) -> Row:
     return _afm_features(name, rules=tuple((one, rule) for one in ("genres", "director", "writer")))
 
 
-def _surprise(algorithm: str, name: str = "") -> Row:
+def _surprise(algorithm: str, name: str = "", draw: Any = None) -> Row:
     return Row(
         f"{name or algorithm}-Surprise",
         packages.SurpriseConfig(algorithm, packages.surprise_version()),
         lambda split, config, seed, device: packages.Surprise(split, config, seed),
+        draw,
         uses_features=False,
     )
 
@@ -188,9 +207,9 @@ ROWS: dict[str, Row] = {
         draw_als,
         uses_features=False,
     ),
-    "baseline": _surprise("BaselineOnly"),
-    "svd": _surprise("SVD"),
-    "svdpp": _surprise("SVDpp", "SVD++"),
+    "baseline": _surprise("BaselineOnly"),  # the package's solver of "bias", for its benchmark
+    "svd": _surprise("SVD", draw=draw_surprise),
+    "svdpp": _surprise("SVDpp", "SVD++", draw_surprise),
     # AFM as the paper leaves it open.
     "afm-biases": _afm("with biases", biases=True),
     "afm-bounded": _afm("bounded output", bounded=True),
@@ -198,13 +217,25 @@ ROWS: dict[str, Row] = {
     "afm-product": _afm("u*v as input", interaction="mlp-product"),
     "afm-product-biases": _afm("u*v as input, with biases", interaction="mlp-product", biases=True),
     "afm-inner": _afm("inner product (Eq. 4)", draw_inner, interaction="inner"),
+    "afm-inner-mean": _afm(
+        "inner product, with the mean rating", draw_inner, interaction="inner", with_mean=True
+    ),
     "afm-inner-biases": _afm(
         "inner product, with biases", draw_inner, interaction="inner", biases=True
     ),
     "afm-adam": _afm("Adam", draw_adam, method="adam", learning_rate=1e-3),
-    "afm-no-mean": _afm("without the mean rating", varies="mean", with_mean=False),
-    "afm-bounded-no-mean": _afm(
-        "bounded output, without the mean rating", varies="mean", bounded=True, with_mean=False
+    "afm-no-mean": _without_mean(""),
+    "afm-biases-no-mean": _without_mean("with biases", biases=True),
+    "afm-bounded-no-mean": _without_mean("bounded output", bounded=True),
+    "afm-bounded-biases-no-mean": _without_mean(
+        "bounded output, with biases", bounded=True, biases=True
+    ),
+    "afm-product-no-mean": _without_mean("u*v as input", interaction="mlp-product"),
+    "afm-product-biases-no-mean": _without_mean(
+        "u*v as input, with biases", interaction="mlp-product", biases=True
+    ),
+    "afm-inner-biases-no-mean": _without_mean(
+        "inner product, with biases", draw_inner, interaction="inner", biases=True
     ),
     "afm-free": _afm_features("attention of each user's own", integration="free"),
     "afm-mean": _afm_features("plain averaging", integration="mean"),

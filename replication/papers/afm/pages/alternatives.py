@@ -46,14 +46,21 @@ if TYPE_CHECKING:
 # What changes two choices at once stands beside what changes the other one alone: AFM would say
 # what both do together.
 TWINS: Mapping[str, str] = {
-    model: model.removesuffix("-biases")
-    for model in ("afm-product-biases", "afm-inner-biases", "afm-bounded-biases")
-} | {"afm-bounded-no-mean": "afm-bounded"}
+    "afm-product-biases": "afm-product",
+    "afm-inner-biases": "afm-inner-mean",  # Eq. 4 alone has no mean
+    "afm-bounded-biases": "afm-bounded",
+    "afm-inner-mean": "afm-inner",
+} | {
+    model: model.removesuffix("-no-mean")
+    for model in ROWS
+    if model.endswith("-no-mean") and model != "afm-no-mean"
+}
 # In the order of the page: what is varied, and the models that vary it.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "interaction": ("afm-product", "afm-inner"),
     "biases": ("afm-biases", "afm-product-biases", "afm-inner-biases", "afm-bounded-biases"),
-    "mean": ("afm-no-mean", "afm-bounded-no-mean"),
+    "mean": tuple(m for m in ROWS if m.endswith("-no-mean")),
+    "added mean": ("afm-inner-mean",),
     "output": ("afm-bounded",),
     "optimiser": ("afm-adam",),
     "integration": ("afm-free", "afm-mean", "afm-concat"),
@@ -61,7 +68,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "missing": ("afm-lost",),
 }
 # Heads of the two columns of errors, of groups that stand beside the same model otherwise.
-HEADS = {"biases": ("without", "with"), "mean": ("with", "without")}
+HEADS = {name: ("without", "with") for name in ("biases", "added mean")} | {
+    "mean": ("with", "without")
+}
 
 OWN, SHARED = "afm-free", "shared map"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,9 @@ from replication.page import (
     larger_share,
     opening,
     over_folds,
+    stored_table,
 )
+from replication.papers.afm import experiments
 from replication.papers.afm.experiments import (
     DATASETS,
     FEATURES,
@@ -54,6 +57,7 @@ SHARE_STEPS: Mapping[int, str] = {share: f"train-{share}" for share in SHARES} |
 # What five features are set against, both parts of the claim: one of the same features, with the
 # settings that were tuned with five, and the main cell with genre alone, tuned as such.
 ONE_FEATURE = {"with the settings of five": (FIVE, FEATURE_STEPS[1]), "each tuned": (MAIN, "")}
+HEADS = {"one-genre": "one genre"}  # of the column that a variant stands beside
 BLIND = ROWS["mf"].name  # the study's model without features
 NO_LINE = "Pending: runs of two steps are needed for a line."
 PRINTED_STUDIED = tuple(ROWS[model].name for model in ("nfm", "libfm"))
@@ -330,27 +334,34 @@ def tuned_on() -> str:
 # --- variants with one step ------------------------------------------------------------------
 
 
-def effects(study: Study, variant: str) -> list[Gap]:
-    """A variant minus the main cell, for each model of the variant that has a common fold."""
+def with_alternatives(study: Study) -> Study:
+    """The study with the alternatives to AFM, which some variants have too."""
+    other = stored_table(experiments.ALTERNATIVES)
+    return replace(study, grid=[*study.grid, *other.grid], records=[*study.records, *other.records])
+
+
+def effects(study: Study, variant: str, against: str = "") -> list[Gap]:
+    """A variant minus another (the main cell), for each of its models that has a common fold."""
     spec = VARIANTS[variant]
-    main, changed = runs_of(study, spec.dataset), runs_of(study, spec.dataset, variant)
+    main, changed = runs_of(study, spec.dataset, against), runs_of(study, spec.dataset, variant)
     names = [ROWS[model].name for model in spec.models]
     found = [gap(row, changed.get(row, {}), main.get(row, {})) for row in names]
     return adjusted([g for g in found if g is not None])
 
 
-def effect_table(study: Study, variant: str) -> pd.DataFrame:
+def effect_table(study: Study, variant: str, against: str = "") -> pd.DataFrame:
     """``effects`` as strings, with the models that are still to be run."""
-    there = {g.name: g for g in effects(study, variant)}
-    main = runs_of(study, VARIANTS[variant].dataset)
+    there = {g.name: g for g in effects(study, variant, against)}
+    main = runs_of(study, VARIANTS[variant].dataset, against)
+    head = HEADS.get(against, "main")
     lines = {}
     for model in VARIANTS[variant].models:
         row = ROWS[model].name
         found = there.get(row)
         lines[row] = (
-            {"main": number(found.before), "variant": number(found.after)} | gap_line(found)
+            {head: number(found.before), "variant": number(found.after)} | gap_line(found)
             if found
-            else {"main": mean_text(main.get(row, {})), "variant": "pending"}
+            else {head: mean_text(main.get(row, {})), "variant": "pending"}
         )
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).fillna("–").rename_axis("model")
 

@@ -38,9 +38,10 @@ AFM, BEST_READING = ROWS["afm"].name, ROWS[BEST].name
 PRINTED = tuple(ROWS[model].name for model in ("libfm", "svdfeature", "cdl", "nfm"))
 # What searches choose besides the learning rate and the penalty, and what ``BEST`` is.
 TUNED = (
-    "dimension", "rank", "scale", "dropout", "lambda_v", "lambda_n", "l2", "l2_users", "l2_items"
+    "dimension", "rank", "scale", "dropout", "lambda_v", "lambda_n", "l2", "l2_users", "l2_items",
+    "n_epochs", "lr_all", "reg_all",
 )  # fmt: skip
-READ = ("interaction", "biases", "bounded")
+READ = ("interaction", "biases", "bounded", "with_mean")
 SETTINGS = {
     "n_factors": "factors", "n_epochs": "epochs", "lr_all": "rate", "reg_all": "penalty",
     "reg_u": "penalty of users", "reg_i": "penalty of films",
@@ -52,7 +53,9 @@ STANDS_FOR = {MAIN: MAIN, FIVE: "douban-movie", "ml-latest-small": None}
 
 def runs_of(study: Study, dataset: str, variant: str = "") -> dict[str, Runs]:
     """The runs of each row on a data set by fold, of the page's cells or of a variant."""
-    grid = study.grid if not variant else experiments.grid(study.table, study.select, variant)
+    tables = dict.fromkeys(cell.table for cell in study.grid)
+    of_variant = (cell for t in tables for cell in experiments.grid(t, study.select, variant))
+    grid = of_variant if variant else study.grid
     chosen = [cell for cell in grid if cell.dataset == dataset]
     return {cell.row: runs for cell, runs in cells(chosen, study.records)}
 
@@ -442,8 +445,8 @@ def fixed() -> str:
                              if name in own)  # fmt: skip
         texts.append(f"*{known.name}* ({told})")
     return (
-        f"{len(texts)} rows have fixed settings and were not tuned: {'; '.join(texts)}. Those of "
-        "Surprise are the package's defaults, so that with a search they might be better."
+        f"{len(texts)} rows have fixed settings and were not tuned: {'; '.join(texts)}. That of "
+        "Surprise has the package's defaults; the same biases with a search are a row of their own."
     )
 
 
