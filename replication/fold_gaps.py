@@ -78,12 +78,16 @@ def adjusted(gaps: Sequence[Gap]) -> list[Gap]:
     return [replace(g, pvalue=next(values)) if g.test is not None else g for g in gaps]
 
 
+def gap_text(found: Gap) -> str:
+    """The difference, with its interval where it has a test."""
+    return difference_text(found.test) if found.test else number(found.difference, signed=True)
+
+
 def gap_line(found: Gap) -> dict[str, str]:
     """What every table of gaps says of one."""
     p = found.pvalue
-    text = difference_text(found.test) if found.test else number(found.difference, signed=True)
     return {
-        "difference [95 %]": text,
+        "difference [95 %]": gap_text(found),
         "relative": f"{100 * found.difference / found.before:+.2f} %",
         "p": "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         "outcome": found.outcome,

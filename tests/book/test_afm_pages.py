@@ -15,7 +15,7 @@ import torch
 
 from replication import page, paths
 from replication import verdicts as judged
-from replication.compare import fold_test, load_published
+from replication.compare import fold_test, load_published, paired_test
 from replication.errors import ReplicationError
 from replication.page import Study, open_table
 from replication.papers import registry
@@ -930,6 +930,13 @@ def test_the_attention_page_says_what_was_planted() -> None:
     assert "of 3" not in attention.accuracy(found).loc[("ml-1m", "AFM"), "folds"]
     fallen = attention.shuffled_table(found).loc["attention on genre", "difference [95 %]"]
     assert re.match(r"-0\.(19|20)\d\d \[.*\] \*$", fallen)
+    # With two folds there is a difference and no test.
+    two = attention_study(2)
+    assert re.fullmatch(r"-0\.\d{4}", attention.shuffled_table(two).iloc[0]["difference [95 %]"])
+    assert re.search(
+        r"by -0\.\d{4} \(2 of at least 3 folds, too",
+        attention.headline(two, attention.answer_all(two)),
+    )
     assert (
         attention.planted_table(found).loc["as planted", "recovery [95 %]"].startswith("0.9600 [")
     )
@@ -937,6 +944,28 @@ def test_the_attention_page_says_what_was_planted() -> None:
     assert "`douban-music`: the AFM paper's crawl of Douban Music was never published." in (
         attention.gaps(found)
     )
+
+
+def test_attention_that_falls_by_the_luck_of_one_model_has_not_fallen() -> None:
+    """Users alone would say so: four of five models barely move, and one by chance much."""
+    made = [attended("ml-1m", fold) for fold in FIVE]
+    made += [attended("ml-1m", fold, "shuffled-genres", 0.295 if fold else 0.15) for fold in FIVE]
+    for record, _ in made:
+        record["ratings"] = {"train": 72, "test": 20}
+    found = study(study_of_attention.TABLE, [record for record, _ in made])
+    found.ranks = {record["key"]: values for record, values in made}
+    name = "attention/genres"
+    main, dealt = ([v[name] for r, v in made if r["variant"] == variant]
+                   for variant in ("", "shuffled-genres"))  # fmt: skip
+    over_users = paired_test(np.stack(dealt), np.stack(main))
+    assert over_users.pvalue < 1e-6 and over_users.ci_high < 0  # what users alone would say
+    lines = attention.shuffled_table(found)["difference [95 %]"]
+    delta = [float(b.mean() - a.mean()) for a, b in zip(main, dealt, strict=True)]
+    test = fold_test(delta, n_splits=5, share=20 / 72)
+    assert lines["attention on genre"] == page.difference_text(test) and test.ci_high > 0
+    assert not any(line.endswith("*") for line in lines)
+    text = attention.headline(found, attention.answer_all(found))
+    assert text.endswith("(not established).")
 
 
 def test_the_time_of_measuring_is_told_apart_from_that_of_training() -> None:

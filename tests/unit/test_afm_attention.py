@@ -122,6 +122,8 @@ def test_records_hold_what_a_page_draws(study):
     values = store.ranks([record["key"]])[record["key"]]
     metrics = record["metrics"]
     assert record["seconds"] > 0
+    split = experiments.Run(SMALL, "afm", 0).split()
+    assert record["ratings"] == {"train": len(split.train), "test": len(split.test)}
     assert {"attention/others", "attention/genres", "attention/director"} <= values.keys()
     slots = [metrics[f"attention/{name}/mean"] for name in ("others", "genres", "director")]
     assert sum(slots) == pytest.approx(1, abs=1e-5)
@@ -197,10 +199,11 @@ def test_the_grid_and_what_is_refused(study):
     assert {c.dataset for c in attention.grid() if c.unavailable} == set(experiments.UNAVAILABLE)
     assert {c.dataset for c in attention.grid(attention.SHUFFLED)} == {SMALL, attention.PLANTED}
     jobs = attention.plan()
-    assert len(jobs) == 2 * 3 * 3 + 5 + 3 + 5
+    # All folds of three data sets in two readings, those with shuffled genres, two sets of worlds.
+    assert len(jobs) == 2 * 3 * 5 + 5 + 5 + 5
     # The best reading of each data set may have to wait for searches: it comes last.
-    assert {getattr(job, "model", "") for job in jobs[-9:]} == {models.BEST}
-    assert models.BEST not in {getattr(job, "model", "") for job in jobs[:-9]}
+    assert {getattr(job, "model", "") for job in jobs[-15:]} == {models.BEST}
+    assert models.BEST not in {getattr(job, "model", "") for job in jobs[:-15]}
     assert len(attention.plan(seeds=1)) == 9 and len(attention.plan(["planted"], seeds=2)) == 4
     for datasets, asked in ((["cil"], None), (None, ["nfm"])):
         with pytest.raises(ReplicationError, match="afm/attention has no"):

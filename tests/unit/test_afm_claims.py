@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from replication.claims import Judgement, judge_all
-from replication.compare import load_published
+from replication.claims import ALPHA, Judgement, NoEvidence, judge_all
+from replication.compare import fold_test, load_published, paired_test
 from replication.papers.afm import attention, claims, experiments
 from replication.papers.afm import explanations as measures
 from replication.papers.afm.claims import AFM, CDL, CLAIMS, FIVE, NFM, ONE, OTHERWISE
@@ -339,8 +339,9 @@ def of_users(gain: float, noise: float = 1e-3, little: float = 0.9, n: int = 3) 
                     numbers = ends | {"shuffled": 0.001, "p": p, "users": USERS}
                     numbers |= {"given_count": gain, "given_p": p}
                     metrics |= {f"follows/{feature}/{which}/{k}": v for k, v in numbers.items()}
+            metrics["attention/genres"] = 0.4 + rng.normal(0, noise)
+            metrics["attention/genres"] += 0 if cell.variant else gain
             own: dict[str, np.ndarray] = {
-                "attention/genres": drawn(0.4 + (0 if cell.variant else gain)),
                 "below/genres": (np.arange(USERS) < little * USERS).astype(float),
             }
             for arm in ("own", "shuffled", "uniform"):
@@ -382,6 +383,7 @@ def test_what_attention_says_can_come_out_both_ways() -> None:
         assert none[name].main.verdict == "not replicated", none[name].main.sentence
     sentence = true[f"faithful/own/{ONE}"].main.sentence
     assert "297 users in each of 3 folds" in sentence  # those that every fold has
+    assert "comparisons), 3 folds; at least the margin" in true["masks/attention"].main.sentence
     assert "5 planted worlds" in judged(of_users(0.3, n=5))["planted/recovery"].main.sentence
 
 
@@ -391,6 +393,66 @@ def test_small_differences_are_of_direction_only_and_two_folds_are_no_evidence()
     found = judged(of_users(0.3, n=2))
     assert {j.main.verdict for j in found.values()} == {"untestable"}
     assert "2 of at least 3 folds" in found[f"follows/genres/{ONE}/all"].main.sentence
+
+
+def by_chance(rng: np.random.Generator, counts: bool = True) -> tuple[Any, dict[str, Any]]:
+    """Records of AFM with true and with dealt genres, whose levels of attention vary by chance.
+
+    All users of a model share its level: 0.05 from model to model, 0.1 from user to user.
+    """
+    records, values = [], {}
+    for variant in ("", claims.SHUFFLED):
+        for fold in range(attention.FOLDS):
+            own = 0.4 + rng.normal(0, 0.05) + rng.normal(0, 0.1, USERS)
+            values[f"{variant}/{fold}"] = {"attention/genres": own}
+            records.append(
+                {"key": f"{variant}/{fold}", "table": attention.TABLE, "row": AFM, "dataset": ONE,
+                 "data_hash": "d", "config": {}, "seed": fold, "variant": variant,
+                 "protocol": experiments.PROTOCOL, "select": "validation",
+                 "metrics": {"attention/genres": float(own.mean())}}
+                | ({"ratings": {"train": 72, "test": 20}} if counts else {})
+            )  # fmt: skip
+    return records, values
+
+
+def test_two_arms_of_models_that_differ_by_chance_are_not_established() -> None:
+    """Thousands of users of five models are five models and not thousands."""
+    rng, worlds = np.random.default_rng(0), 150
+    alarms = {"over folds": 0, "over users": 0}
+    for _ in range(worlds):
+        records, values = by_chance(rng)
+        evidence = claims.single_users(records, values, PUBLISHED)
+        (question,) = BY_ID["masks/attention"].asks(evidence)
+        test = evidence.test(question)
+        found = judge_all([BY_ID["masks/attention"]], [evidence])[0].main
+        alarms["over folds"] += test.pvalue < ALPHA
+        assert (found.verdict == "replicated") <= (test.pvalue < ALPHA)
+        arms = [
+            np.stack([values[f"{variant}/{k}"]["attention/genres"] for k in range(test.n_seeds)])
+            for variant in ("", claims.SHUFFLED)
+        ]
+        old = paired_test(*arms, draws=500)
+        alarms["over users"] += old.pvalue < ALPHA / 15 and not old.ci_low <= 0 <= old.ci_high
+    assert alarms["over folds"] <= ALPHA * worlds, alarms
+    assert alarms["over users"] > 2 * ALPHA * worlds, alarms  # what the test must hold against
+
+
+def test_the_fall_of_attention_is_corrected_for_the_folds_overlap_as_counted() -> None:
+    (question,) = BY_ID["masks/attention"].asks(claims.single_users([], {}, PUBLISHED))
+    tests = []
+    for counts in (True, False):
+        records, values = by_chance(np.random.default_rng(0), counts)
+        tests.append(claims.single_users(records, values, PUBLISHED).test(question))
+    by_fold = {r["key"]: r["metrics"]["attention/genres"] for r in records}
+    delta = [by_fold[f"/{k}"] - by_fold[f"{claims.SHUFFLED}/{k}"] for k in range(attention.FOLDS)]
+    expected = fold_test(delta, n_splits=experiments.FOLDS, share=20 / 72)
+    assert (tests[0].ci_low, tests[0].pvalue) == (expected.ci_low, expected.pvalue)
+    assert tests[0].ci_low < tests[1].ci_low < tests[1].ci_high < tests[0].ci_high
+    for record in records[: attention.FOLDS]:
+        record["data_hash"] = "another"
+    mixed = claims.single_users(records, values, PUBLISHED)
+    with pytest.raises(NoEvidence, match="different versions"):
+        mixed.test(question)
 
 
 @pytest.mark.parametrize(

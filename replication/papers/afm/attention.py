@@ -51,7 +51,7 @@ from replication.training import described, resolve_device
 
 TABLE = f"{experiments.PAPER}/attention"
 MODEL = "afm"  # whose users are shown
-FOLDS = 3
+FOLDS = experiments.FOLDS  # all: what is trained twice is tested over folds
 SHUFFLED = "shuffled-genres"  # of ``experiments.VARIANTS``, and of the planted users
 GENRES = "genres"
 FAN_FEATURES = ("director", "actor")  # Section 4.3: a fan of a director, one of two actors
@@ -287,13 +287,15 @@ def measure(job: Run, model: AFM, device: torch.device) -> tuple[Record, dict[st
     Its seconds are those of the measuring: those of the training are with the run of Table 2.
     """
     started = time.perf_counter()
-    found = explained(model, job.split(), job.number)
+    split = job.split()
+    found = explained(model, split, job.number)
     for figure, people in (("figure 4", "users"), ("figure 1", "fans")):
         for one in found.shown.get(figure, {}).get(people, {}).values():
             one["recommended"] = example(job, model, one["user"])
     seconds = round(time.perf_counter() - started, 2)
     extra = {
         "fold": job.number,
+        "ratings": {"train": len(split.train), "test": len(split.test)},
         "shown": found.shown,
         "seconds": seconds,
         "device": device.type,

@@ -15,9 +15,14 @@ The margins come from the paper and the design of the study and not from the rec
 - 0.05 of attention for "falls": a quarter of the 20 % that the paper calls little;
 - 0.1 for rank correlations, what is commonly called small, and for planted users' probability.
 
-Differences between models are paired over folds with the correction of Nadeau and Bengio. What
-attention says is measured for single users: their differences are paired over users and folds, for
-the users that have a value in every fold. A rank correlation over users has an interval of each
+Differences between models are paired over folds with the correction of Nadeau and Bengio, by the
+ratings that the runs counted. So is the fall of attention when the genres are dealt anew: its two
+arms are trained apart, and all users of a model share its map of attention, so that they are not
+independent of each other. Where both arms are one model (with other attention, or a slot masked),
+the differences of single users are paired over users and folds, for the users that have a value in
+every fold: Student's t over users, with a bootstrap interval over users and folds. Neither knows
+that the folds' training ratings overlap: such a verdict is about these models and their users. A
+rank correlation over users has an interval of each
 fold; of these the widest counts, and the largest p-value. That attention follows behaviour needs
 two of them, as it is and given the number of ratings: few ratings are on few values by chance, so
 that attention which followed their number alone would follow behaviour too. P-values are
@@ -111,6 +116,7 @@ ARMS = {ERROR: {name: f"{ERROR}/{name}" for name in ("own", "shuffled", "uniform
     for metric, kind in zip(MASKED, MASKINGS, strict=True)
 }
 FOLLOWS, RECOVERY = "follows", "recovery"
+OF_MODELS = "attention/"  # means that are compared between models which are trained apart
 GIVEN = "/given the number of ratings"  # ending of the metric of a rank correlation
 
 
@@ -195,6 +201,10 @@ class AttentionEvidence(Evidence):
             return self._following(a, dataset, protocol, metric)
         if metric == RECOVERY:
             return self._recovery(a, b, dataset, protocol)
+        if metric.startswith(OF_MODELS):
+            for row in (a, b):
+                self.runs(row, dataset, protocol)  # says why, where there are none
+            return FoldEvidence(self.table, self._runs, self.published, ("text",)).test(comparison)
         return super()._compare(comparison)
 
     def _following(self, row: str, dataset: str, protocol: str, metric: str) -> PairedTest:
@@ -234,6 +244,8 @@ class AttentionEvidence(Evidence):
         text = super().describe(question, test, p, count)
         if isinstance(question, Comparison) and question.metric == RECOVERY:
             return f"{text}, {test.n_seeds} planted worlds"
+        if not test.n_users:
+            return f"{text}, {test.n_seeds} folds"
         return f"{text}, {test.n_users:,} users in each of {test.n_seeds} folds"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from replication import figures, page, questions
+from replication import figures, fold_gaps, page, questions
 from replication.claims import ALPHA
 from replication.compare import (
     Cell,
@@ -24,12 +24,12 @@ from replication.compare import (
     interval,
     least_to_most,
     number,
-    paired_test,
     percent,
     published_values,
 )
 from replication.errors import ReplicationError
 from replication.figures import Interval
+from replication.fold_gaps import MIN_FOLDS, Gap, gap_text
 from replication.page import MODES, Study, opening, two_digits
 from replication.papers.afm import attention as measured
 from replication.papers.afm import experiments
@@ -245,13 +245,15 @@ def _recovered(study: Study) -> str:
 
 
 def _fallen(study: Study) -> str:
-    change = shuffled_attention(study)
-    if change is None:
+    found = shuffled_gaps(study).get(f"attention/{GENRES}")
+    if found is None:
         return ""
-    text, established = change
+    outcome = "established" if _established(found) else "not established"
+    if found.test is None:
+        outcome = f"{found.folds} of at least {MIN_FOLDS} folds, too few for a test"
     return (
-        f"Shuffled genres: dealt to the wrong films they change the attention on them by {text} "
-        f"({'established' if established else 'not established'})."
+        "Shuffled genres: dealt to the wrong films they change the attention on them by "
+        f"{gap_text(found)} ({outcome})."
     )
 
 
@@ -820,56 +822,46 @@ def planted_table(study: Study) -> pd.DataFrame:
 # --- shuffled genres -------------------------------------------------------------------------
 
 
-def _both(study: Study) -> tuple[Mapping[int, Record], Mapping[int, Record]]:
-    """The main runs and those with shuffled genres, of the folds that both have."""
+SHUFFLED_CHANGES = {
+    f"attention/{GENRES}": "attention on genre",
+    f"below/{GENRES}": "users with less than 20 % on genre",
+    f"named/{GENRES}": "sentences that name the genre",
+    "squared error/own": "squared error (stars²), mean over users",
+}
+
+
+def shuffled_gaps(study: Study) -> dict[str, Gap]:
+    """Metric -> what shuffled genres change it by, shuffled minus true, over the common folds.
+
+    The arms are trained apart and all users of a model share its map of attention: it is models
+    that vary by chance, and a test over users would take one model's luck for that of thousands.
+    """
     dataset = experiments.VARIANTS[SHUFFLED].dataset
     main, dealt = _runs(study, dataset), _runs(study, dataset, SHUFFLED)
-    common = sorted(main.keys() & dealt.keys())
-    return {f: main[f] for f in common}, {f: dealt[f] for f in common}
-
-
-def shuffled_attention(study: Study) -> tuple[str, bool] | None:
-    """Attention on shuffled genres less that on the true ones, in words; is it established?
-
-    Paired over users and folds; None before both are measured.
-    """
-    return _paired(study, f"attention/{GENRES}")
-
-
-def _paired(study: Study, metric: str) -> tuple[str, bool] | None:
-    main, dealt = _both(study)
-    before, after = (questions.values_of(study.ranks, runs, metric) for runs in (main, dealt))
-    if before is None or after is None:
-        return None
-    known = np.isfinite(before).all(0) & np.isfinite(after).all(0)
-    if known.sum() < 2:
-        return None
-    test = paired_test(after[:, known], before[:, known])
-    text = f"{number(test.difference, True)} {interval(test.ci_low, test.ci_high, True)}"
-    return text, test.pvalue < ALPHA and not test.ci_low <= 0 <= test.ci_high
+    found = {
+        metric: fold_gaps.gap(text, dealt, main, experiments.PROTOCOL, metric)
+        for metric, text in SHUFFLED_CHANGES.items()
+    }
+    known = {metric: one for metric, one in found.items() if one is not None}
+    return dict(zip(known, fold_gaps.adjusted(list(known.values())), strict=True))
 
 
 def shuffled_table(study: Study) -> pd.DataFrame:
     """What shuffled genres do to attention, error and sentences; a star: established."""
-    main, dealt = _both(study)
-    if not main:
+    lines = [
+        {
+            "quantity": one.name,
+            "true genres": number(one.before),
+            "shuffled": number(one.after),
+            "difference [95 %]": f"{gap_text(one)}{' *' if _established(one) else ''}",
+            "folds": str(one.folds),
+        }
+        for one in shuffled_gaps(study).values()
+    ]
+    if not lines:
         return pd.DataFrame({"quantity": [PENDING]}).set_index("quantity")
-    lines = []
-    for metric, text in (
-        (f"attention/{GENRES}", "attention on genre"),
-        (f"below/{GENRES}", "users with less than 20 % on genre"),
-        (f"named/{GENRES}", "sentences that name the genre"),
-        ("squared error/own", "squared error (stars²), mean over users"),
-    ):
-        found = _paired(study, metric)
-        change = f"{found[0]}{' *' if found[1] else ''}" if found else "pending"
-        lines.append(
-            {
-                "quantity": text,
-                "true genres": number(_mean(main, metric)),
-                "shuffled": number(_mean(dealt, metric)),
-                "difference [95 %]": change,
-                "folds": str(len(main)),
-            }
-        )
     return pd.DataFrame(lines).set_index("quantity")
+
+
+def _established(found: Gap) -> bool:
+    return found.pvalue is not None and found.pvalue < ALPHA
