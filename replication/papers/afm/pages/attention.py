@@ -161,10 +161,16 @@ Test = tuple[str, Sequence[Answer], Question]
 
 def _tests(found: Mapping[str, Sequence[Answer]], row: str) -> list[Test]:
     """What is asked of the prediction of one model, with the answers, where there are any."""
-    costs = MASKED["squared error", measures.MASKINGS[0]][0]
+    # Not against any one: a slot that everybody attends to, or a large weight, costs more anyway.
+    costs = MASKED["squared error", measures.MASKINGS[0]][1]
     asked = (
         ("another user's attention predicts worse", "error", ERROR[0]),
-        ("masking the most attended feature costs more than any one", "masked", costs),
+        (
+            "masking the feature that a user attends to most costs more than masking another "
+            "user's",
+            "masked",
+            costs,
+        ),
     )
     own = {group: [a for a in some if a.cell.row == row] for group, some in found.items()}
     return [
