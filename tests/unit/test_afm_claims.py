@@ -521,4 +521,31 @@ def test_every_fold_must_say_that_attention_follows() -> None:
     runs = evidence.runs(*place)
     runs[1]["metrics"] |= {f"{name}/correlation": 0.0, f"{name}/low": -0.05, f"{name}/p": 0.9}
     found = judged(evidence)[f"follows/genres/{ONE}/all"].main
-    assert found.verdict == "direction only" and found.interval == pytest.approx((-0.051, 0.349))
+    assert found.verdict == "untestable" and found.interval == pytest.approx((-0.051, 0.349))
+
+
+@pytest.mark.parametrize(
+    ("r", "reach", "p", "expected"),
+    [
+        (0.014, 0.098, 0.6, "untestable"),  # nothing is known of its sign
+        (0.06, 0.05, 0.04, "direction only"),  # not after Holm's correction
+        (0.06, 0.03, 0.04, "not replicated"),  # one as large as the margin is excluded
+        (0.06, 0.05, 1e-6, "direction only"),  # established, and small
+        (0.14, 0.05, 1e-6, "replicated"),
+        (-0.02, 0.15, 0.6, "untestable"),
+        (0.0, 0.05, 0.9, "not replicated"),
+    ],
+)
+def test_a_correlation_that_may_be_none_has_no_direction(
+    r: float, reach: float, p: float, expected: str
+) -> None:
+    evidence = of_users(0.3)
+    for fold in evidence.runs(AFM, ONE, experiments.PROTOCOL).values():
+        for start, given_p in (("", "p"), ("given_", "given_p")):
+            middle = "given_count" if start else "correlation"
+            ends = {f"{start}low": r - reach, f"{start}high": r + reach}
+            numbers = {middle: r, "shuffled": 0.0, given_p: p} | ends
+            fold["metrics"] |= {f"follows/genres/all/{k}": v for k, v in numbers.items()}
+    found = judged(evidence)[f"follows/genres/{ONE}/all"].main
+    assert found.verdict == expected, found.sentence
+    assert found.sentence.endswith(f"({expected} in 2 of 2 parts).")
