@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import page, paths
+from replication import fold_gaps, page, paths
 from replication import verdicts as judged
 from replication.compare import fold_test, load_published, paired_test
 from replication.errors import ReplicationError
@@ -1216,6 +1216,51 @@ def test_what_verdicts_mean_and_the_margins_come_from_the_code() -> None:
     for name in margins:
         value = getattr(claims, name)
         assert f"{value:g}" in text or f"{100 * value:.1f} %" in text, name
+
+
+def test_the_page_says_how_many_folds_which_test_and_what_holm_s_families_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = (SOURCES / "verdicts.md").read_text(encoding="utf-8")
+    assert "Markdown(how_tested())" in source
+    assert not re.search(r"(five|three|\d) folds|over all\s+comparisons", source)
+    published = load_published("afm")
+    tables_ = (claims.evidence([], [], published), claims.single_users([], {}, published))
+    asked = [set(claims.comparisons(table)) for table in tables_]
+    assert all(asked) and not asked[0] & asked[1]  # two families of Holm's correction
+    assert {table.min_seeds for table in tables_} == {fold_gaps.MIN_FOLDS}
+    text = verdicts.how_tested()
+    of = [[c for c in claims.CLAIMS if c.table == table.table] for table in tables_]
+    assert sum(map(len, of)) == len(claims.CLAIMS)
+    for own, words in zip(of, ("from Table 2 and the alternatives", "5 folds"), strict=True):
+        assert f"({len(own)} claims, {words})" in text
+    assert "paired over the 5 folds, with intervals and p-values that allow for the over" in text
+    assert f"fewer than {fold_gaps.MIN_FOLDS} folds are no evidence;" in text.lower()
+    assert f"over {study_of_attention.WORLDS} worlds" in text
+    monkeypatch.setattr(study_of_attention, "FOLDS", 4)
+    assert f"({len(of[1])} claims, 4 folds)" in verdicts.how_tested()
+
+
+def test_the_tests_behind_the_verdicts_are_those_that_the_page_names() -> None:
+    """Of errors and of the fall of attention over folds; of what is one model over users."""
+    made = [attended("ml-1m", fold) for fold in FIVE]
+    made += [attended("ml-1m", fold, "shuffled-genres", 0.1) for fold in FIVE]
+    values = {record["key"]: value for record, value in made}
+    published = load_published("afm")
+    users = claims.single_users([record for record, _ in made], values, published)
+    errors = claims.evidence(list(planted()), [], published)
+    tests = {
+        claim.id: table.test(question)
+        for table in (users, errors)
+        for claim in claims.CLAIMS
+        if claim.table == table.table
+        and claim.id in ("masks/attention", "faithful/own/ml-1m", "better/NFM/ml-1m/RMSE")
+        for question in claim.asks(table)
+    }
+    folds = {name: (test.n_seeds, test.n_users) for name, test in tests.items()}
+    assert folds == {
+        "masks/attention": (5, 0), "faithful/own/ml-1m": (5, USERS), "better/NFM/ml-1m/RMSE": (5, 0)
+    }  # fmt: skip
 
 
 # --- pages written by hand ---------------------------------------------------------------------

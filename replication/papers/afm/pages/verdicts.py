@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from replication.claims import ALPHA, Judgement, judge_all
 from replication.compare import percent
+from replication.fold_gaps import MIN_FOLDS
 from replication.page import stored_table
-from replication.papers.afm import experiments
+from replication.papers.afm import attention, experiments
 from replication.papers.afm.claims import (
     ATTENTION,
     ATTENTION_MARGIN,
@@ -104,15 +106,40 @@ MEANS = {
 }
 
 
+def how_tested() -> str:
+    """Which test is behind the verdicts, of how many folds, and what Holm's correction is over.
+
+    The claims of Table 2 and those of attention are two families: see ``Evidence.asked``.
+    """
+    of = Counter(claim.table for claim in CLAIMS)
+    folds, attended, worlds = experiments.FOLDS, attention.FOLDS, attention.WORLDS
+    return (
+        "The claims are two families, each with Holm's correction over all comparisons that its "
+        f"own claims ask for and that have runs. Fewer than {MIN_FOLDS} folds are no evidence; each "
+        "sentence below says how many it rests on.\n\n"
+        f"- *Errors* ({of[experiments.TABLE2]} claims, from Table 2 and the alternatives): paired "
+        f"over the {folds} folds, with intervals and p-values that allow for the overlap of the "
+        "folds' training ratings.\n"
+        f"- *Attention* ({of[ATTENTION]} claims, {attended} folds). Whether it falls on dealt "
+        "genres is tested as errors are, since two models are trained for it. Where both sides "
+        "are one model, with a slot masked or with other attention, squared errors are paired over "
+        "users and folds, with Student's t over users and a bootstrap interval over users and "
+        "folds; the share of users with little attention has that interval and no p-value. "
+        "A rank correlation has an interval and a p-value of each fold: the widest and the largest "
+        "count, so that every fold must say so. These do not allow for the folds' overlap and are "
+        f"about the models that were trained. Planted users: Student's t over {worlds} worlds."
+    )
+
+
 def _stored() -> list[Judgement]:
     study = stored_table(experiments.TABLE2)
     alternatives = Store(experiments.ALTERNATIVES).load()
-    attention = stored_table(ATTENTION)
+    users = stored_table(ATTENTION)
     return judge_all(
         CLAIMS,
         [
             evidence(study.records, alternatives, study.published),
-            single_users(attention.records, attention.ranks, study.published),
+            single_users(users.records, users.ranks, study.published),
         ],
     )
 
