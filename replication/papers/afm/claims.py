@@ -22,15 +22,14 @@ independent of each other. Where both arms are one model (with other attention, 
 the differences of single users are paired over users and folds, for the users that have a value in
 every fold: Student's t over users, with a bootstrap interval over users and folds. Neither knows
 that the folds' training ratings overlap: such a verdict is about these models and their users. A
-rank correlation over users has an interval of each
-fold; of these the widest counts, and the largest p-value. That attention follows behaviour needs
-two of them, as it is and given the number of ratings: few ratings are on few values by chance, so
-that attention which followed their number alone would follow behaviour too. None of them holds, not
-even in direction, where its interval includes zero (``judge_following``): with the margin of 0.1 a
-correlation of 0.01 would. This was added when ``ml-latest-small`` had its first attention records,
-three folds of the default reading, and none of the other data; so were the fourth and fifth fold.
-Both make the claim harder, and the first took "direction only" from ``follows/genres`` there, of
-all ratings. P-values are
+rank correlation over users has an interval of each fold; of these the widest counts, and the
+largest p-value. That attention follows behaviour needs two of them, as it is and given the number
+of ratings: few ratings are on few values by chance, so that attention which followed their number
+alone would follow behaviour too. None of them holds, not even in direction, where its interval
+includes zero (``judge_following``): with the margin of 0.1 a correlation of 0.01 would. This was
+added when ``ml-latest-small`` had its first attention records, three folds of the default reading,
+and none of the other data; so were the fourth and fifth fold. Both make the claim harder, and the
+first took "direction only" from ``follows/genres`` there, of all ratings. P-values are
 Holm-corrected over all comparisons of a table. Nothing was measured in a second way.
 
 That AFM gains more with five features than with one has two parts, both required. The first has the

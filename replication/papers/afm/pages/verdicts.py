@@ -91,7 +91,7 @@ MEANS = {
         "interval includes zero never holds, not even in *direction only*. This rule came after "
         "the first attention records of the small MovieLens, and makes the verdict harder: one on "
         "genres had been *direction only* there and became *untestable*. No other films had any "
-        "attention records."
+        "attention records. The fourth and fifth fold of attention were added then, too."
     ),
     "integration": (
         f"The same rule, with a margin of {GAIN_MARGIN:g} stars for errors; for overfitting, the "
@@ -115,8 +115,8 @@ def how_tested() -> str:
     folds, attended, worlds = experiments.FOLDS, attention.FOLDS, attention.WORLDS
     return (
         "The claims are two families, each with Holm's correction over all comparisons that its "
-        f"own claims ask for and that have runs. Fewer than {MIN_FOLDS} folds are no evidence; each "
-        "sentence below says how many it rests on.\n\n"
+        f"own claims ask for and that have runs. Fewer than {MIN_FOLDS} folds are no evidence; "
+        "each sentence below says how many it rests on.\n\n"
         f"- *Errors* ({of[experiments.TABLE2]} claims, from Table 2 and the alternatives): paired "
         f"over the {folds} folds, with intervals and p-values that allow for the overlap of the "
         "folds' training ratings.\n"
