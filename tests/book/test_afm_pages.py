@@ -833,6 +833,7 @@ def attended(
             "slots": list(slots),
             "fans": {"director": fan | {"attention": own,
                                         "recommended": told(11, slots, "others")}},
+            "nobody": ["actor"],
         }  # fmt: skip
     row, about = ROWS[model].name, {"table": study_of_attention.TABLE, "variant": variant}
     record = run(row, fold, 0.9, dataset=dataset, **about) | {"metrics": metrics, "shown": shown}
@@ -1024,13 +1025,34 @@ def test_the_users_of_the_figures_are_described_and_drawn() -> None:
     assert "Of 40 films that user 11 rated in training 30.0 % have the director A. Director" in text
     assert "60.0 % of these are rated 5; the user has 50.0 % of the attention" in text
     assert "on the director, place 1 of 6 slots, where the same on all would be 16.7 %." in text
-    assert len(attention.figure_1(one).axes) == 1
+    assert text.endswith("Nobody is a fan of one actor by this rule.")
+    drawn = attention.figure_1(one)
+    assert drawn is not None and len(drawn.axes) == 1
     assert attention.shown(found, "ml-1m", "figure 1") is None
+    assert attention.figure_1(None) is None
     frame = attention.sentences(found)
     assert list(frame.index) == ["Figure 4, high attention", "Figure 4, low attention",
                                  "Figure 1, fan, director"]  # fmt: skip
     assert frame.loc["Figure 4, high attention", "adds (stars)"] == "+0.5000"
     assert "great interest in the others" in frame.loc["Figure 1, fan, director", "sentence"]
+
+
+def test_without_a_fan_the_page_says_so_and_draws_nothing() -> None:
+    """It is a result, and no run is to be waited for."""
+    found = attention_study(1)
+    for record in found.records:
+        if "figure 1" in record.get("shown", {}):
+            record["shown"]["figure 1"] |= {"fans": {}, "nobody": ["director", "actor"]}
+    one = attention.shown(found, "ml-1m-omdb", "figure 1")
+    assert attention.figure_1_text(one) == (
+        "Nobody is a fan of one director by this rule. Nobody is a fan of one actor by this rule."
+    )
+    assert attention.figure_1(one) is None
+    frame = attention.printed(found)
+    fan = frame.loc[("the fan of a director: share of these rated 5", "measured")]
+    assert (fan["value"], fan["of"]) == ("–", "ml-1m-omdb, nobody")
+    empty = attention.printed(study(study_of_attention.TABLE, []))
+    assert empty.loc[(fan.name[0], "measured"), "of"] == "ml-1m-omdb, pending"
 
 
 def test_one_user_is_the_stored_one_or_asked_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,12 +24,12 @@ SMALL = "ml-1m"
 def made_up():
     """40 users, 120 films of two genres or none and of two directors; user 7 sees one director's.
 
-    A user rates a third of the films 5.
+    A user rates a third of the films 5, user 7 all.
     """
     rng = np.random.default_rng(0)
     seen = rng.random((40, 120)) < 0.95
     users, items = np.nonzero(seen & ((np.arange(40) != 7)[:, None] | (np.arange(120) % 2 == 0)))
-    ratings = np.where(users % 3 == items % 3, 5, rng.integers(1, 4, len(users)))
+    ratings = np.where((users % 3 == items % 3) | (users == 7), 5, rng.integers(1, 4, len(users)))
     frame = pd.DataFrame({"user": users, "item": items, "rating": ratings})
     ids = np.arange(120)
     films = pd.DataFrame(
@@ -148,7 +148,8 @@ def test_records_hold_what_a_page_draws(study):
     named = [metrics[f"named/{name}"] for name in ("others", "genres", "director")]
     assert sum(named) == pytest.approx(1, abs=1e-3)
     fan = one["fans"]["director"]
-    assert (fan["user"], fan["value"], fan["share"]) == (7, "x", 1.0) and "actor" not in one["fans"]
+    assert (fan["user"], fan["value"], fan["share"]) == (7, "x", 1.0)
+    assert one["nobody"] == [] and "actor" not in one["fans"]  # there are no actors
     # What each of them is told is what the kept model says of a film that the user has not rated.
     job = experiments.Run(SMALL, "afm", 0)
     model, split = attention.trained(job, CPU), job.split()
@@ -225,3 +226,12 @@ def test_the_tables_rows_are_pending_or_filled(study, worlds):
     shown = rows(attention.grid(), [stored], ranks, load_published("afm"), attention.METRICS)
     (recovery,) = [line for line in shown if line["metric"] == "recovery" and line["mean"]]
     assert recovery["status"] == "partial: 1 of 5 seeds"
+
+
+def test_a_feature_of_which_nobody_is_a_fan_is_named(study, monkeypatch):
+    monkeypatch.setattr(measures, "fan_of", lambda *args: None)
+    job = experiments.Run(SMALL, "afm", 0)
+    found = attention.explained(models.row("afm").build(job.split(), job.config(), 0, CPU),
+                                job.split(), 0)  # fmt: skip
+    one = found.shown["figure 1"]
+    assert (one["fans"], one["nobody"]) == ({}, ["director"])

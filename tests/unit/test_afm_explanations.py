@@ -198,23 +198,42 @@ def test_users_of_figure_4():
     assert measures.figure_4_users(attention, favourite, least=31) == {}
 
 
-def test_the_fan_of_figure_1():
-    found = measures.fan_of(RATINGS, TABLE, "director", 4, least=2)
-    assert found == measures.Fan(user=3, value="x", share=1.0, favourites=0.5, rated=2)
-    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=1).user == 3  # more fives than 1
-    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=4).user == 0
-    assert measures.fan_of(RATINGS, TABLE, "director", 4, least=5) is None
+def fan_among(*films, directors="xy"):
+    """The fan among users of whom each is ((films, of these 5), ...) by director, in that order."""
+    own = [d for user in films for d, (n, _) in zip(directors, user, strict=True) for _ in range(n)]
+    users = [u for u, user in enumerate(films) for n, _ in user for _ in range(n)]
+    values = [5 if k < five else 1 for user in films for n, five in user for k in range(n)]
+    table = encode(pd.DataFrame({"director": own}), ["director"])
+    made = Ratings(np.array(users), np.arange(len(own)), np.array(values, dtype=np.float32))
+    return measures.fan_of(made, table, "director", len(films), least=6)
 
 
-def test_of_equal_shares_the_larger_share_of_fives_decides():
-    """As the rule says: not the number of ratings of 5."""
-    two = ratings_of(
-        (0, 0, 5), (0, 2, 5), (0, 5, 1), (0, 6, 1),  # four by x, two of them 5
-        (1, 0, 5),  # one by x, and that is 5
-    )  # fmt: skip
-    items = pd.DataFrame({"director": ["x", "y", "x", "y", "y", "x", "x"]})
-    found = measures.fan_of(two, encode(items, ["director"]), "director", 2, least=1)
-    assert (found.user, found.favourites, found.rated) == (1, 1.0, 1)
+def test_the_fan_of_figure_1_rated_what_it_saw_5():
+    """Not who saw the largest share of one director's films."""
+    watcher, fan = ((9, 7), (1, 1)), ((5, 4), (15, 0))
+    assert fan_among(watcher, fan) == measures.Fan(1, "x", 0.25, 0.8, 20)
+    assert fan_among(watcher, ((5, 3), (5, 5))).value == "y"  # the value that meets the rule
+    assert fan_among(watcher, fan, ((6, 5), (15, 0))).user == 2  # 6 of 21 are more than 5 of 20
+
+
+def test_nobody_may_be_a_fan():
+    assert fan_among(((9, 7), (1, 1)), ((4, 4), (3, 0))) is None  # 77.8 %, and four films
+    assert fan_among(((5, 5), (0, 0))) is None  # fewer films than a user must have rated
+    assert fan_among(((5, 5), (1, 0))) is not None
+
+
+def test_of_equal_shares_the_larger_share_of_fives_then_the_first_decides():
+    assert fan_among(((5, 4), (5, 0)), ((10, 9), (10, 0))).user == 1
+    assert fan_among(((5, 5), (5, 0)), ((5, 5), (5, 0))).user == 0
+    assert fan_among(((5, 5), (5, 5))).value == "x"
+    assert fan_among(((5, 5), (5, 5)), directors="ba").value == "a"
+
+
+def test_a_film_counts_for_each_of_its_directors():
+    items = pd.DataFrame({"genre": ["a"] * 6, "director": ["x|y"] * 4 + ["y", "z"]})
+    seen = ratings_of(*((0, item, 5) for item in range(6)))
+    found = measures.fan_of(seen, encode(items, ["genre", "director"]), "director", 1, least=6)
+    assert found == measures.Fan(0, "y", 5 / 6, 1.0, 6)
 
 
 def test_a_sentence_is_counted_for_the_slot_that_explain_names(planted, model):

@@ -200,14 +200,15 @@ def _shown(model: AFM, attention: np.ndarray, split: RatingSplit) -> Record:
         for feature in FAN_FEATURES
         if feature in table.names
     }
-    known = {name: fan for name, fan in fans.items() if fan is not None}
-    if known:
+    if fans:
         shown["figure 1"] = {
             "slots": slots,
             "fans": {
                 name: fan._asdict() | {"attention": _rounded(attention[fan.user])}
-                for name, fan in known.items()
+                for name, fan in fans.items()
+                if fan is not None
             },
+            "nobody": [name for name, fan in fans.items() if fan is None],
         }
     return shown
 

@@ -19,6 +19,7 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
+from replication.compare import percent
 from replication.errors import ReplicationError
 from replication.folds import Ratings, RatingSplit
 from replication.item_features import FeatureTable
@@ -29,6 +30,8 @@ from replication.rating_training import BLOCK, DeviceRatings
 FAVOURITE = 5.0  # "favorite movies (rated 5)", caption of Figure 4
 LEAST_RATED = 20  # items with the feature that a user must have rated to count
 LEAST_FAVOURITES = 20  # the same of favourites
+# Figure 1: of the films of what they are fans of, the paper's users rate most 5.
+FAN_FILMS, FAN_SHARE = 5, 0.8  # films of the value at least, and the share of them rated 5
 LOW_ATTENTION = 0.2  # Section 4.2: "less than 20 % attention"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DRAWS = 2000  # permutations and bootstrap samples
@@ -470,10 +473,11 @@ FIGURE_4_RULE = (
     "first"
 )
 FIGURE_1_RULE = (
-    f"among the users with at least {LEAST_RATED} training ratings of films that have the feature: "
-    "the one with the largest share of one value among these films, where a film with k values "
-    "counts 1/k for each; of equal shares the one who rated the larger share of that value's films "
-    "5, then the first user; of a user's values with equal shares the first in the alphabet"
+    f"among the users with at least {LEAST_RATED} training ratings of films that have the feature, "
+    f"of which at least {FAN_FILMS} have the same value and {percent(FAN_SHARE, 0)} or more of "
+    "these are rated 5: the one with the largest share of such a value among the films; of equal "
+    "shares the one who rated the larger share of that value's films 5, then the first user, then "
+    "the first value in the alphabet"
 )
 
 
@@ -497,7 +501,7 @@ def figure_4_users(
 
 
 class Fan(NamedTuple):
-    """A user whose films have one value of a feature more often than anybody else's."""
+    """A user whose films have one value of a feature often, and who rated nearly all of these 5."""
 
     user: int
     value: str
@@ -509,7 +513,10 @@ class Fan(NamedTuple):
 def fan_of(
     ratings: Ratings, table: FeatureTable, feature: str, n_users: int, least: int = LEAST_RATED
 ) -> Fan | None:
-    """The user of ``FIGURE_1_RULE``; None if nobody has rated enough.
+    """The user of ``FIGURE_1_RULE``; None if nobody meets it.
+
+    A film counts whole for each of its values, as one says that somebody saw five films of a
+    director, whoever else directed them.
 
     Args:
         ratings: training ratings.
@@ -520,24 +527,34 @@ def fan_of(
     Raises:
         ReplicationError: the table has no such feature.
     """
-    all_, best = (spread(part, table, feature, n_users) for part in (ratings, favourites(ratings)))
-    able = all_.n_items >= least
-    if not able.any():
+    at = feature_index(table, feature)
+    own = np.flatnonzero(table.feature_of == at)  # [N_f], in the order of the alphabet
+    size = (n_users, len(own))
+
+    def counted(some: Ratings) -> np.ndarray:
+        """[U, N_f] rated films of each value."""
+        present = table.present[some.items, at]  # [n, V]
+        value = np.searchsorted(own, table.values[some.items, at][present])
+        cells = some.users[np.nonzero(present)[0]] * len(own) + value
+        return np.bincount(cells, minlength=n_users * len(own)).reshape(size)
+
+    films, loved = counted(ratings), counted(favourites(ratings))
+    has = table.present[ratings.items, at].any(1)
+    rated = np.bincount(ratings.users[has], minlength=n_users)
+    fives = np.divide(loved, films, out=np.zeros(size), where=films > 0)
+    able = (rated >= least)[:, None] & (films >= FAN_FILMS) & (fives >= FAN_SHARE)
+    user, value = np.nonzero(able)  # by user, then in the alphabet
+    if not len(user):
         return None
-    shares = np.where(able[:, None], all_.shares, -1.0)
-    top = shares.max(1)  # [U]
-    value = shares.argmax(1)
-    at = np.arange(n_users)
-    films = all_.shares[at, value] * all_.n_items
-    loved = best.shares[at, value] * best.n_items
-    loved = np.divide(loved, films, out=np.zeros(n_users), where=films > 0)
-    user = int(np.lexsort((at, -loved, -top))[0])
+    share = films[user, value] / rated[user]
+    first = int(np.lexsort((-fives[user, value], -share))[0])  # stable: of equals the first
+    who, what = int(user[first]), int(value[first])
     return Fan(
-        user,
-        all_.vocabulary[int(value[user])],
-        float(top[user]),
-        float(loved[user]),
-        int(all_.n_items[user]),
+        who,
+        table.vocabulary[own[what]],
+        float(share[first]),
+        float(fives[who, what]),
+        int(rated[who]),
     )
 
 

@@ -341,7 +341,8 @@ def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends
             fan = run["shown"].get("figure 1", {"fans": {}})["fans"].get("director")
             by_fold |= {fold: fan[what]} if fan else {}
     if 0 not in by_fold:
-        return None, (None, None), f"{dataset}, pending"
+        lacks = "nobody" if what not in (CARES, CARES_NOT) and 0 in runs else "pending"
+        return None, (None, None), f"{dataset}, {lacks}"
     ends: Ends = (min(by_fold.values()), max(by_fold.values()))
     return by_fold[0], ends if len(by_fold) > 1 else (None, None), f"one user of {dataset}"
 
@@ -361,7 +362,8 @@ def shown(study: Study, dataset: str, name: str) -> Record | None:
     """``figure 4`` or ``figure 1`` of fold 0 on a data set; None where there is none yet."""
     run = _runs(study, dataset).get(0)
     found = run["shown"].get(name) if run else None
-    return found if found and (found.get("users") or found.get("fans")) else None
+    known = found and (found.get("users") or found.get("fans") or found.get("nobody"))
+    return found if known else None
 
 
 def figure_4_text(study: Study, four: Record | None) -> str:
@@ -427,11 +429,14 @@ def figure_1_text(one: Record | None) -> str:
             f"the attention on the {feature}, place {place} of {len(one['slots'])} slots, where "
             f"the same on all would be {percent(even)}."
         )
+    texts += [f"Nobody is a fan of one {feature} by this rule." for feature in one["nobody"]]
     return " ".join(texts)
 
 
-def figure_1(one: Record) -> Figure:
-    """Attention over the slots, one panel a fan."""
+def figure_1(one: Record | None) -> Figure | None:
+    """Attention over the slots, one panel a fan; None without one."""
+    if one is None or not one["fans"]:
+        return None
     panels = {
         _short(f"user {fan['user']}: {feature} {fan['value']}"): dict(
             zip(one["slots"], fan["attention"], strict=True)
