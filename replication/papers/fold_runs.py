@@ -27,7 +27,7 @@ from replication.rating_training import (
     predict_all,
     rating_range,
 )
-from replication.records import Record, Store, record_key
+from replication.records import Record, Store, record_key, source_hash
 from replication.training import write_state
 
 
@@ -171,25 +171,39 @@ def failure(error: Diverged, started: float) -> Record:
     return {"metrics": {}, "failed": str(error), "epochs": 0, "seconds": seconds}
 
 
+def weights_file(job: Addressed, made_by: str = "") -> Path:
+    """Where the weights of a run are kept, named as checkpoints are: by run and by code.
+
+    Args:
+        job: the run.
+        made_by: hash of the code that trained them; by default the present code.
+    """
+    return paths.MODELS / f"{record_key(job.address())}-{made_by or source_hash()}.pt"
+
+
 def kept_or_trained(
-    job: Addressed, build: Callable[[], Any], train: Callable[[], Any], device: torch.device
+    job: Any, build: Callable[[], Any], train: Callable[[], Any], device: torch.device
 ) -> Any:
     """The model of a run: the one that was kept beside the data, or trained now and kept.
 
+    Kept weights are those of the run's stored record if the same code made them, else those of the
+    present code: what is measured of weights of yet other code would not be of that record.
+
     Args:
-        job: the run; the key of its record names the file.
+        job: the run, which knows its table and its address.
         build: the model before its training, to load the kept weights into.
         train: the model after it.
         device: where the model shall be.
     """
     key = record_key(job.address())
-    file = paths.MODELS / f"{key}.pt"
-    if file.exists():
-        model = build().to(device)
-        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        return model
+    codes = [r["source"] for r in Store(job.table).load() if r["key"] == key]
+    for file in (*(weights_file(job, code) for code in codes), weights_file(job)):
+        if file.exists():
+            model = build().to(device)
+            model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+            return model
     model = train()
-    write_state(file, model.state_dict())
+    write_state(weights_file(job), model.state_dict())
     for left in paths.CHECKPOINTS.glob(f"{key}-*"):
         left.unlink(missing_ok=True)  # another process may have finished it too
     return model

@@ -12,6 +12,7 @@ from replication import paths
 from replication.compare import load_published, rows
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, ReplicationError
+from replication.papers import fold_runs
 from replication.papers.afm import attention, experiments
 from replication.papers.afm import explanations as measures
 from replication.papers.afm import rows as models
@@ -169,13 +170,40 @@ def test_records_hold_what_a_page_draws(study):
 def test_a_kept_model_is_measured_and_not_trained_again(study, monkeypatch):
     job = experiments.Run(SMALL, "afm", 0)
     first = attention.trained(job, CPU, progress=False)
-    assert (paths.MODELS / f"{record_key(job.address())}.pt").exists()
+    assert fold_runs.weights_file(job).exists()
 
     def never(*args, **kwargs):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(experiments, "run", never)
     torch.testing.assert_close(attention.trained(job, CPU).users, first.users)
+
+
+def test_weights_of_other_code_are_not_measured(study, monkeypatch):
+    """But those of the stored record are, whatever was changed since."""
+    job = experiments.Run(SMALL, "afm", 0)
+    first = attention.trained(job, CPU, progress=False)
+    calls, train = [], experiments.run
+
+    def counted(*args, **kwargs):
+        calls.append(args[0])
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(experiments, "run", counted)
+    monkeypatch.setattr(fold_runs, "source_hash", lambda: "changed code")
+    again = attention.trained(job, CPU, progress=False)
+    assert len(calls) == 1 and len(list(paths.MODELS.glob("*.pt"))) == 2
+    torch.testing.assert_close(again.users, first.users)
+    # The next is the present code's; the record names the code that made the first weights.
+    fold_runs.weights_file(job).unlink()
+    Store(job.table).append(train(job, CPU, progress=False).record)
+    attention.trained(job, CPU, progress=False)
+    assert len(calls) == 1
+    # Weights without a hash, as they once were kept, are of no known code.
+    (kept,) = paths.MODELS.glob("*.pt")
+    kept.rename(paths.MODELS / f"{record_key(job.address())}.pt")
+    attention.trained(job, CPU, progress=False)
+    assert len(calls) == 2
 
 
 def test_the_best_reading_is_kept_and_measured_too(study, monkeypatch):
@@ -186,7 +214,7 @@ def test_the_best_reading_is_kept_and_measured_too(study, monkeypatch):
     monkeypatch.setitem(models.ROWS, "afm-inner-biases", replace(inner, start=start))
     job = experiments.Run(SMALL, models.BEST, 0)
     list(experiments.run_and_store([job], "cpu", progress=False))
-    assert (paths.MODELS / f"{record_key(job.address())}.pt").exists()
+    assert fold_runs.weights_file(job).exists()
     model = attention.trained(job, CPU)
     assert model.config.interaction == "inner"
     record, values = attention.measure(job, model, CPU)

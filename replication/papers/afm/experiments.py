@@ -37,6 +37,7 @@ from replication.papers.fold_runs import (
     fitted,
     run_folds,
     trained,
+    weights_file,
 )
 from replication.papers.rating_search import Search, rank_of_trial
 from replication.rating_training import (
@@ -662,8 +663,7 @@ def run_and_store(
 def keep(job: Run, finished: Finished) -> None:
     """Write AFM's weights beside the data, for its explanations."""
     if job.model in ATTENDED and finished.model is not None:
-        file = paths.MODELS / f"{record_key(job.address())}.pt"
-        write_state(file, finished.model.state_dict())
+        write_state(weights_file(job), finished.model.state_dict())
 
 
 def job_of(record: Record) -> Run:

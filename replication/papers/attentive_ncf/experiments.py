@@ -44,6 +44,7 @@ from replication.papers.fold_runs import (
     fitted,
     run_folds,
     trained,
+    weights_file,
 )
 from replication.papers.rating_search import Search, rank_of_trial
 from replication.rating_training import (
@@ -592,7 +593,7 @@ def keep(job: Run, finished: Finished) -> None:
     key = record_key(job.address())
     write_state(predictions_file(key), {"predictions": finished.predictions})
     if isinstance(finished.model, nn.Module):
-        write_state(paths.MODELS / f"{key}.pt", finished.model.state_dict())
+        write_state(weights_file(job), finished.model.state_dict())
 
 
 def predictions_file(key: str) -> Any:
