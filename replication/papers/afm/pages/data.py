@@ -185,12 +185,36 @@ def epochs(study: Study, dataset: str) -> pd.DataFrame:
         lines[row] = {
             "epoch chosen": range_text(chosen),
             "epochs run": range_text([len(run["curve"]["epoch"]) for run in known]),
-            "epochs at most": str(known[0]["config"]["max_epochs"]),
+            "epochs at most": range_text([run["config"]["max_epochs"] for run in known]),
             "test RMSE at the chosen epoch": number(float(np.mean(own))),
             "at the best epoch of the test": number(float(np.mean(best))),
             "folds": str(len(known)),
         }
     return pd.DataFrame.from_dict(lines, orient="index", dtype=str).rename_axis("model")
+
+
+def stopping(study: Study) -> str:
+    """How a run's epoch is chosen and when it ends, by the settings that the records hold."""
+    runs = [
+        run["config"]
+        for dataset in RUN_HERE
+        for found in runs_of(study, dataset).values()
+        for run in found.values()
+        if "curve" in run
+    ]
+    chosen = (
+        "The epoch of each run is the one with the lowest RMSE on a tenth of each user's training "
+        "ratings"
+    )
+    if not runs:
+        return f"{chosen}. {PENDING}"
+    limits = range_text([config["max_epochs"] for config in runs])
+    ends = f"{chosen}; a run ends after {limits} epochs at the latest"
+    patience = [config["patience"] for config in runs if "patience" in config]
+    if patience:
+        some = "" if len(patience) == len(runs) else f" in {len(patience)} of {len(runs)} runs"
+        ends += f", or{some} when that has not fallen for {range_text(patience)} epochs"
+    return f"{ends}. The limit of each model stands in the tables."
 
 
 def convergence(study: Study) -> str:
