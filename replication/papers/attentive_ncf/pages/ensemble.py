@@ -52,19 +52,34 @@ def headline(study: Study) -> str:
     if not gaps:
         return opening(asked, PENDING)
     better = [row for row, gap in gaps.items() if gap < 0]
+    ends = {row: _ends(every[row]) for row in gaps}
+    told = [row for row in better if (reach := ends[row]) and reach[1] < 0]
+    without = sum(reach is None for reach in ends.values())
     means = {row: float(np.mean(list(errors(every[row]).values()))) for row in gaps}
     lowest = min(means, key=means.__getitem__)
     so_far = "" if len(gaps) == len(every) else f" measured so far (of {len(every)})"
     return opening(
         asked,
         f"A mean over models had a lower RMSE than its best member in {len(better)} of {len(gaps)} "
-        f"ensembles{so_far}, differing from it by {least_to_most(gaps.values())}.",
+        f"ensembles{so_far}, with a 95 % interval below zero in {len(told)}, differing from it by "
+        f"{least_to_most(gaps.values())}.",
         [
+            f"Without an interval so far: {without}." if without else "",
             f"Lowest RMSE: that of the {lowest}.",
             _beside_whole(every.get(BAGGED, {})),
             "In print: the paper prints no RMSE of a mean.",
         ],
     )
+
+
+def _ends(runs: Mapping[int, Record]) -> tuple[float, float] | None:
+    """The interval of a mean minus its best member that the table shows; None where it has none."""
+    if len(runs) == 1:
+        metrics = next(iter(runs.values()))["metrics"]
+        low, high = (metrics.get(f"{METRIC}/{LESS_BEST}/{end}") for end in ("low", "high"))
+        return None if low is None or high is None else (low, high)
+    test = over_folds(errors(runs), errors(runs, f"{METRIC}/{BEST_MEMBER}"), PROTOCOL)
+    return None if test is None else (test.ci_low, test.ci_high)
 
 
 def table(study: Study) -> pd.DataFrame:
