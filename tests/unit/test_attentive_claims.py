@@ -418,7 +418,8 @@ def of_users(gain: float, correlation: float | None = None) -> dict[str, Any]:
 
 def test_explanations_and_new_users_can_come_out_both_ways() -> None:
     true, false, none = (of_users(gain) for gain in (0.5, -0.5, 0.0))
-    assert {name.split("/")[0] for name in true} == {"explains", "newcomers"} and len(true) == 30
+    kinds = {"explains-genres", "explains-moved", "explains-weights"}
+    assert {name.split("/")[0] for name in true} == {*kinds, "newcomers"} and len(true) == 30
     for name, verdict in true.items():
         assert verdict.verdict == "replicated", verdict.sentence
         assert false[name].verdict == "not replicated", false[name].sentence
@@ -437,8 +438,8 @@ def test_weights_that_are_almost_even_do_not_matter(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(claims, "ARMS", arms)
     found = of_users(0.5)
     for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
-        assert found[f"explains/moved/{predictor}/{dataset}"].verdict == "replicated"
-        assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
+        assert found[f"explains-moved/{predictor}/{dataset}"].verdict == "replicated"
+        assert found[f"explains-weights/{predictor}/{dataset}"].verdict == "not replicated"
 
 
 def test_attention_that_predicts_no_better_than_equal_weights_does_not_matter(
@@ -451,7 +452,7 @@ def test_attention_that_predicts_no_better_than_equal_weights_does_not_matter(
     monkeypatch.setattr(claims, "ARMS", arms)
     found = of_users(0.5)
     for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
-        assert found[f"explains/weights/{predictor}/{dataset}"].verdict == "not replicated"
+        assert found[f"explains-weights/{predictor}/{dataset}"].verdict == "not replicated"
 
 
 def test_a_new_user_is_judged_with_the_predictor_unchanged() -> None:
@@ -472,7 +473,7 @@ def test_a_tiny_correlation_with_genres_is_none(correlation: float, expected: st
     """The control is 0 by design: a margin that is a share of it would be nothing."""
     found = of_users(0.5, correlation)
     for (dataset, _), predictor in itertools.product(claims.EXPLAINED, claims.PREDICTORS):
-        verdict = found[f"explains/genres/{predictor}/{dataset}"]
+        verdict = found[f"explains-genres/{predictor}/{dataset}"]
         assert verdict.verdict == expected, verdict.sentence
         if correlation >= 0.05:
             assert "margin of 0.1" in verdict.sentence

@@ -21,10 +21,10 @@ ensemble has one fixed test set, and its difference an interval over the users o
 Explanations and new users are measured for single users, whose differences are paired over users
 and seeds; their other margins: a twentieth of what the control moves the prediction by, and what
 0.001 stars of RMSE amount to in the squared error at an RMSE of 1. The shuffled attention of
-``explains/moved`` had at first only picked the movies to take away, which is a second random draw;
+``explains-moved`` had at first only picked the movies to take away, which is a second random draw;
 after the first records on ml-100k it was put into the model too, and they were measured again.
-``explains/weights`` was added after all records had been seen, against the paper: where attention
-is almost even a shuffled one hardly differs from it, so that ``explains/moved`` can hardly fail.
+``explains-weights`` was added after all records had been seen, against the paper: where attention
+is almost even a shuffled one hardly differs from it, so that ``explains-moved`` can hardly fail.
 The look-ups of ``newcomers`` had at first 10 or 100 steps, untuned, and MLP2 beside autoencoder +
 MLP1 as well. After the first records look-ups with the same predictor as the model, and with rate,
 steps and pull chosen on users who stayed, took their place: a stronger rival, against the claims.
@@ -413,7 +413,7 @@ def _single_users() -> Iterator[Claim]:
     for (dataset, protocol), predictor in itertools.product(EXPLAINED, PREDICTORS):
         row, place = f"attentive + {predictor}", (dataset, protocol)
         yield _compare(
-            f"explains/moved/{predictor}/{dataset}",
+            f"explains-moved/{predictor}/{dataset}",
             f"{row}: without the context movies that get the most attention the prediction moves "
             f"more than without as many at random, and than a shuffled attention's without the "
             f"movies that get most of that: {dataset}",
@@ -427,7 +427,7 @@ def _single_users() -> Iterator[Claim]:
             table=EXPLANATIONS,
         )
         yield _compare(
-            f"explains/weights/{predictor}/{dataset}",
+            f"explains-weights/{predictor}/{dataset}",
             f"{row}: the weights matter: without the context movies that get the most attention "
             f"the prediction moves more than with equal weights and without the same movies, and "
             f"its error is lower than with equal weights: {dataset}",
@@ -443,7 +443,7 @@ def _single_users() -> Iterator[Claim]:
             table=EXPLANATIONS,
         )
         yield _compare(
-            f"explains/genres/{predictor}/{dataset}",
+            f"explains-genres/{predictor}/{dataset}",
             f"{row}: attention goes to movies that share genres with the target, beyond shuffled "
             f"attention: {dataset}",
             "Section II-A1: more weight is given to movies that are similar to the target",
