@@ -323,6 +323,11 @@ def test_records_pages_and_rerun(study, capsys):
 TUNED = shown.TUNED
 
 
+def test_the_front_page_has_the_names_of_data_sets(monkeypatch):
+    monkeypatch.setattr(shown, "answer", lambda made: "Worse on `cil` and on `ml-100k`.")
+    assert shown.front_page([]) == "Worse on CIL and on MovieLens 100K."
+
+
 def test_a_planted_difference_is_established_and_none_is_not():
     rng = np.random.default_rng(0)
     cells = {cell.row: cell for cell in newcomers.grid() if cell.dataset == "cil"}

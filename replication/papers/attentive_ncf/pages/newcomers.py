@@ -30,7 +30,7 @@ from replication.figures import Interval
 from replication.page import Study, enumeration, opening
 from replication.papers.attentive_ncf import newcomers as measured
 from replication.papers.attentive_ncf.claims import KNOWN as JUDGED
-from replication.papers.attentive_ncf.experiments import RUN_HERE
+from replication.papers.attentive_ncf.experiments import DATASETS, RUN_HERE
 from replication.papers.attentive_ncf.newcomers import KNOWN, METHODS, MOST
 from replication.papers.attentive_ncf.pages import table2
 
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PENDING = "Pending: no new users are measured yet."
+TUNED = "simple-tuned-mlp2"
 DRAWN = (
     "attentive",
     "attentive-default",
     "autoencoder",
     *(f"simple-{steps}" for steps in measured.STEPS),
-    "simple-tuned-mlp2",
+    TUNED,
     "bias",
 )
 # What is compared at every n, first minus second; Holm's correction runs over all of it.
@@ -53,14 +54,13 @@ AGAINST = (
     ("attentive", "als"),
     ("attentive", "autoencoder"),
     *(("attentive", f"simple-{steps}") for steps in measured.STEPS),
-    ("attentive", "simple-tuned-mlp2"),
+    ("attentive", TUNED),
     ("autoencoder", "simple-tuned-mlp1"),
     ("autoencoder", "bias"),
     ("autoencoder", "autoencoder-kept"),
 )
 DEFAULT = ("attentive-default", "attentive")
 FINE_TUNED = f"simple-{measured.STEPS[0]}"
-TUNED = "simple-tuned-mlp2"
 WITHOUT_NETWORK = {
     "bias": "movie means with the user's bias",
     "item-linear": "an item-based linear model",
@@ -215,6 +215,14 @@ def answer(made: Sequence[Comparison]) -> str:
     return f"Attention without retraining {', and '.join(clauses)}."
 
 
+def front_page(made: Sequence[Comparison]) -> str:
+    """The same sentence with the data sets' names in place of their ids."""
+    text = answer(made)
+    for dataset in measured.DATASETS:
+        text = text.replace(f"`{dataset}`", DATASETS[dataset])
+    return text
+
+
 def _where(
     made: Sequence[Comparison],
     direction: int,
@@ -350,7 +358,7 @@ def tuned_look_up(made: Sequence[Comparison]) -> str:
     judged = ", ".join(map(str, JUDGED[:-1])) + f" and {JUDGED[-1]}"
     texts = []
     for dataset in measured.DATASETS:
-        rows = _against(made, dataset, "simple-tuned-mlp2")
+        rows = _against(made, dataset, TUNED)
         texts.append(f"On `{dataset}` attention errs {_errs(rows)}." if rows else "")
     told = " ".join(
         text or f"`{d}`: pending." for d, text in zip(measured.DATASETS, texts, strict=True)
