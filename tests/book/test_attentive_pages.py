@@ -503,6 +503,13 @@ def test_the_page_says_what_a_variant_must_differ_by_and_which_were_cut_off(resu
         if (record["variant"], record["row"]) == ("all-context", claims.WINNER):
             record["epochs"] = record["config"]["max_epochs"]
     assert "(trained with all context, epoch 4)." in variants.reach(found)
+    told = f"might change it: {claims.WINNER} (trained with all context), worse, at epoch 4."
+    assert told in variants.headline(found)
+    assert "last epoch" not in variants.headline(planted())
+    found = planted(variant_gap=0.0)  # cut off, but nothing is established
+    for record in found.records:
+        record["epochs"] = record["config"]["max_epochs"]
+    assert "last epoch" not in variants.headline(found)
 
 
 def test_what_the_autoencoders_learn_is_told_in_stars(results: None) -> None:
@@ -671,13 +678,22 @@ def test_the_ensemble_beside_its_best_member(results: None) -> None:
     found = study(experiments.ENSEMBLE, records)
     text = ensemble.headline(found)
     assert "a lower RMSE than its best member in 1 of 2 ensembles measured so far (of 4)" in text
-    assert "differing from it by -0.0030 to +0.0020." in text
+    assert "below zero in 1, differing from it by -0.0030 to +0.0020." in text
+    wide = [mean(names[0], n, gap, "best-epoch") for n, gap in enumerate((-0.03, 0.01, -0.01))]
+    assert "in 1 of 1 ensembles measured so far (of 4), with a 95 % interval below zero in 0," in (
+        ensemble.headline(study(experiments.ENSEMBLE, wide))
+    )
+    one = study(experiments.ENSEMBLE, wide[:1])
+    for end in ("low", "high"):
+        del one.records[0]["metrics"][f"RMSE/{experiments.LESS_BEST}/{end}"]
+    assert "below zero in 0," in ensemble.headline(one)
+    assert "- Without an interval so far: 1." in ensemble.headline(one)
     assert f"- Lowest RMSE: that of the {names[0]}." in text
     assert "- Bagging: 0.9720, where one model trained on all" in text
     assert "has 0.9900: -0.0020 [-0.0010, -0.0030] (one fold, over 7 users)." in text
     every = study(experiments.ENSEMBLE, [mean(n, 0, -0.003, "best-epoch") for n in names])
     every.grid = [cell for cell in every.grid if cell.row in names]
-    assert f"in {len(names)} of {len(names)} ensembles, differing from it by -0.0030." in (
+    assert f"in {len(names)} of {len(names)} ensembles, with a 95 % interval below zero in " in (
         ensemble.headline(every)
     )
     frame = ensemble.table(found)

@@ -32,7 +32,7 @@ SHOWN = {
     "default-user": "default user trained",
 }
 
-TOP = 5.0  # the highest rating, in stars
+HIGHEST_RATING = 5.0  # in stars
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,37 @@ def headline(study: Study) -> str:
         f"({SHOWN[largest.variant]}).",
         [
             "Worse and better: only what is established against the spread of seeds counts.",
+            _open_ended(study, found),
             f"Pending: the runs of {pending} more." if pending else "",
             f"Not judged yet: {unjudged}, until other seeds show the spread." if unjudged else "",
         ],
+    )
+
+
+def _cut_off(study: Study) -> dict[tuple[str, str], int]:
+    """The last epoch that was allowed, by variant and row, where it was the best one."""
+    return {
+        (variant, row): run["epochs"]
+        for variant in SHOWN
+        for row, runs in by_row(study, "fold-minimum", variant).items()
+        for run in runs.values()
+        if run["epochs"] >= run["config"]["max_epochs"]
+    }
+
+
+def _open_ended(study: Study, found: Sequence[Effect]) -> str:
+    """Which established differences rest on a run that more epochs might change; "" for none."""
+    cut = _cut_off(study)
+    named = [
+        f"{e.row} ({SHOWN[e.variant]}), {e.outcome}, at epoch {cut[e.variant, e.row]}"
+        for e in found
+        if e.outcome in ("worse", "better") and (e.variant, e.row) in cut
+    ]
+    return (
+        f"Established, but best at the last epoch that was allowed, so that more epochs might "
+        f"change it: {'; '.join(named)}."
+        if named
+        else ""
     )
 
 
@@ -125,13 +153,7 @@ def reach(study: Study) -> str:
     half = [(e.test.ci_high - e.test.ci_low) / 2 for e in found if e.test is not None]
     if not half:
         return PENDING
-    cut = [
-        f"{row} ({SHOWN[variant]}, epoch {run['epochs']})"
-        for variant in SHOWN
-        for row, runs in by_row(study, "fold-minimum", variant).items()
-        for run in runs.values()
-        if run["epochs"] >= run["config"]["max_epochs"]
-    ]
+    cut = [f"{row} ({SHOWN[v]}, epoch {epoch})" for (v, row), epoch in _cut_off(study).items()]
     last = (
         f" Best at the last epoch that was allowed, so that more epochs might change it: "
         f"{'; '.join(cut)}."
@@ -268,7 +290,7 @@ def pretraining(study: Study) -> pd.DataFrame:
         # The movie autoencoder reads 0.2 to 1 in both.
         for part, title in (("users", "users"), *([] if variant else [("items", "movies")])):
             told = [found[fold]["pretraining"][part] for fold in sorted(found)]
-            stars = [t["error"] * (1.0 if variant else TOP) for t in told if t["error"]]
+            stars = [t["error"] * (1.0 if variant else HIGHEST_RATING) for t in told if t["error"]]
             lines[f"{title}, ratings read as {read}"] = {
                 "folds": str(len(told)),
                 "epochs": range_text([t["epochs"] for t in told]) if told else "pending",
