@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 PIXELS_PER_INCH = 100  # of the page: a text of 10 points is 14 pixels high there
+LETTERS = 28  # of a row's label beside panels that stand side by side
 WIDTH, MOST_COLUMNS = 6.4, 2  # inches of one column of panels; more than two would be too small
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
 MARKERS = ("o", "s", "^", "v", "P", "X")
@@ -128,6 +129,9 @@ def intervals(
     colours = palette()
     with _style():
         figure, axes = _grid(len(panels), columns, height=0.42 * len(labels) + 1.1)
+        # A long label would leave no room for panels side by side; two lines fit the row's height.
+        broken = [textwrap.fill(label, LETTERS, break_on_hyphens=False) for label in labels]
+        beside = labels if columns == 1 else broken
         for axis, (title, series) in zip(axes, panels.items(), strict=True):
             for number, label in enumerate(labels):
                 value = published.get(title, {}).get(label)
@@ -149,7 +153,7 @@ def intervals(
                         point.mean, number + shift, color=[colour], s=34, zorder=3,
                         marker=MARKERS[place % len(MARKERS)],
                     )  # fmt: skip
-            axis.set_yticks(range(len(labels)), labels)
+            axis.set_yticks(range(len(labels)), beside)
             axis.set_ylim(len(labels) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
             axis.xaxis.set_major_locator(MaxNLocator(3))  # more run into each other

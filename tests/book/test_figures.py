@@ -288,6 +288,17 @@ def test_long_labels_and_titles_are_broken_and_not_cut() -> None:
             assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
+def test_long_labels_leave_room_for_panels_side_by_side() -> None:
+    long = "AMP-4 with MF's rate and decay and no entropy terms"
+    panels = {name: {"HR@10": {long: Interval(0.5, 0.4, 0.6)}} for name in ("a", "b")}
+    drawn = figures.intervals(panels, {}, [long], "score lost (sd of the user's scores)")
+    figures.fit_labels(drawn)
+    drawn.draw_without_rendering()
+    for axis in drawn.axes:
+        assert axis.get_window_extent().width > 0.2 * drawn.bbox.width
+        assert axis.get_yticklabels()[0].get_text().replace("\n", " ") == long
+
+
 def test_a_figure_says_how_wide_it_is_on_the_page() -> None:
     """Goes red if the text of a figure is as large as its number of panels makes it."""
     panel = {"MF": {1: Interval(0.5), 2: Interval(0.6)}}
