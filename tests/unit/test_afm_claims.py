@@ -199,6 +199,30 @@ def test_another_paper_would_be_refuted_by_its_own_table() -> None:
         assert found[name].in_print.verdict == "direction only"
 
 
+HARMS = ("weak/loss", *(f"masks/harm/{row}" for row in (claims.MEAN, NFM, claims.LIBFM)))
+
+
+@pytest.mark.parametrize(
+    ("others", "afm", "expected"),
+    [
+        (0.02, 0.0, "replicated"),
+        (0.02, 0.02, "not replicated"),  # AFM as much
+        (0.0, -0.02, "not replicated"),  # nothing but AFM, and that for the better
+        (-0.02, 0.0, "not replicated"),
+    ],
+)
+def test_only_what_is_harmed_is_harmed_more(others: float, afm: float, expected: str) -> None:
+    """Whatever true genres are worth."""
+
+    def error(row: str, dataset: str, variant: str, metric: str) -> float:
+        if variant == claims.SHUFFLED:
+            return 0.9 + (afm if row == AFM else others)
+        return 0.9 if variant else 0.8
+
+    found = by_folds(*folds(error))
+    assert {name: found[name].main.verdict for name in HARMS} == dict.fromkeys(HARMS, expected)
+
+
 def test_two_folds_are_no_evidence() -> None:
     found = by_folds(*folds(claimed, only=2))
     for name in (f"better/{NFM}/{ONE}/RMSE", f"grows/{NFM}/{FIVE}", "weak/loss", "masks/error"):
