@@ -31,7 +31,7 @@ from replication.papers.afm.pages import (
     table2,
     verdicts,
 )
-from replication.papers.afm.rows import BEST, ROWS, SCALES
+from replication.papers.afm.rows import BEST, READINGS, ROWS, SCALES
 from replication.papers.rating_search import CONTINUED
 from replication.records import Store
 from replication.training import described
@@ -1290,6 +1290,7 @@ def test_the_tests_behind_the_verdicts_are_those_that_the_page_names() -> None:
 SMALL_EPOCHS = ROWS["libfm"].start.max_epochs
 BEST_FEW = {3: "three"}[CONTINUED]
 TRIALS = f"{experiments.TRIAL_EPOCHS['ml-1m']} epochs"
+N_READINGS = {8: "eight", 9: "nine", 10: "ten"}[len(READINGS)]
 HELD = {
     "afm/deviations.md": [
         f"at most {TRIALS} on MovieLens 1M and {SMALL_EPOCHS} on the small MovieLens; of those "
@@ -1301,6 +1302,13 @@ HELD = {
     "sources/afm/table2.md": [
         f"with up to {TRIALS} each on MovieLens 1M and {SMALL_EPOCHS} on the small MovieLens. Of",
         f"the {BEST_FEW} best are run again with up to {experiments.LONGER_EPOCHS},",
+        f"words allow for {N_READINGS} ([deviations]",
+        f"this row has {N_READINGS} times the trials of a baseline",
+    ],
+    "protocol.md": [
+        f"interaction allow for {N_READINGS} readings",
+        f"so that {len(READINGS) * experiments.N_TRIALS} trials stand behind it where "
+        f"{experiments.N_TRIALS} stand behind a baseline",
     ],
 }  # fmt: skip
 
