@@ -725,6 +725,10 @@ def test_shuffled_genres_and_shares_and_what_has_no_test() -> None:
     (harmed,) = studies.effects(both, "shuffled-genres", "one-genre")
     assert harmed.name == "AFM, plain averaging" and harmed.outcome == "worse"
     assert harmed.difference == pytest.approx(0.02, abs=1e-3)
+    against = "Shuffled genres against one genre for all films: they move RMSE by"
+    told = rf"{against} AFM, plain averaging \+0\.0[12]\d+ \(worse\)\."
+    assert re.search(told, studies.headline(both))
+    assert against not in text
     table = studies.effect_table(both, "shuffled-genres", "one-genre")
     assert table.loc["AFM", "one genre"] == table.loc["CDL", "variant"] == "pending"
     assert "tested with the correction" in studies.no_test("shuffled-genres")

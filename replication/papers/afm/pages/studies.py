@@ -258,6 +258,14 @@ def headline(study: Study) -> str:
             f"Shuffled genres: they move AFM's RMSE by {number(own.difference, signed=True)} "
             f"({own.outcome})."
         )
+    if harmed := effects(study, "shuffled-genres", "one-genre"):
+        # AFM's own loss is small as well where true genres are worth little.
+        each = ", ".join(
+            f"{g.name} {number(g.difference, signed=True)} ({g.outcome})" for g in harmed
+        )
+        details.append(
+            f"Shuffled genres against one genre for all films: they move RMSE by {each}."
+        )
     if not details:
         return opening(asked, PENDING)
     return opening(asked, _answer(by_feature, by_share, grown, own), details)
