@@ -445,7 +445,7 @@ class Run:
             ReplicationError: of ``BEST``, as ``reading``.
         """
         spec = VARIANTS.get(self.variant)
-        if spec and spec.benchmark:  # of the package's defaults
+        if spec and spec.benchmark:  # what is published is of the package's defaults
             return replace(row(self.model).start, random_state=ORACLE_STATE)
         return tuned_config(self.model, self.dataset)
 
