@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -160,6 +161,8 @@ def _list(arguments: argparse.Namespace) -> int:
         print(f"\n{name}\ndata sets")
         for dataset, protocols in grid.PROTOCOLS.items():
             print(f"  {dataset}: {', '.join(protocols)}")
+        for dataset, text in getattr(grid, "BROUGHT", {}).items():
+            print(f"  {dataset}: {text}, for readers who have it; on no page")
         print("models    " + ", ".join(f"{key} ({row})" for key, row in grid.MODELS.items()))
         print(f"selects   {', '.join(grid.SELECTS)}")
         print("variants")
@@ -228,7 +231,7 @@ def _run(arguments: argparse.Namespace) -> int:
     grid = paper.experiments
     own = TABLES[table].run
     if own is None:  # else the table has data sets of its own
-        check_known("data set", arguments.dataset, grid.DATASETS)
+        _check_datasets(grid, arguments.dataset)
     select = arguments.select or grid.SELECTS[0]
     check_known("select", [select], grid.SELECTS)
     resolve_device(arguments.device)
@@ -253,6 +256,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_datasets(grid: Any, names: Sequence[str] | None) -> None:
+    """Raise ReplicationError for a data set that a paper neither has nor lets readers bring."""
+    check_known("data set", names, [*grid.DATASETS, *getattr(grid, "BROUGHT", ())])
+
+
 def _metrics(record: Record, new: bool) -> str:
     found = ", ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
     found = found or record.get("failed", "")
@@ -262,7 +270,7 @@ def _metrics(record: Record, new: bool) -> str:
 def _tune(arguments: argparse.Namespace) -> int:
     paper = paper_of(arguments.table)
     grid, metric = paper.experiments, paper.TUNED[arguments.table]
-    check_known("data set", [arguments.dataset], grid.DATASETS)
+    _check_datasets(grid, [arguments.dataset])
     found = {}
     for trial, record, new in grid.tune(arguments.model, arguments.dataset, arguments.device):
         value = found[trial] = record["metrics"][metric]
@@ -343,7 +351,7 @@ def table_rows(table: str, select: str = "validation", variant: str = "") -> lis
 def _audit(arguments: argparse.Namespace) -> int:
     table, datasets = arguments.table, arguments.dataset
     paper = paper_of(table).experiments
-    check_known("data set", datasets, paper.DATASETS)
+    _check_datasets(paper, datasets)
     models = [paper.row_name(model) for model in arguments.model or []]
     resolve_device(arguments.device)
     store = Store(table)

@@ -585,8 +585,9 @@ def check_names(namespace: Mapping[str, Any], known: Sequence[str]) -> None:
 
 
 def recorded(paper: str) -> list[Record]:
-    """All committed records of a paper's tables."""
-    return [record for table in PAPERS[paper].TABLES for record in Store(table).load()]
+    """All committed records that a paper's tables are made of."""
+    tables = PAPERS[paper].TABLES.items()
+    return [record for name, table in tables for record in table.derive(Store(name).load())]
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:

@@ -22,7 +22,7 @@ from replication.data.interactions import (
     read_parquet,
     write_parquet,
 )
-from replication.errors import DataUnavailable, ReplicationError
+from replication.errors import ReplicationError
 
 __all__ = ["DATASETS", "NEEDS", "UNKNOWN_TIME", "Interactions", "filter_rare", "load", "load_tags"]
 
@@ -35,7 +35,7 @@ DATASETS: dict[str, Callable[[Path], Interactions]] = {
     "yahoo-music": yahoo.load,
     "cil": cil.load,
     "ml-1m-omdb": omdb.load,
-    "douban-movie": douban.load,
+    "douban-graph": douban.load,
 }
 
 # The other data sets whose raw files a data set is made from, as in the manifest.
@@ -57,7 +57,7 @@ def load(name: str) -> Interactions:
             ``DataUnavailable``), or wrong counts.
     """
     if name not in DATASETS and name in douban.UNPUBLISHED:
-        raise DataUnavailable(douban.UNPUBLISHED[name])
+        raise douban.unpublished(name)
     if name not in DATASETS:
         raise ReplicationError(f"unknown data set {name!r}; known are {', '.join(DATASETS)}")
     raw, prepared = paths.RAW / name, paths.PREPARED / name

@@ -3,7 +3,8 @@
 This is not the crawl of the AFM paper (15,989 users, 10,604 items, 1,061,850 ratings), which was
 never published: the publishers of this one state 13,367 users, 12,677 movies and 1,068,278
 ratings. It has three of that paper's five features; scriptwriter and country are not in it, and
-the links say nothing of an actor's place in the credits. For readers who have the files.
+the links say nothing of an actor's place in the credits. For readers who have the files, under a
+name of its own: its numbers are not those of the paper's cells.
 
 For Douban Music there is no loader: we know of no public data with the ratings and the genres.
 """
@@ -17,15 +18,22 @@ import pandas as pd
 from replication.data.interactions import UNKNOWN_TIME, Interactions, from_frame
 from replication.errors import DataUnavailable, ReplicationError
 
-NAME, MUSIC = "douban-movie", "douban-music"
-# Why the AFM paper's own data cannot be had; in the place of its movies there is the public graph.
+NAME = "douban-graph"
+MUSIC, MOVIE = "douban-music", "douban-movie"
+# Why the AFM paper's own data cannot be had.
 UNPUBLISHED = {
     MUSIC: "the AFM paper's crawl of Douban Music was never published",
-    NAME: "the AFM paper's crawl of Douban Movie was never published",
+    MOVIE: "the AFM paper's crawl of Douban Movie was never published",
 }
 RATINGS = "user_movie.dat"
 LINKS = {"director": "movie_director.dat", "actor": "movie_actor.dat", "genres": "movie_type.dat"}
 PAGE = "https://github.com/librahu/HIN-Datasets-for-Recommendation-and-Network-Embedding"
+
+
+def unpublished(name: str) -> DataUnavailable:
+    """Why a data set of ``UNPUBLISHED`` cannot be had, and what a reader may have in its place."""
+    instead = f"; another crawl, a public graph, can be loaded as {NAME}" if name == MOVIE else ""
+    return DataUnavailable(UNPUBLISHED[name] + instead)
 
 
 def load(raw: Path) -> Interactions:
@@ -46,7 +54,7 @@ def load(raw: Path) -> Interactions:
     files = (RATINGS, *LINKS.values())
     if not all((folder / file).exists() for file in files):
         raise DataUnavailable(
-            f"{UNPUBLISHED[NAME]}, and the public graph data of that name is not in {folder}; put "
+            f"{NAME}, the public graph of Douban Movie, is not in {folder}; put "
             f"{', '.join(files)} of {PAGE} there and run `python -m replication data {NAME}` first"
         )
     frame = _table(folder / RATINGS, (3, 4))

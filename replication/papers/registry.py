@@ -6,7 +6,8 @@ A paper's ``tables`` module has
 ``SELECTS``      the ways to select that a table can be printed for, the default first;
 ``TUNED``        ids of the tables whose models can be tuned, and what a trial is judged by;
 ``experiments``  its grid: DATASETS, RUN_HERE, PROTOCOLS, MODELS, SELECTS, VARIANTS, data_for,
-                 row_name, tune;
+                 row_name, tune; and BROUGHT, where readers may bring data sets of their own
+                 that no page shows;
 ``run``          runs and stores what is missing of a part of a table.
 ``plan``, ``execute``  what a page in mode "quick" or "full" does: the runs behind a part of a
                  table, and running them into a store;

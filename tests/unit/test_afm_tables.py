@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from replication import page, paths, rating_training, training
+from replication import cli, data, page, paths, rating_training, training
 from replication.baselines.nfm import NFM
 from replication.compare import cells, load_published
-from replication.data import omdb
+from replication.data import douban, omdb
 from replication.data.interactions import UNKNOWN_TIME, from_frame
 from replication.errors import DataUnavailable, Diverged, ReplicationError
 from replication.folds import make_rating_split
@@ -553,8 +553,101 @@ def test_what_cannot_be_had_says_why(study):
 
 
 def test_features_are_named_of_what_is_run_alone():
-    """Of Douban's data a loader gives other features than the paper had, and there are no runs."""
-    assert set(experiments.FEATURES) == set(experiments.RUN_HERE)
+    """Of the paper's Douban data none: the graph, another crawl, has a name of its own."""
+    assert set(experiments.FEATURES) == {*experiments.RUN_HERE, *experiments.BROUGHT}
+    assert not set(experiments.BROUGHT) & set(experiments.DATASETS)
+
+
+@pytest.fixture
+def graph(study, monkeypatch, tmp_path):
+    """The files of a tiny graph in the layout of Douban's, where a reader would put them."""
+    for name in ("RAW", "PREPARED"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    monkeypatch.setattr(experiments, "load", data.load)
+    folder = paths.RAW / "douban-graph"
+    folder.mkdir(parents=True)
+    pairs = [(u, i) for u in range(30) for i in range(12) if (u * i) % 5]
+    files = {
+        douban.RATINGS: [(u, i, 5 if u % 2 == i % 2 else 2) for u, i in pairs],
+        "movie_director.dat": [(i, i % 4, 1) for i in range(12)],
+        "movie_actor.dat": [(i, a, 1) for i in range(11) for a in (i % 3, 7)],
+        "movie_type.dat": [(i, i % 2, 1) for i in range(12)],
+    }
+    for name, lines in files.items():
+        text = "".join("\t".join(map(str, line)) + "\n" for line in lines)
+        (folder / name).write_text(text)
+    return folder
+
+
+def _main(capsys, *words):
+    status = cli.main([*words, "--device", "cpu"])
+    return status, capsys.readouterr()
+
+
+def test_a_reader_runs_table_2_on_a_graph_of_their_own(graph, monkeypatch, capsys):
+    """Through the command line, and no page, grid or list of pending runs knows of it."""
+
+    def seen_by_pages():
+        jobs = packing.pending(packing.TABLES, None, ["afm", "libfm"])
+        made = page.made_by(page.recorded("afm")), page.stored_table(experiments.TABLE2).records
+        return cli.table_rows(experiments.TABLE2), jobs, *made
+
+    monkeypatch.setattr(experiments, "LONGER_EPOCHS", 2)
+    before = seen_by_pages()
+    place = ("afm/table2", "--dataset", "douban-graph", "--model")
+    status, printed = _main(capsys, "run", *place, "bias")
+    assert status == 0 and printed.out.count("(run)") == 5
+    status, printed = _main(capsys, "run", *place, "afm", "--seeds", "1")
+    assert status == 0 and "AFM" in printed.err and "douban-graph" in printed.err
+    records = Store(experiments.TABLE2).load()
+    assert [r["row"] for r in records] == ["bias (closed form)"] * 5 + ["AFM"]
+    assert {r["dataset"] for r in records} == {"douban-graph"}
+    assert records[-1]["config"]["features"] == ["director", "actor", "genres"]
+    assert seen_by_pages() == before
+
+    status, printed = _main(capsys, "audit", "afm/table2", "--dataset", "douban-graph", "--n", "1")
+    assert status == 0 and "same: " in printed.out
+
+
+def test_a_reader_tunes_on_a_graph_of_their_own(graph, monkeypatch, capsys):
+    monkeypatch.setattr(experiments, "N_TRIALS", 2)
+    place = ("afm/table2", "--dataset", "douban-graph", "--model")
+    status, printed = _main(capsys, "tune", *place, "bias")
+    assert status == 0 and "best: trial" in printed.out
+    assert {r["dataset"] for r in Store(experiments.TUNING).load()} == {"douban-graph"}
+    status, printed = _main(capsys, "run", *place, "bias", "--seeds", "1")
+    assert status == 0 and "trials" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("run", "afm/table1"), "afm/table1 has no 'douban-graph'; it has ml-1m"),
+        (("run", "afm/attention"), "afm/attention has no 'douban-graph'; it has ml-1m"),
+        (("run", "afm/alternatives"), "afm/alternatives has no data set 'douban-graph'"),
+        (("run", "afm/table2", "--variant", "refit"), "afm/table2 has no data set 'douban-graph'"),
+        (("run", "afm/table2", "--model", rows.BEST), "no cell of afm-best, douban-graph"),
+        (("tune", "afm/table2", "--model", rows.BEST), "is not run on douban-graph"),
+        (("tune", "afm/alternatives", "--model", "afm-free"), "is not run on douban-graph"),
+        (("run", "amp_cf/table2"), "unknown data set 'douban-graph'"),
+    ],
+)
+def test_what_a_graph_is_not_run_for_is_one_sentence(graph, capsys, words, said):
+    status, printed = _main(capsys, *words, "--dataset", "douban-graph")
+    assert status == 1 and said in printed.err and printed.err.count("\n") == 1
+
+
+def test_what_cannot_be_had_names_what_can(graph, capsys):
+    for words in (("run",), ("tune", "--model", "afm")):
+        command = (words[0], "afm/table2", *words[1:], "--dataset", "douban-movie")
+        status, printed = _main(capsys, *command)
+        assert status == 1 and printed.err.count("\n") == 1
+        assert "never published" in printed.err and "douban-graph" in printed.err
+    (graph / douban.RATINGS).unlink()
+    experiments.data_for.cache_clear()
+    status, printed = _main(capsys, "run", "afm/table2", "--dataset", "douban-graph")
+    assert status == 1 and printed.err.count("\n") == 1
+    assert str(graph) in printed.err and douban.PAGE in printed.err
 
 
 def test_the_printed_rows_have_cells():

@@ -795,7 +795,7 @@ def write_douban(home):
     """A function that writes the files of Douban's graph, of which some can be replaced."""
 
     def write(**files):
-        folder = paths.RAW / "douban-movie"
+        folder = paths.RAW / "douban-graph"
         folder.mkdir(exist_ok=True)
         whole = {
             "user_movie": "1\t7\t5\n2\t7\t3\n1\t9\t1\n",
@@ -812,7 +812,7 @@ def write_douban(home):
 def test_the_graph_of_douban(write_douban):
     write_douban()
     for _ in ("from the files", "from the prepared copy"):
-        found = load("douban-movie")
+        found = load("douban-graph")
         assert pairs_of(found) == [(1, 7), (2, 7), (1, 9)] and found.ratings.tolist() == [5, 3, 1]
         assert set(found.timestamps) == {UNKNOWN_TIME}
         assert found.item_features.to_dict("records") == [
@@ -823,7 +823,7 @@ def test_the_graph_of_douban(write_douban):
 
 def test_the_graph_with_timestamps_and_a_repeated_pair(write_douban):
     write_douban(user_movie="1\t7\t5\t90\n2\t7\t3\t80\n1\t7\t2\t95\n")
-    found = load("douban-movie")
+    found = load("douban-graph")
     assert pairs_of(found) == [(1, 7), (2, 7)] and found.ratings.tolist() == [5, 3]
     assert found.timestamps.tolist() == [90, 80] and "1 repeated ratings" in found.source
 
@@ -842,31 +842,35 @@ def test_the_graph_with_timestamps_and_a_repeated_pair(write_douban):
 def test_broken_files_of_douban_are_one_sentence(write_douban, files, said):
     write_douban(**files)
     with pytest.raises(ReplicationError) as caught:
-        load("douban-movie")
+        load("douban-graph")
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_douban_says_that_the_papers_crawl_is_another_one(write_douban):
+def test_missing_files_of_douban_say_where_they_are_and_belong(write_douban):
     write_douban()
-    (paths.RAW / "douban-movie" / "movie_type.dat").unlink()
+    folder = paths.RAW / "douban-graph"
+    (folder / "movie_type.dat").unlink()
     with pytest.raises(DataUnavailable) as caught:
-        load("douban-movie")
+        load("douban-graph")
     text = str(caught.value)
-    assert "was never published" in text and douban.PAGE in text and "movie_type.dat" in text
+    assert str(folder) in text and douban.PAGE in text and "data douban-graph`" in text
+    assert all(file in text for file in (douban.RATINGS, *douban.LINKS.values()))
 
 
-def test_data_that_nobody_has_say_why(home):
-    """The reason of the paper's tables, not that the name is unknown."""
-    with pytest.raises(DataUnavailable) as caught:
-        load("douban-music")
-    assert str(caught.value) == UNAVAILABLE["douban-music"]
-    assert "Douban Music was never published" in str(caught.value)
+def test_data_that_nobody_has_say_why(write_douban):
+    """The reason of the paper's tables, not that the name is unknown, and what can be had."""
+    write_douban()
+    for name in ("douban-music", "douban-movie"):
+        with pytest.raises(DataUnavailable) as caught:
+            load(name)
+        assert str(caught.value).startswith(UNAVAILABLE[name])
+        assert ("loaded as douban-graph" in str(caught.value)) == (name == "douban-movie")
 
 
 def test_the_manifest_asks_for_the_files_that_the_loader_reads():
     sets, _ = load_manifest()
-    assert set(sets["douban-movie"].own_files) == {douban.RATINGS, *douban.LINKS.values()}
-    assert douban.PAGE in sets["douban-movie"].how
+    assert set(sets["douban-graph"].own_files) == {douban.RATINGS, *douban.LINKS.values()}
+    assert douban.PAGE in sets["douban-graph"].how
 
 
 # --- the prepared copy ---------------------------------------------------------------------------

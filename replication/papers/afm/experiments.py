@@ -26,7 +26,7 @@ import torch
 from replication import paths
 from replication.compare import Cell
 from replication.data import Interactions, douban, load, load_tags, omdb
-from replication.errors import DataUnavailable, Diverged, ReplicationError
+from replication.errors import Diverged, ReplicationError
 from replication.folds import Ratings, RatingSplit, make_folds, make_rating_split
 from replication.item_features import attach, coverage, encode, shuffled, training_tags
 from replication.metrics.rating import summary
@@ -62,12 +62,15 @@ DATASETS = {
     "ml-1m-omdb": "MovieLens with five features",
     "ml-latest-small": "MovieLens latest-small",
 }
-# Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings. Of the
-# paper's Douban data there are no runs: what can be loaded under that name is another crawl.
+# Data sets that a reader may bring, for Table 2: run where they are asked for by name, and in no
+# grid, so that no page shows them or waits for them.
+BROUGHT = {douban.NAME: "Douban Movie (public graph)"}
+# Columns of ``Interactions.item_features``; "tags" are those of the fold's training ratings.
 FEATURES = {
     "ml-1m": ("genres",),
     "ml-1m-omdb": ("director", "writer", "actor", "genres", "certificate"),
     "ml-latest-small": ("genres", "tags"),
+    douban.NAME: ("director", "actor", "genres"),
 }
 UNAVAILABLE = douban.UNPUBLISHED
 RUN_HERE = tuple(name for name in DATASETS if name not in UNAVAILABLE)
@@ -80,8 +83,8 @@ SELECTS = ("validation",)
 # --- configurations --------------------------------------------------------------------------
 
 N_TRIALS = 10
-# Epochs of a trial at most; ml-1m has ten times the ratings of ml-latest-small.
-TRIAL_EPOCHS = {"ml-1m": 30, "ml-1m-omdb": 30}
+# Epochs of a trial at most; these have ten times the ratings of ml-latest-small.
+TRIAL_EPOCHS = {"ml-1m": 30, "ml-1m-omdb": 30, douban.NAME: 30}
 # Of every main run, which early stopping ends, and of a trial that its limit cut off, in the second
 # round.
 LONGER_EPOCHS = 100
@@ -251,15 +254,22 @@ VARIANTS |= {
 # --- the grid --------------------------------------------------------------------------------
 
 
-def grid(table: str, select: str = "validation", variant: str = "") -> list[Cell]:
+def grid(
+    table: str,
+    select: str = "validation",
+    variant: str = "",
+    datasets: Iterable[str] = tuple(DATASETS),
+) -> list[Cell]:
     """The cells of Table 2 or of the alternatives: every row that the paper prints, and ours."""
     cells = []
     for model, known in ROWS.items():
         if f"{PAPER}/{known.table}" != table:
             continue
         chosen = select if known.trained else "none"
-        for dataset in DATASETS:
+        for dataset in datasets:
             folds = FOLDS
+            if model == BEST and dataset in BROUGHT:
+                continue  # it is chosen among alternatives, which are not run there
             if variant:
                 spec = VARIANTS[variant]
                 if model not in spec.models or dataset != spec.dataset:
@@ -325,8 +335,11 @@ SAME_RATINGS = ("ml-1m", "ml-1m-omdb")
 
 
 def derived(records: Iterable[Record]) -> list[Record]:
-    """The stored records, and those of models that no feature can change, on the same ratings."""
-    found = list(records)
+    """The stored records, and those of models that no feature can change, on the same ratings.
+
+    Without those on data sets that a reader brought: of them a table or page says nothing.
+    """
+    found = [record for record in records if record["dataset"] not in BROUGHT]
     blind = {known.name for known in ROWS.values() if not known.uses_features}
     ratings, again = SAME_RATINGS
     return found + [
@@ -343,7 +356,7 @@ def derived(records: Iterable[Record]) -> list[Record]:
 def data_for(dataset: str, protocol: str = PROTOCOL) -> Interactions:
     """The ratings of a data set, unfiltered, whatever the protocol."""
     if dataset in UNAVAILABLE:
-        raise DataUnavailable(UNAVAILABLE[dataset])
+        raise douban.unpublished(dataset)
     return load(dataset)
 
 
@@ -612,12 +625,14 @@ def plan(
         ReplicationError: a name that is not known, or a combination that the table has not.
         DataUnavailable: a data set that cannot be had.
     """
-    check_known("data set", datasets, DATASETS)
+    check_known("data set", datasets, (*DATASETS, *BROUGHT))
     check_known("variant", [variant] if variant else [], VARIANTS)
-    offered = dict.fromkeys(cell.dataset for cell in grid(table, variant=variant))
+    places = (*DATASETS, *(name for name in BROUGHT if name in (datasets or ())))
+    cells = grid(table, variant=variant, datasets=places)
+    offered = dict.fromkeys(cell.dataset for cell in cells)
     for name in datasets or ():
         if name in UNAVAILABLE:
-            raise DataUnavailable(UNAVAILABLE[name])
+            raise douban.unpublished(name)
         if name not in offered:
             raise ReplicationError(f"{table} has no data set {name!r}; it has {', '.join(offered)}")
     for model in models or ():
@@ -625,7 +640,7 @@ def plan(
     key_of = {known.name: model for model, known in ROWS.items()}
     cells = [
         cell
-        for cell in grid(table, variant=variant)
+        for cell in cells
         if cell.unavailable is None
         and (datasets is None or cell.dataset in datasets)
         and (models is None or key_of[cell.row] in models)
@@ -690,6 +705,9 @@ def tune(
 
     Of a model that has none of its own they are those that decide on its settings (``searched``).
     """
+    if model == BEST and dataset in BROUGHT:
+        raise ReplicationError(f"{row_name(model)} is not run on {dataset}")
+    data = data_for(dataset)  # first: what cannot be had has no features either
     own = searched(model, dataset)
     where, known = resolve_device(device), row(own)
     if known.draw is None:
@@ -698,7 +716,6 @@ def tune(
         raise ReplicationError(f"{row_name(model)} is not run on {dataset}")
     names = features_of(own, dataset)
     split = with_features(dataset, split_for(dataset, 0), names, known.rules)
-    data = data_for(dataset)
     describe = Run(dataset, own, 0).describe
     return search(own, dataset).run(split, data, PROTOCOL, where, describe, progress)
 

@@ -84,6 +84,7 @@ def run(
 ) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
     if table == experiments.TABLE1:
+        refuse_unknown(table, datasets, experiments.DATASETS)
         chosen = datasets or experiments.RUN_HERE
         given = {"model": models, "variant": variant, "seeds": seeds}
         return describe_data(table, chosen, experiments.statistics, **given)
