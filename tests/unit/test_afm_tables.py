@@ -221,7 +221,7 @@ def test_an_alternative_is_run_where_it_can_differ(study):
         next(iter(experiments.tune("afm-lost", "ml-1m", "cpu")))
 
 
-def test_every_interaction_is_run_with_and_without_biases_and_mean():
+def test_every_interaction_is_run_with_and_without_biases_and_mean(study):
     """As the paper leaves it open: four readings of the interaction, each in four ways."""
     found = {
         (config.interaction, config.bounded, config.biases, model.mean != 0)
