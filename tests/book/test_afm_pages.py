@@ -385,6 +385,37 @@ def test_a_search_that_was_cut_off_is_named_beside_the_headline() -> None:
     assert page.made_by(found.runs()).startswith("35 runs on ")
 
 
+def test_nfm_that_learned_its_biases_alone_is_told_and_stands_beside_nfm_by_adam() -> None:
+    """A win over it says nothing of networks; the trials that count are below biases by 0.002."""
+    main = study(experiments.TABLE2, planted())
+    assert table2.stalled(main) == ""  # no trials
+    for number, error in enumerate((0.906, 0.9041, 0.9039)):
+        one = trial("NFM", number, 5, 10) | {"metrics": {"RMSE": error, "MAE": 0.7}}
+        Store(experiments.TUNING).append(one)
+    assert table2.stalled(main) == ""  # nothing to compare them with
+    config = described(experiments.trial_config("bias", 0))
+    biases = trial("bias (closed form)", 0, 0, 0) | {"config": config}
+    Store(experiments.TUNING).append(biases | {"metrics": {"RMSE": 0.906, "MAE": 0.7}})
+    assert "that of biases alone: on `ml-1m` 2 of 3. Where" in table2.stalled(main)
+    assert table2.stalled(main) in table2.headline(main)
+    assert table2.stalled(study(experiments.TABLE2, [])) == ""
+
+    assert len(table2.optimisers(study(experiments.TABLE2, []))) == 0
+    by_adam = [run("NFM by Adam", fold, 0.86 + noise(fold, 9)) for fold in FIVE]
+    for fold in FIVE:
+        Store(experiments.ALTERNATIVES).append(alternative("afm-adam", fold, 0.87 + noise(fold, 8)))
+    frame = table2.optimisers(study(experiments.TABLE2, [*planted(), *by_adam])).loc["MovieLens"]
+    assert list(frame.index) == [
+        "AFM minus NFM",
+        "AFM minus NFM by Adam",
+        "AFM, Adam minus NFM by Adam",
+        "NFM minus NFM by Adam",
+    ]
+    both = frame.loc["AFM, Adam minus NFM by Adam"]
+    assert both["outcome"] == "worse" and both["difference [95 %]"].startswith("+0.0100")
+    assert (both["the first's"], both["the second's error"]) == ("0.8700", "0.8600")
+
+
 def test_a_search_that_is_not_complete_is_named_with_what_it_lacks() -> None:
     """Of AFM the second round, of LibFM most of the first; of models that did not run nothing."""
     for number in range(experiments.N_TRIALS):

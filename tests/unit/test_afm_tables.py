@@ -483,6 +483,19 @@ def test_nfm_is_searched_with_afm_s_sizes_at_the_start_and_rates_that_do_not_div
         fit_ratings(partial(NFM, split, fast), split, fast, 0, CPU, (), progress=False)
 
 
+def test_nfm_by_adam_is_searched_with_adam_s_rates_and_nfm_s_other_choices(study):
+    drawn = [experiments.trial_config("nfm-adam", trial) for trial in range(1, 40)]
+    other = [experiments.trial_config("nfm", trial) for trial in range(1, 40)]
+    for name in ("scale", "dropout"):
+        assert len({getattr(c, name) for c in other}) == 3
+        assert {getattr(c, name) for c in drawn} == {getattr(c, name) for c in other}
+    assert {config.method for config in drawn} == {"adam"}
+    assert max(config.learning_rate for config in drawn) <= 0.01
+    # Beside it AFM by Adam has as many folds, on which a difference can be tested.
+    cells = [c for c in experiments.grid(experiments.ALTERNATIVES) if c.row == "AFM, Adam"]
+    assert {c.dataset: c.seeds for c in cells} == {"ml-1m": 5, "ml-latest-small": 5}
+
+
 def test_every_main_run_may_last_equally_long(study, monkeypatch):
     """Whatever limit its trials had, and whether they were cut off."""
     monkeypatch.setattr(experiments, "N_TRIALS", 1)

@@ -300,12 +300,13 @@ ALTERNATIVE_FOLDS = {"ml-latest-small": 5, "ml-1m": 2, "ml-1m-omdb": 2}
 # Of how features are integrated the paper claims something, and a claim needs a test over folds:
 # an attention of each user's own "may result in serious overfitting" (Section 3.1), and simply
 # adding or concatenating features says nothing of what users care for (Sections 1 and 3.1).
+# AFM by Adam stands beside NFM by Adam, which a check needs.
 NOT_SEARCHED_ON = ("ml-1m", "ml-1m-omdb")  # the other alternatives in the features: ``searched``
 CLAIMED_FOLDS = {
     (model, dataset): FOLDS
     for model in ("afm-free", "afm-mean", "afm-concat")
     for dataset in NOT_SEARCHED_ON
-}
+} | {("afm-adam", "ml-1m"): FOLDS}
 # What is varied on which data set.
 VARIED = {
     "ml-latest-small": ("interaction", "mean", "features"),

@@ -23,9 +23,10 @@ from replication.page import (
     two_sentences,
 )
 from replication.papers.afm import experiments
+from replication.papers.afm.claims import GAIN_MARGIN
 from replication.papers.afm.experiments import DATASETS, FOLDS, PROTOCOL, RUN_HERE, SAME_RATINGS
 from replication.papers.afm.rows import BEST, READINGS, ROWS
-from replication.papers.rating_search import CONTINUED, Search, cut_off
+from replication.papers.rating_search import CONTINUED, Search, cut_off, rank_of_trial
 from replication.records import Record, Store
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 METRIC = "RMSE"
 MAIN = "ml-1m"  # the only data set of the paper that can be had
 FIVE = "ml-1m-omdb"  # five features, as Douban Movie has
-AFM, BEST_READING = ROWS["afm"].name, ROWS[BEST].name
+AFM, NFM, BIAS = (ROWS[model].name for model in ("afm", "nfm", "bias"))
+BY_ADAM, NFM_BY_ADAM = ROWS["afm-adam"].name, ROWS["nfm-adam"].name
+BEST_READING = ROWS[BEST].name
 PRINTED = tuple(ROWS[model].name for model in ("libfm", "svdfeature", "cdl", "nfm"))
 # What searches choose besides the learning rate and the penalty, and what ``BEST`` is.
 TUNED = (
@@ -47,6 +50,7 @@ SETTINGS = {
     "reg_u": "penalty of users", "reg_i": "penalty of films",
 }  # fmt: skip
 DIGITS = 3  # of the oracle's numbers
+OPTIMISERS = ((AFM, NFM), (AFM, NFM_BY_ADAM), (BY_ADAM, NFM_BY_ADAM), (NFM, NFM_BY_ADAM))
 # The printed margin stands beside that of ours with as many features.
 STANDS_FOR = {MAIN: MAIN, FIVE: "douban-movie", "ml-latest-small": None}
 
@@ -153,6 +157,7 @@ def headline(study: Study) -> str:
         [
             _beside_print(rows),
             *(_beaten(study, dataset) for dataset in RUN_HERE),
+            stalled(study),
             truncation(study),
             unsearched(study),
         ],
@@ -262,6 +267,53 @@ def _beaten(study: Study, dataset: str) -> str:
             f"{abs(best.difference):.4f}."
         )
     return text
+
+
+def stalled(study: Study) -> str:
+    """On which data sets the best NFM of some trials is no better than biases; "" for none.
+
+    Both searches are on the same validation ratings.
+    """
+    texts = []
+    for dataset in RUN_HERE:
+        if not runs_of(study, dataset).get(NFM):
+            continue
+        on = SAME_RATINGS[0] if dataset in SAME_RATINGS else dataset
+        found, biases = (
+            [rank_of_trial(trial)[0] for trial in experiments.search(model, where).trials()]
+            for model, where in (("nfm", dataset), ("bias", on))
+        )
+        if found and biases:
+            flat = sum(error > min(biases) - GAIN_MARGIN for error in found)
+            texts.append(f"on `{dataset}` {flat} of {len(found)}")
+    if not texts:
+        return ""
+    return (
+        "Of NFM's search trials by SGD, as the paper trains it, so many have a lowest validation "
+        f"error less than {GAIN_MARGIN:g} below that of biases alone: {', '.join(texts)}. Where "
+        "its network has not learned, a win over NFM is one over its biases: [both "
+        "optimisers](afm-optimisers)."
+    )
+
+
+def optimisers(study: Study) -> pd.DataFrame:
+    """AFM against NFM, either of them by SGD or by Adam, as strings."""
+    alternatives = stored_table(experiments.ALTERNATIVES)
+    names: list[tuple[str, str]] = []
+    gaps: list[Gap] = []
+    for dataset in RUN_HERE:
+        runs = runs_of(study, dataset) | runs_of(alternatives, dataset)
+        for first, second in OPTIMISERS:
+            found = gap(first, runs.get(first, {}), runs.get(second, {}))
+            if found is not None:
+                names.append((DATASETS[dataset], f"{first} minus {second}"))
+                gaps.append(found)
+    lines = [
+        {"the second's error": number(g.before), "the first's": number(g.after)} | gap_line(g)
+        for g in adjusted(gaps)
+    ]
+    index = pd.MultiIndex.from_tuples(names, names=["data set", "compared"])
+    return pd.DataFrame(lines, index=index, dtype=str)
 
 
 def summary_markdown() -> str:
