@@ -493,7 +493,7 @@ def test_nfm_by_adam_is_searched_with_adam_s_rates_and_nfm_s_other_choices(study
     assert max(config.learning_rate for config in drawn) <= 0.01
     # Beside it AFM by Adam has as many folds, on which a difference can be tested.
     cells = [c for c in experiments.grid(experiments.ALTERNATIVES) if c.row == "AFM, Adam"]
-    assert {c.dataset: c.seeds for c in cells} == {"ml-1m": 5, "ml-latest-small": 5}
+    assert {c.dataset: c.seeds_required for c in cells} == {"ml-1m": 5, "ml-latest-small": 5}
 
 
 def test_every_main_run_may_last_equally_long(study, monkeypatch):
