@@ -414,6 +414,13 @@ def test_nfm_that_learned_its_biases_alone_is_told_and_stands_beside_nfm_by_adam
     both = frame.loc["AFM, Adam minus NFM by Adam"]
     assert both["outcome"] == "worse" and both["difference [95 %]"].startswith("+0.0100")
     assert (both["the first's"], both["the second's error"]) == ("0.8700", "0.8600")
+    assert table2.against_nfm(main) == ""
+    text = table2.against_nfm(study(experiments.TABLE2, [*planted(), *by_adam]))
+    assert text.startswith("On MovieLens 2 of 3 search trials of NFM by SGD are no better than")
+    assert "where Adam trains NFM, the two are not told apart (+0.0000 [" in text
+    lower = [run("NFM by Adam", fold, 0.85 + noise(fold, 9)) for fold in FIVE]
+    text = table2.against_nfm(study(experiments.TABLE2, [*planted(), *lower]))
+    assert "where Adam trains NFM, AFM is worse (+0.0100 [" in text
 
 
 def test_a_search_that_is_not_complete_is_named_with_what_it_lacks() -> None:

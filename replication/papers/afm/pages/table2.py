@@ -11,7 +11,7 @@ import pandas as pd
 from replication import fold_gaps, page
 from replication.baselines.rating_packages import DEFAULTS, MyFMConfig, SurpriseConfig
 from replication.compare import cells, interval, least_to_most, number, percent, published_values
-from replication.fold_gaps import Gap, adjusted, gap_line
+from replication.fold_gaps import Gap, adjusted, gap_line, gap_text
 from replication.page import (
     PENDING,
     Runs,
@@ -270,22 +270,12 @@ def _beaten(study: Study, dataset: str) -> str:
 
 
 def stalled(study: Study) -> str:
-    """On which data sets the best NFM of some trials is no better than biases; "" for none.
-
-    Both searches are on the same validation ratings.
-    """
-    texts = []
-    for dataset in RUN_HERE:
-        if not runs_of(study, dataset).get(NFM):
-            continue
-        on = SAME_RATINGS[0] if dataset in SAME_RATINGS else dataset
-        found, biases = (
-            [rank_of_trial(trial)[0] for trial in experiments.search(model, where).trials()]
-            for model, where in (("nfm", dataset), ("bias", on))
-        )
-        if found and biases:
-            flat = sum(error > min(biases) - GAIN_MARGIN for error in found)
-            texts.append(f"on `{dataset}` {flat} of {len(found)}")
+    """How many trials of NFM by SGD are no better than biases, by data set; "" before any."""
+    texts = [
+        f"on `{dataset}` {counts[0]} of {counts[1]}"
+        for dataset in RUN_HERE
+        if runs_of(study, dataset).get(NFM) and (counts := flat_trials(dataset))
+    ]
     if not texts:
         return ""
     return (
@@ -296,24 +286,59 @@ def stalled(study: Study) -> str:
     )
 
 
-def optimisers(study: Study) -> pd.DataFrame:
-    """AFM against NFM, either of them by SGD or by Adam, as strings."""
+def flat_trials(dataset: str) -> tuple[int, int] | None:
+    """How many trials of NFM by SGD are no better than the best of biases, and of how many.
+
+    Both searches are on the same validation ratings. None where either is missing.
+    """
+    on = SAME_RATINGS[0] if dataset in SAME_RATINGS else dataset
+    found, biases = (
+        [rank_of_trial(trial)[0] for trial in experiments.search(model, where).trials()]
+        for model, where in (("nfm", dataset), ("bias", on))
+    )
+    if not found or not biases:
+        return None
+    return sum(error > min(biases) - GAIN_MARGIN for error in found), len(found)
+
+
+def optimiser_gaps(study: Study) -> dict[tuple[str, str, str], Gap]:
+    """Data set, first and second row -> AFM against NFM, either of them by SGD or by Adam."""
     alternatives = stored_table(experiments.ALTERNATIVES)
-    names: list[tuple[str, str]] = []
-    gaps: list[Gap] = []
+    found: dict[tuple[str, str, str], Gap] = {}
     for dataset in RUN_HERE:
         runs = runs_of(study, dataset) | runs_of(alternatives, dataset)
         for first, second in OPTIMISERS:
-            found = gap(first, runs.get(first, {}), runs.get(second, {}))
-            if found is not None:
-                names.append((DATASETS[dataset], f"{first} minus {second}"))
-                gaps.append(found)
+            one = gap(first, runs.get(first, {}), runs.get(second, {}))
+            if one is not None:
+                found[dataset, first, second] = one
+    return dict(zip(found, adjusted(list(found.values())), strict=True))
+
+
+def optimisers(study: Study) -> pd.DataFrame:
+    """The same as strings."""
+    found = optimiser_gaps(study)
+    index = [(DATASETS[dataset], f"{first} minus {second}") for dataset, first, second in found]
     lines = [
         {"the second's error": number(g.before), "the first's": number(g.after)} | gap_line(g)
-        for g in adjusted(gaps)
+        for g in found.values()
     ]
-    index = pd.MultiIndex.from_tuples(names, names=["data set", "compared"])
-    return pd.DataFrame(lines, index=index, dtype=str)
+    places = pd.MultiIndex.from_tuples(index, names=["data set", "compared"])
+    return pd.DataFrame(lines, index=places, dtype=str)
+
+
+def against_nfm(study: Study) -> str:
+    """What a win over NFM is worth on the data set of the paper, for the front page of the book."""
+    counts = flat_trials(MAIN)
+    found = optimiser_gaps(study).get((MAIN, AFM, NFM_BY_ADAM))
+    if counts is None or found is None:
+        return ""
+    words = {"better": "AFM stays better", "worse": "AFM is worse"}
+    return (
+        f"On {DATASETS[MAIN]} {counts[0]} of {counts[1]} search trials of NFM by SGD are no better "
+        f"than biases alone; where Adam trains NFM, "
+        f"{words.get(found.outcome, 'the two are not told apart')} "
+        f"({gap_text(found)} stars of RMSE)."
+    )
 
 
 def summary_markdown() -> str:
