@@ -43,6 +43,10 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -c 'import matplotlib.font_manager'
 	@touch $@
 
+# One thread: the checks compare numbers bit by bit, small tensors gain nothing from two, and beside
+# other work two wait for each other, so that the live case took ten minutes in place of one.
+book test: export OMP_NUM_THREADS := 1
+
 book: $(INSTALLED) data  ## build the book: retrain the live case, render stale pages, make the HTML
 	$(BIN)/python -m replication.notebooks --live
 	$(BIN)/python -m replication.notebooks
@@ -51,8 +55,6 @@ book: $(INSTALLED) data  ## build the book: retrain the live case, render stale 
 	$(BIN)/jupyter-book build book/
 	@echo "The book's first page: $(CURDIR)/_build/html/index.html"
 
-# One thread: the checks compare numbers bit by bit, and small tensors gain nothing from two.
-test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) data  ## run all checks: style, types, the book with warnings as errors, tests, notebooks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
