@@ -548,6 +548,8 @@ def test_biases_are_set_against_the_same_model_without() -> None:
     assert gaps["afm-inner-biases"].difference == pytest.approx(-0.05, abs=2e-4)
     assert gaps["afm-biases"].difference == pytest.approx(-0.01, abs=2e-4)
     assert "afm-product-biases" not in gaps
+    # Of the interaction alone: AFM has the mean rating too.
+    assert gaps["afm-inner-mean"].difference == pytest.approx(0.2, abs=2e-4)
     told = alternatives.sentence(found, main, "afm-inner-biases")
     assert told.startswith("RMSE -0.0") and "(better; 5 folds)" in told
     frame = alternatives.table(found, main, "biases")

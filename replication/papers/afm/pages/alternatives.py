@@ -49,7 +49,6 @@ TWINS: Mapping[str, str] = {
     "afm-product-biases": "afm-product",
     "afm-inner-biases": "afm-inner-mean",  # Eq. 4 alone has no mean
     "afm-bounded-biases": "afm-bounded",
-    "afm-inner-mean": "afm-inner",
 } | {
     model: model.removesuffix("-no-mean")
     for model in ROWS
@@ -57,10 +56,9 @@ TWINS: Mapping[str, str] = {
 }
 # In the order of the page: what is varied, and the models that vary it.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "interaction": ("afm-product", "afm-inner"),
+    "interaction": ("afm-product", "afm-inner-mean", "afm-inner"),
     "biases": ("afm-biases", "afm-product-biases", "afm-inner-biases", "afm-bounded-biases"),
     "mean": tuple(m for m in ROWS if m.endswith("-no-mean")),
-    "added mean": ("afm-inner-mean",),
     "output": ("afm-bounded",),
     "optimiser": ("afm-adam",),
     "integration": ("afm-free", "afm-mean", "afm-concat"),
@@ -68,9 +66,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "missing": ("afm-lost",),
 }
 # Heads of the two columns of errors, of groups that stand beside the same model otherwise.
-HEADS = {name: ("without", "with") for name in ("biases", "added mean")} | {
-    "mean": ("with", "without")
-}
+HEADS = {"biases": ("without", "with"), "mean": ("with", "without")}
 
 OWN, SHARED = "afm-free", "shared map"
 
