@@ -29,14 +29,10 @@ from replication.training import Differentiable, RankingConfig, fit
 
 # Bytes of the first layer of a block of pairs: more leave the core's cache between two layers, and
 # less are done before a product has been set up.
-BLOCK = {"cpu": 6 * 2**20, "cuda": 2**29}
+BLOCK = {"cpu": 3 * 2**20, "cuda": 2**29}
 # Numbers in a row of the interaction map: 16 pixels, a one that the bias is multiplied by, and
-# three more, with which the products take a tenth less time than without.
+# three more, with which the products take a fifth less time than without.
 ROW = 20
-# What a map holds; by default what the parameters hold.
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-# A number's bits as an integer have its sign, and are 0 where it is.
-BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -62,20 +58,12 @@ class ConvNCFConfig(RankingConfig):
     # First epochs of the network without penalties and at a rate of their own; released code.
     warmup_epochs: int = 1
     warmup_learning_rate: float = 0.01
-    # Of the maps and of the filters that they are multiplied by; parameters, their gradients, their
-    # steps and the scores are float32 always. Half the bytes are moved, and matrix units used where
-    # a processor has them. The variant ``float32`` of Table 2 measures what it costs in accuracy.
-    precision: str = "bfloat16"
 
     def __post_init__(self) -> None:
         if self.dimension < 4 or self.dimension & (self.dimension - 1) or self.channels < 1:
             raise ReplicationError(
                 "ConvNCF needs a dimension that is a power of two from 4 and at least one channel, "
                 f"not dimension={self.dimension} and channels={self.channels}"
-            )
-        if self.precision not in PRECISIONS:
-            raise ReplicationError(
-                f"unknown precision {self.precision!r}; use {' or '.join(PRECISIONS)}"
             )
         for name in ("pretrain_epochs", "warmup_epochs"):
             if getattr(self, name) < 0:
@@ -168,20 +156,19 @@ class Workspace:
         self,
         config: ConvNCFConfig,
         pairs: int,
-        precision: torch.dtype,
-        parameters: torch.dtype,
+        dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.key = (pairs, precision, parameters, device)
+        self.key = (pairs, dtype, device)
         d, k = config.dimension, config.channels
-        self.outer = torch.empty(pairs, d, d, dtype=parameters, device=device)
-        self.ordered = torch.empty(pairs, d * d, dtype=parameters, device=device)
+        self.outer = torch.empty(pairs, d, d, dtype=dtype, device=device)
+        self.ordered = torch.empty(pairs, d * d, dtype=dtype, device=device)
         # Of the interaction map, and of what each convolution makes of it.
         rows = [(d // 4) ** 2, *((d >> layer) ** 2 for layer in range(2, 1 + config.layers)), 1]
         columns = [ROW, *[4 * k] * (config.layers - 1), k]
         self.maps, self.d_maps = (
             [
-                torch.ones(pairs, r, c, dtype=precision, device=device)
+                torch.ones(pairs, r, c, dtype=dtype, device=device)
                 for r, c in zip(rows, columns, strict=True)
             ]
             for _ in range(2)
@@ -242,15 +229,10 @@ class ConvNCF(BPRMatrixFactorization):
 
     def _scores(self, maps: list[Tensor]) -> Tensor:
         """y [n] of n pairs: w^T e, where e is all that the last convolution leaves."""
-        return maps[-1].to(self.output.dtype) @ self.output
-
-    @property
-    def precision(self) -> torch.dtype:
-        """What the numbers of a map are."""
-        return PRECISIONS[self.config.precision] or self.users.dtype
+        return maps[-1] @ self.output
 
     def filters(self) -> Filters:
-        """Kernels and biases as ``maps`` multiplies by them, in the precision of the maps.
+        """Kernels and biases as ``maps`` multiplies by them.
 
         The first layer's windows have but four numbers, of which a product makes poor use: it takes
         four windows, the 4 x 4 pixels of a window of the second layer, and gives the 4 k numbers
@@ -260,12 +242,10 @@ class ConvNCF(BPRMatrixFactorization):
             Matrices [4 k, ROW] for the first layer, with the bias in the column after the pixels,
             and [k, 4 k] for each other one; and biases [k] for these others.
         """
-        kernels = [p.to(self.precision) for p in self.kernels]
-        biases = [p.to(self.precision) for p in self.biases]
-        first = kernels[0].new_zeros(4 * self.config.channels, ROW)
-        first[:, :16] = torch.block_diag(*[kernels[0]] * 4)
-        first[:, 16] = biases[0].repeat(4)
-        return [first, *kernels[1:]], biases[1:]
+        first = self.output.new_zeros(4 * self.config.channels, ROW)
+        first[:, :16] = torch.block_diag(*[self.kernels[0]] * 4)
+        first[:, 16] = self.biases[0].repeat(4)
+        return [first, *self.kernels[1:]], list(self.biases[1:])
 
     def _add_first_gradient(self, d_first: Tensor) -> None:
         """Add to kernel and bias what the four copies of each in ``filters`` get, [4 k, ROW]."""
@@ -296,9 +276,9 @@ class ConvNCF(BPRMatrixFactorization):
         torch.index_select(outer.flatten(1), 1, self.order, out=ordered)
         maps[0][:, :16] = ordered.view(-1, 16)
         kernels, biases = filters
-        _relu_(torch.mm(maps[0], kernels[0].T, out=maps[1]))
+        torch.mm(maps[0], kernels[0].T, out=maps[1]).relu_()
         for kernel, bias, x, y in zip(kernels[1:], biases, maps[1:], maps[2:], strict=False):
-            _relu_(torch.addmm(bias, x, kernel.T, out=y.view(-1, len(kernel))))
+            torch.addmm(bias, x, kernel.T, out=y.view(-1, len(kernel))).relu_()
         return maps
 
     def penalty(self) -> Tensor:
@@ -333,7 +313,7 @@ class ConvNCF(BPRMatrixFactorization):
 
         filters = self.filters()
         kernels = filters[0]
-        d_kernels = [torch.zeros_like(kernel, dtype=loss.dtype) for kernel in kernels]
+        d_kernels = [torch.zeros_like(kernel) for kernel in kernels]
         size = max(1, self._pairs_at_once() // width)
         work = self._work(size * width)
         for u, v, d_u, d_v in zip(
@@ -348,9 +328,9 @@ class ConvNCF(BPRMatrixFactorization):
             d_y[:, 0] = -d_y[:, 1:].sum(1)
             d_y = d_y.view(-1, 1)
 
-            _grad(self.output).add_(maps[-1].to(loss.dtype).T @ d_y[:, 0])
+            _grad(self.output).add_(maps[-1].T @ d_y[:, 0])
             d_outer, d_ordered, d_maps = work.first(len(d_y), gradients=True)
-            d_maps[-1].copy_(d_y * self.output)  # [n, k]
+            torch.mul(d_y, self.output, out=d_maps[-1])  # [n, k]
             for layer in reversed(range(c.layers)):
                 d = d_maps[layer + 1].view(-1, len(kernels[layer]))
                 _through_relu_(d, maps[layer + 1].view_as(d))
@@ -375,11 +355,11 @@ class ConvNCF(BPRMatrixFactorization):
 
     def _pairs_at_once(self) -> int:
         first_layer = self.config.channels * (self.config.dimension // 2) ** 2
-        return max(1, BLOCK[self.users.device.type] // (first_layer * self.precision.itemsize))
+        return max(1, BLOCK[self.users.device.type] // (first_layer * self.users.dtype.itemsize))
 
     def _work(self, pairs: int) -> Workspace:
         """The workspace for blocks of so many pairs."""
-        key = (pairs, self.precision, self.users.dtype, self.users.device)
+        key = (pairs, self.users.dtype, self.users.device)
         if self._workspace is None or self._workspace.key != key:
             self._workspace = None  # given back before more is taken
             self._workspace = Workspace(self.config, *key)
@@ -424,16 +404,9 @@ def window_order(size: int) -> Tensor:
     return place
 
 
-def _relu_(x: Tensor) -> None:
-    """max(x, 0), in place; on the bits, as torch takes several times longer for bfloat16."""
-    x.view(BITS[x.dtype]).clamp_min_(0)
-
-
 def _through_relu_(d: Tensor, y: Tensor) -> None:
-    """Make of the gradient d of y = max(x, 0) that of x, in place; on the bits, as above."""
-    bits = BITS[d.dtype]
-    d = d.view(bits)
-    torch.ops.aten.threshold_backward(d, y.view(bits), 0, grad_input=d)
+    """Make of the gradient d of y = max(x, 0) that of x, in place."""
+    torch.ops.aten.threshold_backward(d, y, 0, grad_input=d)
 
 
 def _product_of_columns(a: Tensor, b: Tensor) -> Tensor:

@@ -101,7 +101,6 @@ EXPECTED = {
         f"Embeddings have {row('conv-ncf').start.dimension} dimensions",
         f"AISP's vectors are no embeddings and have {row('aisp-2').start.components}.",
         f"items are the {row('aisp-4').start.components} leading principal components",
-        f"the convolutions are computed in {row('conv-ncf').start.precision}, which halves",
         f"have {', '.join(map(str, NCF.widths[:-1]))} and {NCF.widths[-1]} units above MLP "
         f"embeddings of {NCF.widths[0] // 2}",
         f"up to {NCF.pretrain_epochs} epochs",
@@ -113,7 +112,6 @@ EXPECTED = {
         f"{row('direc').start.n_catalogue_picked}, the {row('direc').start.pool} best",
     ],
     "amp_cf/deviations.md": [
-        f"bfloat16, float32 | {row('conv-ncf').start.precision} |",
         f"({CONFIG.alpha:g}, {CONFIG.lambda_p:g}, {CONFIG.lambda_n:g}) and "
         f"{experiments.N_TRIALS - 1} random draws",
         f"best of the {experiments.N_TRIALS} trials on validation",
@@ -192,17 +190,6 @@ def test_the_models_of_the_first_paper_have_the_seeds_and_sizes_that_the_pages_s
         if hasattr(r.start, name)
     ]
     assert set(sizes) == {row("conv-ncf").start.dimension}
-
-
-def test_convncf_in_float32_is_one_run_that_differs_in_nothing_else() -> None:
-    (cell,) = experiments.grid(variant="float32")
-    place = (cell.row, cell.dataset, cell.protocol, cell.seeds_required)
-    assert place == ("ConvNCF", "ml-latest-small", "loo-random", 1)
-    plain, changed = (
-        dataclasses.asdict(experiments.variant_config("conv-ncf", cell.dataset, variant))
-        for variant in ("", "float32")
-    )
-    assert plain == changed | {"precision": "bfloat16"} and changed["precision"] == "float32"
 
 
 def test_fewer_seeds_than_the_page_says_are_no_evidence() -> None:

@@ -24,7 +24,7 @@ from replication.protocols import make_split
 from replication.training import fit
 
 CPU = torch.device("cpu")
-SMALL = ConvNCFConfig(dimension=8, channels=3, batch_size=4, precision="float32")
+SMALL = ConvNCFConfig(dimension=8, channels=3, batch_size=4)
 PAIR = 3 * 4 * 4 * 8  # bytes of a pair in the first layer of SMALL in double precision
 
 
@@ -114,29 +114,9 @@ def test_written_out_gradient_is_that_of_autograd(monkeypatch):
         torch.testing.assert_close(parameter.grad, gradient, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_in_bfloat16_only_rounding_separates_scores_and_gradients_from_exact_ones():
-    """Fails if a bias, a ReLU or a gradient is lost: each moves some gradient by over 5 %."""
-    exact = model(l2_embeddings=0.0, l2_convolution=0.0, l2_output=0.0)
-    rounded = ConvNCF(12, 20, dataclasses.replace(exact.config, precision="bfloat16"))
-    rounded.load_state_dict(exact.state_dict())
-    users, items = torch.randint(12, (64,)), torch.randint(20, (64, 5))
-    last = convolved(exact, users.repeat_interleave(5), items.flatten())[-1]
-    y = (last.flatten(1) @ exact.output).view(64, 5)
-    expected = torch.autograd.grad(F.softplus(y[:, 1:] - y[:, :1]).mean(), exact.parameters())
-    rounded.accumulate_gradients(users, items)
-    for (name, parameter), gradient in zip(rounded.named_parameters(), expected, strict=True):
-        assert parameter.dtype == parameter.grad.dtype == torch.float32
-        error = (parameter.grad - gradient).norm() / gradient.norm()
-        assert 1e-4 < error < 0.05, (name, error)
-    scores = rounded.score_candidates(users, items)
-    assert scores.dtype == torch.float32
-    assert (scores - y).norm() < 0.05 * (y - y.mean()).norm()
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_filter_that_is_no_number_shows_in_the_loss(precision):
-    """The ReLU works on bits, where a NaN may look negative; training stops at such a loss."""
-    net = model(precision=precision, l2_convolution=0.0)
+def test_a_filter_that_is_no_number_shows_in_the_loss():
+    """Training stops at such a loss."""
+    net = model(l2_convolution=0.0)
     with torch.no_grad():
         net.kernels[0][0, 0] = -torch.tensor(float("nan"))
     assert net.accumulate_gradients(torch.tensor([1]), torch.tensor([[2, 3]])).isnan()
@@ -187,7 +167,7 @@ def test_begins_with_the_embeddings_of_a_trained_matrix_factorisation(tiny):
     # An untrained embedding is drawn within two standard deviations of 0.01.
     assert untrained.users.abs().max() <= 0.02 < net.users.abs().max()
     # The first epoch of the network changes everything, without penalties that stay off.
-    config = dataclasses.replace(config, warmup_epochs=1, precision="bfloat16")
+    config = dataclasses.replace(config, warmup_epochs=1)
     warm = build(split, config, 5, CPU, progress=False)
     assert warm.config.l2_output == 11 and not torch.equal(warm.users, net.users)
     assert warm.penalty() > 0
@@ -209,7 +189,6 @@ def test_learns_what_its_embeddings_alone_do_not_tell(make_tiny):
         pretrain_epochs=10,
         max_epochs=6,
         patience=6,
-        precision="bfloat16",
     )
     held = held_out(split, "test", CPU)
     begin = dataclasses.replace(config, warmup_epochs=0)
@@ -232,7 +211,6 @@ def test_learns_what_its_embeddings_alone_do_not_tell(make_tiny):
         {"pretrain_epochs": -1},
         {"warmup_epochs": -1},
         {"weight_decay": 0.1},
-        {"precision": "float16"},
     ],
     ids=str,
 )

@@ -289,13 +289,6 @@ VARIANTS = {
         from_start=True,
         seeds=3,
     ),
-    "float32": Variant(
-        "ConvNCF's convolutions in float32 in place of bfloat16",
-        _SMALL,
-        ("conv-ncf",),
-        changes=(("precision", "float32"),),
-        seeds=1,  # a run takes about an hour
-    ),
     "ties-for-the-model": Variant(
         "a held-out item wins every tie",
         # Of a user with few items most of the catalogue shares no neighbour: ItemKNN scores it 0.
