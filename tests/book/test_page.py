@@ -787,7 +787,7 @@ def test_the_opening_of_table_3_counts_what_its_table_of_personas_shows() -> Non
     text = table3.headline(study)
     closer, farther = ((shown == word).sum() for word in ("closer", "farther"))
     assert f"in {closer} of {len(shown)} comparisons and farther in {farther}.\n" in text
-    assert f"closer in {closer} of {len(shown)} where it is not known which" in text
+    assert f"closer in {closer} of {len(shown)} where it is not measured which" in text
     known = {("AMP-3", *PLACE): "several", ("AMP-2", "ml-100k", "loo-random"): "one vector"}
     frame = table3.personas(study, known).reset_index().set_index("personas")
     assert dict(frame.index.value_counts())["not known"] == len(shown) - 2
@@ -795,7 +795,7 @@ def test_the_opening_of_table_3_counts_what_its_table_of_personas_shows() -> Non
     won = [int(frame.loc[kind, "established"] == "closer") for kind in ("several", "one vector")]
     assert (
         f"closer in {won[0]} of 1 where personas are several, {won[1]} of 1 where they are one "
-        f"vector and {closer - sum(won)} of {len(shown) - 2} where it is not known which"
+        f"vector and {closer - sum(won)} of {len(shown) - 2} where it is not measured which"
     ) in table3.headline(study, known)
     assert "Printed JS: 50 of 50 values exceed 0.8326" in text
     alone = replace(study, records=[r for r in study.records if r["row"] == "AMP-2"])

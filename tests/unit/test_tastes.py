@@ -85,12 +85,12 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     low, high, share = page.shuffled(pair.gain("NDCG@10"), pair.facts["genre entropy"])
     assert low < 0 < high and share < 0.12
     assert "2 are established above zero and 0 below" in page.headline(found)
-    assert "for this is established in 2 of 8 comparisons" in page.headline(found)
-    assert "and what speaks against it in 0.\n" in page.headline(found)
+    assert "for several personas is established in 2 of 8 comparisons" in page.headline(found)
+    assert "one vector a user, against them in 0.\n" in page.headline(found)
     known = {(AMP, "ml-100k", "loo-random"): "one vector"}
     split = "for it 2 of 8 where they are one vector; against it 0 of 8 where they are one vector."
     assert split in page.headline(found, known)
-    assert "for it 2 of 8 where it is not known which; against" in page.headline(found)
+    assert "for it 2 of 8 where it is not measured which; against" in page.headline(found)
     assert page.headline(found).count("(one vector: mean cosine above 0.99)") == 1
     assert set(page.established(found, known)["personas"]) == {"one vector"}
     here = page.kinds_here(known, "ml-100k")
@@ -99,7 +99,7 @@ def test_a_gain_that_grows_with_diversity_is_found_and_shuffled_diversity_is_not
     against = page.findings([other], {})
     assert {f.direction for f in against if f.place[3] == "genre entropy"} == {-1}
     assert "in 0 of 8 comparisons" in page.headline(against)
-    assert "and what speaks against it in 2.\n" in page.headline(against)
+    assert "one vector a user, against them in 2.\n" in page.headline(against)
     grown = page.growth_table([other], "ml-100k").xs("genre entropy", level="diversity")
     assert list(grown.columns) == ["100 candidates", "full catalogue"]
     assert grown.index.names == ["gain of", "metric"] and len(grown) == len(page.GAINS)
@@ -172,6 +172,10 @@ def test_the_share_of_minority_tastes_on_lists() -> None:
     shares = page.listed_shares(study, page.Users({("ml-100k", "loo-random"): own}))
     amp = shares["ml-100k", AMP, "genre"]
     assert amp.history == pytest.approx(0.5) and amp.calibration.high < 0
+    assert page.crowded_out(shares, ()) == (2, 2)
+    assert page.crowded_out(shares, {("ml-100k", "genre")}) == (1, 1)
+    told = page.headline(page.findings([], shares), shares=shares)
+    assert "less of the list than of the history in 2 of 2 cases, and what speaks" in told
     assert amp.against.low < 0.06 < amp.against.high and amp.against.low > 0.04
     assert amp.nearer.low < 0.05 < amp.nearer.high and amp.nearer.low > 0.03
     found = {f.place[3]: f.direction for f in page.findings([], shares)}
@@ -190,6 +194,7 @@ def test_the_share_of_minority_tastes_on_lists() -> None:
     shares = page.listed_shares(study, page.Users({("ml-100k", "loo-random"): own}))
     amp = shares["ml-100k", AMP, "genre"]
     assert amp.against.low > 0 > amp.nearer.high
+    assert page.crowded_out(shares, ()) == (1, 2)  # of the clusters alone
     found = {f.place[3]: f.direction for f in page.findings([], shares)}
     assert found == {"genre": -1, "cluster": 0}
 

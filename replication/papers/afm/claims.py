@@ -608,7 +608,8 @@ def _behaviour(row: str = AFM) -> Iterator[Claim]:
         ):
             yield _compare(
                 f"{start}faithful/masked/{arm}/{dataset}",
-                f"Masking the most attended feature hurts more than masking {text}: {dataset}{end}",
+                "Masking the most attended slot, a feature or the film's own vector, hurts more "
+                f"than masking {text}: {dataset}{end}",
                 "Section 3.1 and Figure 3: the gate decides what is masked for a user",
                 [
                     pair(f"{row}, {arm} masked", f"{row}, attended masked", dataset, metric)
@@ -619,7 +620,7 @@ def _behaviour(row: str = AFM) -> Iterator[Claim]:
         yield _compare(
             f"{start}faithful/own/{dataset}",
             "A user's own attention predicts better than another user's, and than the same on all "
-            f"features: {dataset}{end}",
+            f"slots: {dataset}{end}",
             "Abstract: tune the weights of item features for different users",
             [
                 pair(f"{row}, own", f"{row}, {other}", dataset, ERROR)

@@ -283,8 +283,8 @@ def not_searched() -> str:
     """Which alternatives were not searched, and what that means, in sentences."""
     return " ".join(
         f"On `{dataset}` {len(models)} alternatives have no search of their own: "
-        f"{'; '.join(short(ROWS[model].name) for model in models)}. Each has the settings of the "
-        f"trial with the number that was best for AFM itself. Trials are drawn alike, so that it "
+        f"{'; '.join(short(ROWS[model].name) for model in models)}. Each has the settings of AFM's "
+        f"own best trial, drawn for it as they were for AFM, so that it "
         "differs from AFM in its one choice alone; with a search of its own it may be better than "
         "it is here."
         for dataset, models in taken_over().items()

@@ -53,6 +53,9 @@ TITLE = 36  # characters of a panel's title that fit
 GIVEN = "given the number of ratings"  # in a legend
 CARES, CARES_NOT = "high", "low"  # of Figure 4: the user above, and the one below
 
+# Of the planted users; its settings are ours.
+PLANTED_MODEL = "a small AFM with Eq. 4 and biases"
+
 ERROR = (
     Question("squared error/shuffled", "squared error/own", "another user's minus own"),
     Question("squared error/uniform", "squared error/own", "the same on all minus own"),
@@ -144,7 +147,7 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         _follows(follows),
         *(f"{joined([text])}: by {span(some, q)} of squared error." for text, some, q in tests),
         _in_best_reading([f for f in everything if f.row != DEFAULT], found),
-        f"Planted users: one {planted}." if planted else "",
+        f"Planted users, by {PLANTED_MODEL}: one {planted}." if planted else "",
         _fallen(study),
     ]
     if not any(details):
@@ -166,8 +169,7 @@ def _tests(found: Mapping[str, Sequence[Answer]], row: str) -> list[Test]:
     asked = (
         ("another user's attention predicts worse", "error", ERROR[0]),
         (
-            "masking the feature that a user attends to most costs more than masking another "
-            "user's",
+            "masking the slot that a user attends to most costs more than masking another user's",
             "masked",
             costs,
         ),
@@ -186,7 +188,7 @@ def _counted(follows: Sequence[Followed], tests: Sequence[Test]) -> list[str]:
     if not follows:
         return texts
     counted = _times(*_directions(follows), len(follows), "cases")
-    return [f"attention follows what users rate in {counted}", *texts]
+    return [f"attention is established to follow what users rate in {counted}", *texts]
 
 
 def _in_best_reading(follows: Sequence[Followed], found: Mapping[str, Sequence[Answer]]) -> str:
@@ -229,10 +231,13 @@ def _follows(found: Sequence[Followed]) -> str:
     above, below = _directions(found)
     raw = sum(f.raw_direction == 1 for f in found)
     given = [f.given.mean for f in found if f.given]
+    where = page.enumeration(list(dict.fromkeys(f"`{f.place}`" for f in found)))
     rest = f", and given that number {least_to_most(given)}" if given else ""
     return (
-        "What users rate: attention on a feature is the greater the fewer of its values a user "
-        f"rates, beyond what the number of ratings tells, in {above} of {len(found)} cases (in "
+        "What users rate (a case is a feature of a data set, by all of a user's ratings or by "
+        f"those of 5; so far of {where}): attention on a feature is the greater the fewer of its "
+        f"values a user rates, beyond what the number of ratings tells, in {above} of {len(found)} "
+        f"cases (in "
         f"{raw} before that number is taken out), and the reverse in {below}. The rank "
         f"correlations are {least_to_most(f.correlation for f in found)}{rest}."
     )
@@ -308,7 +313,7 @@ def printed(study: Study) -> pd.DataFrame:
         low, high = (None if end is None else end - there for end in ends)
         lines += [
             {"value": number(mean), "interval": interval(*ends), "of": about},
-            {"value": number(there), "interval": "–", "of": theirs},
+            {"value": number(there), "interval": "–", "of": experiments.DATASETS[theirs]},
             {"value": number(away, True), "interval": interval(low, high, True), "of": "–"},
         ]
     names = pd.MultiIndex.from_tuples(index, names=["number", ""])
@@ -326,10 +331,10 @@ def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends
     """
     runs = _runs(study, dataset)
     if not runs:
-        return None, (None, None), f"{dataset}, pending"
+        return None, (None, None), f"{experiments.DATASETS[dataset]}, pending"
     if what.startswith("below/"):
         low, high = _ends(questions.values_of(study.ranks, runs, what))
-        return _mean(runs, what), (low, high), f"all users of {dataset}"
+        return _mean(runs, what), (low, high), f"all users of {experiments.DATASETS[dataset]}"
     by_fold = {}
     for fold, run in runs.items():
         if what in (CARES, CARES_NOT):
@@ -342,9 +347,13 @@ def _measured(study: Study, dataset: str, what: str) -> tuple[float | None, Ends
             by_fold |= {fold: fan[what]} if fan else {}
     if 0 not in by_fold:
         lacks = "nobody" if what not in (CARES, CARES_NOT) and 0 in runs else "pending"
-        return None, (None, None), f"{dataset}, {lacks}"
+        return None, (None, None), f"{experiments.DATASETS[dataset]}, {lacks}"
     ends: Ends = (min(by_fold.values()), max(by_fold.values()))
-    return by_fold[0], ends if len(by_fold) > 1 else (None, None), f"one user of {dataset}"
+    return (
+        by_fold[0],
+        ends if len(by_fold) > 1 else (None, None),
+        f"one user of {experiments.DATASETS[dataset]}",
+    )
 
 
 def _ends(values: np.ndarray | None) -> Ends:
@@ -353,6 +362,41 @@ def _ends(values: np.ndarray | None) -> Ends:
         return None, None
     values = values[:, np.isfinite(values).all(0)]
     return bootstrap_interval(values) if values.size else (None, None)
+
+
+def planted_settings() -> str:
+    """What model the planted users have, and that no search chose it."""
+    c = measured.PLANTED_CONFIG
+    return (
+        f"The model is {PLANTED_MODEL}: {c.dimension} dimensions, Adam with a rate of "
+        f"{c.learning_rate:g}, batches of {c.batch_size} and up to {c.max_epochs} epochs, set by "
+        "hand so that it learns in seconds. It shows that attention can find such users, not that "
+        "the default reading with its settings does."
+    )
+
+
+def most_attended(study: Study) -> str:
+    """Which slot has the most of a user's attention, for what share of users, by model."""
+    texts = []
+    for cell, runs in found_cells(study):
+        shares: dict[str, list[float]] = {}
+        for run in runs.values():
+            values = study.ranks.get(run["key"])
+            if not isinstance(values, Mapping):
+                continue
+            own = {n: v for n, v in values.items() if n.startswith("attention/")}
+            most = np.argmax(np.stack([np.asarray(v) for v in own.values()]), axis=0)  # [U]
+            for place, name in enumerate(own):
+                shares.setdefault(name.partition("/")[2], []).append(float(np.mean(most == place)))
+        if shares:
+            parts = [f"{name} for {percent(float(np.mean(s)))}" for name, s in shares.items()]
+            texts.append(f"on `{_place(cell)}` {', '.join(parts)}")
+    if not texts:
+        return ""
+    return (
+        f"A slot is a feature or the film's own vector (*{OTHERS}*). The one with the most "
+        f"attention is, by share of users: {'; '.join(texts)}."
+    )
 
 
 # --- the users of Figures 4 and 1 ------------------------------------------------------------

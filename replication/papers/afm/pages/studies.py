@@ -360,10 +360,14 @@ def effects(study: Study, variant: str, against: str = "") -> list[Gap]:
 def effect_table(study: Study, variant: str, against: str = "") -> pd.DataFrame:
     """``effects`` as strings, with the models that are still to be run."""
     there = {g.name: g for g in effects(study, variant, against)}
-    main = runs_of(study, VARIANTS[variant].dataset, against)
+    spec = VARIANTS[variant]
+    main = {  # on the folds of the variant, as it is once the variant has run
+        row: {fold: run for fold, run in runs.items() if fold < spec.folds}
+        for row, runs in runs_of(study, spec.dataset, against).items()
+    }
     head = HEADS.get(against, "main")
     lines = {}
-    for model in VARIANTS[variant].models:
+    for model in spec.models:
         row = ROWS[model].name
         found = there.get(row)
         lines[row] = (

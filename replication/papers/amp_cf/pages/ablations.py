@@ -229,7 +229,10 @@ def _judged(found: Results, name: str) -> tuple[str, str]:
         if loss and not gain:
             return "supported in part", f", the loss is established in {loss} of {n} comparisons"
         if gain and not loss:
-            return "contradicted", f", {gain} of {n} comparisons establish a gain and none a loss"
+            return (
+                "not borne out",
+                f", none of {n} comparisons establishes a loss and {gain} a gain",
+            )
         if gain:
             return "divided", f", {loss} of {n} comparisons establish a loss and {gain} a gain"
         return "not supported", f", none of {n} comparisons establishes a difference"

@@ -190,6 +190,8 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]], planted: Study
             f"personas: claimed ones carry more in {count(faithful, FAITHFUL[3])}.",
             against_clusters(study, found["clusters"]),
             _of_released(study, found),
+            _next_seed(_main(found["seeds"])),
+            _with_settings_of_mf(study, found),
             table2.conditional(),
             f"Planted tastes: recovered {recovery(planted)}.{planted_counts(planted)}",
         ],
@@ -230,6 +232,41 @@ def _of_released(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         f"attention in {count(conditional, CONDITIONAL[0])} and with the user's mean attention in "
         f"{count(conditional, CONDITIONAL[1])}, and assignments agree with genres "
         f"beyond chance in {count(genres, GENRES[0])}."
+    )
+
+
+def _next_seed(some: Sequence[Answer]) -> str:
+    """Whether two seeds give the same explanation; empty before it is measured."""
+    if not some:
+        return ""
+    return (
+        f"Two seeds: their assignments agree beyond shuffled ones in {count(some, SEEDS[0])} "
+        f"(AMI {span(some, SEEDS[0])} above these)."
+    )
+
+
+def _with_settings_of_mf(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
+    """Whether personas are one vector with MF's rate and decay too; empty before it is measured."""
+    name = "mf-settings"
+    cosines = {
+        (cell.row, cell.dataset, cell.variant): np.mean(
+            [run["metrics"]["overlap/cosine"] for run in runs.values()]
+        )
+        for cell, runs in _stored(study)
+        if runs
+    }
+    texts = [
+        f"{row} on `{dataset}` {value:.2f} ({cosines[row, dataset, '']:.2f} by its own search)"
+        for (row, dataset, variant), value in cosines.items()
+        if variant == name and (row, dataset, "") in cosines
+    ]
+    if not texts:
+        return ""
+    own = [a for a in found["conditional"] if a.cell.variant == name]
+    return (
+        f"Mean cosine of a user's personas {VARIANTS[name]}: {', '.join(texts)}. HR@10 then falls "
+        f"with shuffled attention in {count(own, CONDITIONAL[0])} "
+        f"({span(own, CONDITIONAL[0])})."
     )
 
 

@@ -21,7 +21,7 @@ SEVERAL, ONE, UNKNOWN = "several", "one vector", "not known"
 WHERE = {
     SEVERAL: "personas are several",
     ONE: "they are one vector",
-    UNKNOWN: "it is not known which",
+    UNKNOWN: "it is not measured which",
 }
 HEAD = "personas"  # of the column of a table
 BECOME = (

@@ -593,10 +593,16 @@ def findings(
     ]
 
 
-def headline(found: Sequence[Finding], known: personas.Kinds = personas.NONE_KNOWN) -> str:
+def headline(
+    found: Sequence[Finding],
+    known: personas.Kinds = personas.NONE_KNOWN,
+    shares: Mapping[tuple[str, str, str], Listed] | None = None,
+    untold: Collection[tuple[str, str]] = (),
+) -> str:
     """What was asked, what was found, and the counts of each question.
 
-    ``known``: whether the personas of a model are several or one vector.
+    ``known``: whether the personas of a model are several or one vector; the others as for
+    ``findings``.
     """
     asked = (
         "Does one vector a user crowd out minority tastes, so that several personas gain most "
@@ -619,16 +625,39 @@ def headline(found: Sequence[Finding], known: personas.Kinds = personas.NONE_KNO
         personas.split(found, lambda f: _kind(f, known), lambda f: f.direction, way)
         for way in (1, -1)
     )
+    crowded, cases = crowded_out(shares or {}, untold)
+    first = (
+        f"One vector gives minority tastes less of the list than of the history in {crowded} of "
+        f"{cases} cases, and what speaks for several personas is established in "
+        if cases
+        else "What speaks for several personas is established in "
+    )
     return opening(
         asked,
-        f"What speaks for this is established in {up} of {len(found)} comparisons of an AMP with "
-        f"one vector a user, and what speaks against it in {down}.",
+        f"{first}{up} of {len(found)} comparisons of an AMP with one vector a user, against them "
+        f"in {down}.",
         [
+            f"Crowded out: a case is a data set and a kind of taste, and counts where the 95 % "
+            f"interval of list minus history lies below zero, for {claims.SINGLE}."
+            if cases
+            else "",
             f"{personas.BECOME}: for it {speaks_for}; against it {against}.",
             *details,
             f"Compared with: MF (r=1), with Holm's correction over all {len(found)} comparisons.",
         ],
     )
+
+
+def crowded_out(
+    shares: Mapping[tuple[str, str, str], Listed], untold: Collection[tuple[str, str]]
+) -> tuple[int, int]:
+    """Where one vector's lists have less of minority tastes than the histories, and of how many."""
+    own = [
+        s.calibration
+        for (dataset, row, kind), s in shares.items()
+        if row == claims.SINGLE and (dataset, kind) not in untold
+    ]
+    return sum(i.high is not None and i.high < 0 for i in own), len(own)
 
 
 def _established(found: Sequence[Finding]) -> tuple[int, int]:
