@@ -928,7 +928,7 @@ def test_the_attention_page_says_what_was_planted() -> None:
     assert (
         "Attention is established to follow what users rate in 3 of 16 cases, another user's "
         "attention predicts worse in 3 of 3 data sets, and masking the slot that a user attends to "
-        "most costs more than masking another user's in 3 of 3 data sets.\n"
+        "most costs more than another user's in 3 of 3 data sets.\n"
     ) in text
     assert re.search(r"on `ml-1m` \w+ for \d+\.\d %, \w+ for", attention.most_attended(found))
     assert "8 dimensions, Adam with a rate of 0.03" in attention.planted_settings()
@@ -944,7 +944,7 @@ def test_the_attention_page_says_what_was_planted() -> None:
     assert follows.loc[("ml-1m", "genres", "all"), column] == "+0.4000 [+0.3000, +0.5000] *"
     assert follows.loc[("ml-1m", "genres", "rated 5"), column] == "+0.0100 [-0.0900, +0.1100]"
     assert follows.loc[("ml-1m", "genres", "rated 5"), "correlation [95 %]"].endswith("*")
-    assert "costs more than masking another user's: by +0.0" in text
+    assert "costs more than another user's: by +0.0" in text
     assert "\n- Another user's attention predicts worse: by +0.0500 of squared error." in text
     assert "biases: one who cares for genre is told from one who does not with" in text
     assert "with a probability of 0.9600 (0.5100 with shuffled genres)" in text

@@ -169,7 +169,7 @@ def _tests(found: Mapping[str, Sequence[Answer]], row: str) -> list[Test]:
     asked = (
         ("another user's attention predicts worse", "error", ERROR[0]),
         (
-            "masking the slot that a user attends to most costs more than masking another user's",
+            "masking the slot that a user attends to most costs more than another user's",
             "masked",
             costs,
         ),
