@@ -979,7 +979,7 @@ def test_the_attention_page_says_what_was_planted() -> None:
     ]  # fmt: skip
     for own, words in zip(
         turned, ("predicts worse in 0 of 3 data sets (reverse: 3)",
-                 "than masking another user's in 0 of 3 data sets (reverse: 3)"), strict=True
+                 "than another user's in 0 of 3 data sets (reverse: 3)"), strict=True
     ):  # fmt: skip
         assert words in attention.headline(found, own)
     # What another user attends to costs more than any one as well: it is not the user's own.
@@ -992,7 +992,7 @@ def test_the_attention_page_says_what_was_planted() -> None:
     control.ranks = {record["key"]: values for record, values in made}
     answers = attention.answer_all(control)
     assert any(a.direction for a in answers["masked"] if "attended minus any" in a.question.text)
-    assert "costs more than masking another user's in 0 of 1 data sets" in (
+    assert "costs more than another user's in 0 of 1 data sets" in (
         attention.headline(control, answers)
     )
     controls = [a for a in some["masked"] if a.question.text.startswith("control")]
