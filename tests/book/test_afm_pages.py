@@ -930,7 +930,10 @@ def test_the_attention_page_says_what_was_planted() -> None:
         "attention predicts worse in 3 of 3 data sets, and masking the slot that a user attends to "
         "most costs more than another user's in 3 of 3 data sets.\n"
     ) in text
-    assert re.search(r"on `ml-1m` \w+ for \d+\.\d %, \w+ for", attention.most_attended(found))
+    # Genre has 0.3 of everybody's attention there and the film itself 0.2, give or take 0.02.
+    most = attention.most_attended(found)
+    shares = re.search(r"on `ml-1m` others for (.+?) %, genres for (.+?) %", most)
+    assert shares and float(shares[1]) < 2 and float(shares[2]) > 98
     assert "8 dimensions, Adam with a rate of 0.03" in attention.planted_settings()
     assert re.search(r"spread: on `ml-1m` users have (29|30)\.\d % of it on genre", text)
     assert "and 0.0 % of them have less than 20 %" in text

@@ -716,6 +716,12 @@ def test_only_models_whose_personas_differ_count_as_explaining(claimed: float, c
     assert "habits (`ml-latest-small`): one vector in 0 of 1; of these models entropy is" in text
     assert "In 1 of 1 AMP models" in text and "HR@10 falls in 1 of 1; with" in text
     assert "they are in 0 of 1. Such a model" in explaining.collapse(both)
+    # With MF's rate and decay its personas differ, which the opening says beside its own search.
+    given = [record | {"variant": "mf-settings", "select": "validation"} for record in released]
+    beside = replace(both, records=[*same.records, *given])
+    text = explaining.headline(beside, explaining.answer_all(beside), nothing)
+    assert "AMP-4 on `ml-latest-small` 0.50 (1.00 by its own search). HR@10 then falls" in text
+    assert "with shuffled attention in 1 of 1 (+" in text and "one vector in 1.\n" in text
 
 
 def test_curves_and_their_limit(planted: Study) -> None:

@@ -54,7 +54,7 @@ GIVEN = "given the number of ratings"  # in a legend
 CARES, CARES_NOT = "high", "low"  # of Figure 4: the user above, and the one below
 
 # Of the planted users; its settings are ours.
-PLANTED_MODEL = "a small AFM with Eq. 4 and biases"
+PLANTED_NAME = "a small AFM with Eq. 4 and biases"
 
 ERROR = (
     Question("squared error/shuffled", "squared error/own", "another user's minus own"),
@@ -147,7 +147,7 @@ def headline(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
         _follows(follows),
         *(f"{joined([text])}: by {span(some, q)} of squared error." for text, some, q in tests),
         _in_best_reading([f for f in everything if f.row != DEFAULT], found),
-        f"Planted users, by {PLANTED_MODEL}: one {planted}." if planted else "",
+        f"Planted users, by {PLANTED_NAME}: one {planted}." if planted else "",
         _fallen(study),
     ]
     if not any(details):
@@ -368,7 +368,7 @@ def planted_settings() -> str:
     """What model the planted users have, and that no search chose it."""
     c = measured.PLANTED_CONFIG
     return (
-        f"The model is {PLANTED_MODEL}: {c.dimension} dimensions, Adam with a rate of "
+        f"The model is {PLANTED_NAME}: {c.dimension} dimensions, Adam with a rate of "
         f"{c.learning_rate:g}, batches of {c.batch_size} and up to {c.max_epochs} epochs, set by "
         "hand so that it learns in seconds. It shows that attention can find such users, not that "
         "the default reading with its settings does."

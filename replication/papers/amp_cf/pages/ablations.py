@@ -228,10 +228,12 @@ def _judged(found: Results, name: str) -> tuple[str, str]:
             return "supported", f", in all {n} comparisons"
         if loss and not gain:
             return "supported in part", f", the loss is established in {loss} of {n} comparisons"
+        if gain == n:
+            return "contradicted", f", a gain is established in all {n} comparisons"
         if gain and not loss:
             return (
-                "not borne out",
-                f", none of {n} comparisons establishes a loss and {gain} a gain",
+                "contradicted in part",
+                f", a gain is established in {gain} of {n} comparisons and a loss in none",
             )
         if gain:
             return "divided", f", {loss} of {n} comparisons establish a loss and {gain} a gain"

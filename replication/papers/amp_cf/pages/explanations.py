@@ -248,13 +248,7 @@ def _next_seed(some: Sequence[Answer]) -> str:
 def _with_settings_of_mf(study: Study, found: Mapping[str, Sequence[Answer]]) -> str:
     """Whether personas are one vector with MF's rate and decay too; empty before it is measured."""
     name = "mf-settings"
-    cosines = {
-        (cell.row, cell.dataset, cell.variant): np.mean(
-            [run["metrics"]["overlap/cosine"] for run in runs.values()]
-        )
-        for cell, runs in _stored(study)
-        if runs
-    }
+    cosines = {(c.row, c.dataset, c.variant): v for c, v in _cosines(_stored(study)).items()}
     texts = [
         f"{row} on `{dataset}` {value:.2f} ({cosines[row, dataset, '']:.2f} by its own search)"
         for (row, dataset, variant), value in cosines.items()
@@ -307,13 +301,18 @@ class Collapsed:
         return enumeration([f"`{name}`" for name in self.datasets])
 
 
+def _cosines(found: Sequence[tuple[Cell, Mapping[int, Record]]]) -> dict[Cell, float]:
+    """The mean cosine of a user's personas, over the runs of each model that has some."""
+    return {
+        cell: float(np.mean([run["metrics"]["overlap/cosine"] for run in runs.values()]))
+        for cell, runs in found
+        if runs
+    }
+
+
 def collapsed(study: Study, variant: str = "") -> Collapsed:
     """Of the models of the main cells, or of a variant: those whose personas are one vector."""
-    cosine = {
-        cell: float(np.mean([r["metrics"]["overlap/cosine"] for r in runs.values()]))
-        for cell, runs in _cells(study)
-        if runs and cell.variant == variant
-    }
+    cosine = {c: value for c, value in _cosines(_cells(study)).items() if c.variant == variant}
     return Collapsed(
         [_model(cell) for cell, value in cosine.items() if value > measured.COLLAPSED],
         len(cosine),
