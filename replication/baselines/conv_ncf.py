@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from replication.errors import ReplicationError
+from replication.gradients import grad_of, through_relu_
 from replication.protocols import Split
 from replication.training import Differentiable, RankingConfig, fit
 
@@ -250,8 +251,8 @@ class ConvNCF(BPRMatrixFactorization):
     def _add_first_gradient(self, d_first: Tensor) -> None:
         """Add to kernel and bias what the four copies of each in ``filters`` get, [4 k, ROW]."""
         d_windows = d_first[:, :16].view(4, -1, 4, 4)  # [4, k, 4, 4]
-        _grad(self.kernels[0]).add_(d_windows.diagonal(dim1=0, dim2=2).sum(-1))
-        _grad(self.biases[0]).add_(d_first[:, 16].view(4, -1).sum(0))
+        grad_of(self.kernels[0]).add_(d_windows.diagonal(dim1=0, dim2=2).sum(-1))
+        grad_of(self.biases[0]).add_(d_first[:, 16].view(4, -1).sum(0))
 
     def maps(self, users: Tensor, items: Tensor, filters: Filters, work: Workspace) -> list[Tensor]:
         """The pixels of every map, for user vectors [B, d] and item vectors [B, C, d].
@@ -328,15 +329,15 @@ class ConvNCF(BPRMatrixFactorization):
             d_y[:, 0] = -d_y[:, 1:].sum(1)
             d_y = d_y.view(-1, 1)
 
-            _grad(self.output).add_(maps[-1].T @ d_y[:, 0])
+            grad_of(self.output).add_(maps[-1].T @ d_y[:, 0])
             d_outer, d_ordered, d_maps = work.first(len(d_y), gradients=True)
             torch.mul(d_y, self.output, out=d_maps[-1])  # [n, k]
             for layer in reversed(range(c.layers)):
                 d = d_maps[layer + 1].view(-1, len(kernels[layer]))
-                _through_relu_(d, maps[layer + 1].view_as(d))
+                through_relu_(d, maps[layer + 1].view_as(d))
                 d_kernels[layer] += _product_of_columns(d, maps[layer])
                 if layer > 0:
-                    _grad(self.biases[layer]).add_(d.sum(0))
+                    grad_of(self.biases[layer]).add_(d.sum(0))
                 torch.mm(d, kernels[layer], out=d_maps[layer])
             d_ordered.view(-1, 16).copy_(d_maps[0][:, :16])
             torch.index_select(d_ordered, 1, self.place, out=d_outer.flatten(1))
@@ -346,11 +347,11 @@ class ConvNCF(BPRMatrixFactorization):
 
         self._add_first_gradient(d_kernels[0])
         for p, d_kernel in zip(self.kernels[1:], d_kernels[1:], strict=True):
-            _grad(p).add_(d_kernel)
-        _grad(self.users).index_add_(0, users, d_users)
-        _grad(self.items).index_add_(0, flat, d_items.flatten(0, 1))
+            grad_of(p).add_(d_kernel)
+        grad_of(self.users).index_add_(0, users, d_users)
+        grad_of(self.items).index_add_(0, flat, d_items.flatten(0, 1))
         for p, weight in self._penalised():
-            _grad(p).add_(p, alpha=2 * weight)
+            grad_of(p).add_(p, alpha=2 * weight)
         return loss
 
     def _pairs_at_once(self) -> int:
@@ -404,21 +405,9 @@ def window_order(size: int) -> Tensor:
     return place
 
 
-def _through_relu_(d: Tensor, y: Tensor) -> None:
-    """Make of the gradient d of y = max(x, 0) that of x, in place."""
-    torch.ops.aten.threshold_backward(d, y, 0, grad_input=d)
-
-
 def _product_of_columns(a: Tensor, b: Tensor) -> Tensor:
     """a^T b: of two long matrices it is faster to transpose the one with fewer columns."""
     return a.T @ b if a.shape[1] <= b.shape[1] else (b.T @ a).T
-
-
-def _grad(parameter: nn.Parameter) -> Tensor:
-    """The gradient buffer of a parameter, made once and then reused."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 def _truncated_normal(weight: Tensor, std: float) -> None:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from replication.errors import ReplicationError
+from replication.gradients import grad_of
 from replication.protocols import Split
 from replication.training import Differentiable, RankingConfig, fit
 
@@ -245,7 +246,7 @@ class ItemBased(Differentiable):
         for weight, parameter in self.penalised():
             if weight:
                 loss += weight * torch.dot(parameter.view(-1), parameter.view(-1))
-                _grad(parameter).add_(parameter, alpha=2 * weight)
+                grad_of(parameter).add_(parameter, alpha=2 * weight)
         return loss
 
     def accumulate_log_loss(self, users: Tensor, items: Tensor) -> Tensor:
@@ -483,7 +484,7 @@ class DeepICF(ItemBased):
             loss = log_loss(logits)
             loss.backward()
         for block in blocks:
-            self._add_gradients(block, items[block.rows], _grad(pooled)[block.rows])
+            self._add_gradients(block, items[block.rows], grad_of(pooled)[block.rows])
         return loss.detach()
 
     def _add_gradients(self, block: Block, items: Tensor, d_pooled: Tensor) -> None:
@@ -503,16 +504,16 @@ class DeepICF(ItemBased):
         d_queries = torch.bmm(on, block.history).unflatten(1, (-1, k))  # [n, C, k, d + 1], but h
         queries = block.queries.unflatten(1, (-1, k))
         # A unit that is on is query . history, so that sum_j d f_j ReLU(.) is query . d_query.
-        _grad(self.attention_output).add_((queries * d_queries).sum((0, 1, 3)))
+        grad_of(self.attention_output).add_((queries * d_queries).sum((0, 1, 3)))
         h = self.attention_output[:, None]  # [k, 1]
         d_attention = h * (d_queries * block.target.unsqueeze(2)).sum((0, 1))  # [k, d + 1]
-        _grad(self.attention_weight).add_(d_attention[:, :-1])
-        _grad(self.attention_bias).add_(d_attention[:, -1])
+        grad_of(self.attention_weight).add_(d_attention[:, :-1])
+        grad_of(self.attention_bias).add_(d_attention[:, -1])
         d_target += (d_queries * (h * self.attention())).sum(2)[..., :-1]
         d_history = torch.bmm(attention.transpose(1, 2), d_mean)  # [n, h, d]
         d_history.baddbmm_(on.transpose(1, 2), (queries * h).flatten(1, 2)[..., :-1])
-        _grad(self.targets).index_add_(0, items.reshape(-1), d_target.flatten(0, 1))
-        _grad(self.histories).index_add_(0, block.items.view(-1), d_history.flatten(0, 1))
+        grad_of(self.targets).index_add_(0, items.reshape(-1), d_target.flatten(0, 1))
+        grad_of(self.histories).index_add_(0, block.items.view(-1), d_history.flatten(0, 1))
 
     # --- use -------------------------------------------------------------------------------------
 
@@ -571,13 +572,6 @@ def log_loss(logits: Tensor) -> Tensor:
     labels = torch.zeros_like(logits)
     labels[:, 0] = 1.0
     return F.binary_cross_entropy_with_logits(logits, labels)
-
-
-def _grad(parameter: Tensor) -> Tensor:
-    """The gradient buffer of a tensor, made once and then reused."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 def build(

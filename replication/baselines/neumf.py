@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from replication.errors import ReplicationError
+from replication.gradients import grad_of, through_relu_
 from replication.protocols import Split
 from replication.training import Differentiable, RankingConfig, fit
 
@@ -140,20 +141,20 @@ class Tower(nn.Module):
             memory: where large results are kept.
         """
         n = len(items)
-        _grad(self.output).addmv_(hidden[-1].T, d_logits)
+        grad_of(self.output).addmv_(hidden[-1].T, d_logits)
         d_hidden = torch.outer(d_logits, self.output, out=memory("d last", n, self.output))
         for number in reversed(range(len(self.later))):
             layer, below, above = self._later[number], hidden[number], hidden[number + 1]
-            _through_relu(d_hidden, above)
-            _grad(layer.bias).add_(d_hidden.sum(0))
-            _grad(layer.weight).addmm_(d_hidden.T, below)
+            through_relu_(d_hidden, above)
+            grad_of(layer.bias).add_(d_hidden.sum(0))
+            grad_of(layer.weight).addmm_(d_hidden.T, below)
             out = memory(f"d {number}", n, layer.weight)
             d_hidden = torch.mm(d_hidden, layer.weight, out=out)
-        _through_relu(d_hidden, hidden[0])
+        through_relu_(d_hidden, hidden[0])
         d_of_user = d_hidden.unflatten(0, (len(users), -1)).sum(1)  # [B, k]
-        _grad(self.user.bias).add_(d_of_user.sum(0))
-        _grad(self.user.weight).addmm_(d_of_user.T, users)
-        _grad(self.item.weight).addmm_(d_hidden.T, items)
+        grad_of(self.user.bias).add_(d_of_user.sum(0))
+        grad_of(self.user.weight).addmm_(d_of_user.T, users)
+        grad_of(self.item.weight).addmm_(d_hidden.T, items)
         torch.mm(d_of_user, self.user.weight, out=d_users)
         torch.mm(d_hidden, self.item.weight, out=d_items)
 
@@ -280,7 +281,7 @@ class NeuMF(Differentiable):
         d_items_gmf, d_items_mlp = d_item_rows.split(self.columns, dim=1)
         if self.has_gmf:
             d_weighted = (d_logits.unsqueeze(2) * candidates).sum(1)  # [B, d]
-            _grad(self.output).add_((d_weighted * users_gmf).sum(0))
+            grad_of(self.output).add_((d_weighted * users_gmf).sum(0))
             torch.mul(d_weighted, self.output, out=d_users_gmf)
             d_candidates = d_items_gmf.unflatten(0, items.shape)
             torch.mul(d_logits.unsqueeze(2), weighted.unsqueeze(1), out=d_candidates)
@@ -294,9 +295,9 @@ class NeuMF(Differentiable):
                 d_items_mlp,
                 self.memory,
             )
-        _grad(self.bias).add_(d_logits.sum())
-        _grad(self.users).index_add_(0, users, d_user_rows)
-        _grad(self.items).index_add_(0, flat, d_item_rows)
+        grad_of(self.bias).add_(d_logits.sum())
+        grad_of(self.users).index_add_(0, users, d_user_rows)
+        grad_of(self.items).index_add_(0, flat, d_item_rows)
         return log_loss(logits)
 
 
@@ -349,15 +350,3 @@ def build(
     )
     torch.manual_seed(seed)
     return NeuMF.fused(gmf, mlp, config)
-
-
-def _through_relu(gradient: Tensor, output: Tensor) -> None:
-    """Set a gradient [N, k] to 0 where the ReLU gave 0: autograd's kernel, but in place."""
-    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
-
-
-def _grad(parameter: Tensor) -> Tensor:
-    """The gradient buffer of a parameter, made once and then reused."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad

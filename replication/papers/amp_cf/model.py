@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from replication.errors import ReplicationError
+from replication.gradients import grad_of
 from replication.training import RankingConfig, later
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "gelu": F.gelu}
@@ -311,16 +312,16 @@ class AMP(nn.Module):
             if self.has_projections:
                 d_personas = d_personas + d_queries @ mix.T
                 d_mix = personas.flatten(0, 1).T @ d_queries.flatten(0, 1)  # [d, d]
-                _grad(self.attention_user).add_(d_mix @ self.attention_item)
-                _grad(self.attention_item).add_(d_mix.T @ self.attention_user)
+                grad_of(self.attention_user).add_(d_mix @ self.attention_item)
+                grad_of(self.attention_item).add_(d_mix.T @ self.attention_user)
             else:
                 d_personas = d_personas + d_queries
-        _grad(self.personas).index_add_(0, users, d_personas.flatten(1))
-        _grad(self.items).index_add_(0, flat, d_vectors.flatten(0, 1))
+        grad_of(self.personas).index_add_(0, users, d_personas.flatten(1))
+        grad_of(self.items).index_add_(0, flat, d_vectors.flatten(0, 1))
         if c.item_bias:
-            _grad(self.item_bias).index_add_(0, flat, d_y.reshape(-1))
+            grad_of(self.item_bias).index_add_(0, flat, d_y.reshape(-1))
         if c.user_bias:
-            _grad(self.user_bias).index_add_(0, users, d_y.sum(1))
+            grad_of(self.user_bias).index_add_(0, users, d_y.sum(1))
         return loss
 
     @torch.no_grad()
@@ -339,10 +340,3 @@ class AMP(nn.Module):
         mine = attention[1:].argmax(-1) == persona  # [h]
         order = attention[1:, persona].argsort(descending=True, stable=True)
         return Explanation(attention[0], persona, history.to(users.device)[order[mine[order]]])
-
-
-def _grad(parameter: nn.Parameter) -> Tensor:
-    """The gradient buffer of a parameter, made once and then reused."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
