@@ -21,7 +21,7 @@ from replication.data import DATASETS as LOADERS
 from replication.data import Interactions, load
 from replication.errors import ReplicationError
 from replication.metrics.ranking import NO_RANK
-from replication.papers.common import check_known
+from replication.papers.common import Part, check_known
 from replication.papers.registry import FIRST, PAPERS, TABLES, paper_of
 from replication.records import Record, Store, provenance, record_key, source_hash
 from replication.training import resolve_device
@@ -237,16 +237,8 @@ def _run(arguments: argparse.Namespace) -> int:
     resolve_device(arguments.device)
     datasets, models, seeds = arguments.dataset, arguments.model, arguments.seeds
     if own is None:
-        found = paper.run(
-            table,
-            datasets,
-            models,
-            arguments.protocol,
-            select,
-            arguments.variant,
-            seeds,
-            arguments.device,
-        )
+        part = Part(table, select, datasets, models, arguments.protocol, arguments.variant, seeds)
+        found = paper.run(part, arguments.device)
     elif arguments.protocol or arguments.variant or select != grid.SELECTS[0]:
         raise ReplicationError(f"{table} takes no --protocol, --variant or --select")
     else:

@@ -41,7 +41,7 @@ from replication.compare import (
 )
 from replication.errors import ReplicationError
 from replication.figures import Interval, intervals
-from replication.papers.common import whole_number
+from replication.papers.common import Part, whole_number
 from replication.papers.registry import PAPERS, TABLES, paper_of
 from replication.records import Store, source_hash
 from replication.tables import COMPLETE
@@ -521,13 +521,14 @@ def open_table(
         models = [name for name in models or [] if grid_of.row_name(name) in
                   {cell.row for cell in everything}]  # fmt: skip
     jobs = paper.plan(
-        table,
-        [dataset] if dataset else None,
-        models,
-        [protocol] if protocol else None,
-        select,
-        "",
-        seeds,
+        Part(
+            table,
+            select,
+            [dataset] if dataset else None,
+            models,
+            [protocol] if protocol else None,
+            seeds=seeds,
+        )
     )
     with tempfile.TemporaryDirectory(prefix="replication-") as scratch:
         # full: kept beside the data, so that an interrupted rerun goes on; quick: always anew.

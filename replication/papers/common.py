@@ -82,6 +82,37 @@ def own_table(study: Any, data: Callable[[str, str], Interactions] | None = None
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """The part of a table that a page or the command line asks for; None: all that it has.
+
+    Attributes:
+        table: its id.
+        datasets, models, protocols, variant: names of the paper's ``experiments``.
+        select: the way to select, one of its ``SELECTS``.
+        seeds: how many seeds or folds, from the first.
+    """
+
+    table: str
+    select: str
+    datasets: Sequence[str] | None = None
+    models: Sequence[str] | None = None
+    protocols: Sequence[str] | None = None
+    variant: str = ""
+    seeds: int | None = None
+
+    def only_datasets(self, why: str) -> None:
+        """Raise ReplicationError if the table does not know more than data sets, and got more."""
+        refuse(
+            self.table,
+            why,
+            model=self.models,
+            protocol=self.protocols,
+            variant=self.variant,
+            seeds=self.seeds,
+        )
+
+
 def refuse(table: str, why: str, **given: Any) -> None:
     """Raise ReplicationError if a table was given a parameter that it does not take."""
     for name, value in given.items():
@@ -106,17 +137,22 @@ def check_known(kind: str, names: Sequence[str] | None, known: Iterable[str]) ->
 
 
 def describe_data(
-    table: str, datasets: Sequence[str], statistics: Callable[[str], Record], **given: Any
+    part: Part, known: Sequence[str], statistics: Callable[[str], Record]
 ) -> Iterator[tuple[str, Record, bool]]:
     """Count data sets and store what was found; yields as ``run`` of a paper's tables does.
 
+    Args:
+        part: of a table of statistics.
+        known: its data sets that can be had, all of them where ``part`` names none.
+        statistics: gives the record of one.
+
     Raises:
-        ReplicationError: one of the other parameters was ``given``.
+        ReplicationError: more than data sets is asked for.
     """
-    refuse(table, "has statistics of data sets", **given)
-    for dataset in datasets:
+    part.only_datasets("has statistics of data sets")
+    for dataset in part.datasets or known:
         record = statistics(dataset)
-        yield dataset, record, Store(table).append(record)
+        yield dataset, record, Store(part.table).append(record)
 
 
 def model_named(row: Callable[[str], Any], given: Mapping[str, Any]) -> str | None:

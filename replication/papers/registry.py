@@ -8,7 +8,7 @@ A paper's ``tables`` module has
 ``experiments``  its grid: DATASETS, RUN_HERE, PROTOCOLS, MODELS, SELECTS, VARIANTS, data_for,
                  row_name, tune; and BROUGHT, where readers may bring data sets of their own
                  that no page shows;
-``run``          runs and stores what is missing of a part of a table.
+``run``          runs and stores what is missing of a part of a table (``common.Part``).
 ``plan``, ``execute``  what a page in mode "quick" or "full" does: the runs behind a part of a
                  table, and running them into a store;
 ``model_of``     the model that a page's parameters ask for, if any;

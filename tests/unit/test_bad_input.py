@@ -153,6 +153,16 @@ def test_what_is_not_known_is_one_sentence(study, refused, command, words):
     assert snapshot(study) == before
 
 
+@pytest.mark.parametrize("table", ["amp_cf/table1", "afm/table1", "attentive_ncf/ensemble"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model", "afm"), ("protocol", "kfold-10"), ("variant", "refit"), ("seeds", "1")],
+)
+def test_what_a_table_without_models_does_not_take(study, refused, table, name, value):
+    text = refused("run", table, f"--{name}", value)
+    assert text.startswith(f"{table} ") and text.endswith(f"and takes no --{name}")
+
+
 @pytest.mark.parametrize(
     "command",
     [

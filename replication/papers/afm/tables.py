@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from replication.papers.afm import attention, experiments
 from replication.papers.afm import packing as packing
 from replication.papers.afm.rows import row
 from replication.papers.common import (
+    Part,
     Quick,
     Table,
     describe_data,
@@ -55,38 +56,18 @@ TABLES = fold_tables(experiments, (experiments.TABLE2, experiments.ALTERNATIVES)
 model_of = partial(model_named, row)
 
 
-def plan(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    variant: str,
-    seeds: int | None,
-) -> list[experiments.Run]:
+def plan(part: Part) -> list[experiments.Run]:
     """The runs behind a part of Table 2 or of the alternatives."""
-    refuse_unknown(table, protocols, [experiments.PROTOCOL])
-    return experiments.plan(table, datasets, models, variant, seeds)
+    refuse_unknown(part.table, part.protocols, [experiments.PROTOCOL])
+    return experiments.plan(part.table, part.datasets, part.models, part.variant, part.seeds)
 
 
 execute = experiments.run_and_store
 
 
-def run(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    variant: str,
-    seeds: int | None,
-    device: str,
-) -> Iterator[tuple[str, Record, bool]]:
+def run(part: Part, device: str) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
-    if table == experiments.TABLE1:
-        refuse_unknown(table, datasets, experiments.DATASETS)
-        chosen = datasets or experiments.RUN_HERE
-        given = {"model": models, "variant": variant, "seeds": seeds}
-        return describe_data(table, chosen, experiments.statistics, **given)
-    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
-    return labelled(execute(jobs, device))
+    if part.table == experiments.TABLE1:
+        refuse_unknown(part.table, part.datasets, experiments.DATASETS)
+        return describe_data(part, experiments.RUN_HERE, experiments.statistics)
+    return labelled(execute(plan(part), device))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from replication.compare import METRICS
-from replication.errors import ReplicationError
 from replication.papers.amp_cf import (
     draws,
     experiments,
@@ -18,11 +17,13 @@ from replication.papers.amp_cf import (
 )
 from replication.papers.amp_cf import packing as packing
 from replication.papers.common import (
+    Part,
     Quick,
     Table,
     describe_data,
     labelled,
     own_table,
+    refuse,
     whole_number,
 )
 from replication.records import Record
@@ -77,41 +78,22 @@ def model_of(given: Mapping[str, Any]) -> str | None:
     return None if personas is None else "mf" if personas == 1 else f"amp-{personas}"
 
 
-def plan(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    variant: str,
-    seeds: int | None,
-) -> list[experiments.Run]:
+def plan(part: Part) -> list[experiments.Run]:
     """The runs behind a part of Table 2."""
-    return experiments.plan(datasets, models, protocols, select, variant, seeds)
+    return experiments.plan(
+        part.datasets, part.models, part.protocols, part.select, part.variant, part.seeds
+    )
 
 
 execute = experiments.run_and_store
 
 
-def run(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    variant: str,
-    seeds: int | None,
-    device: str,
-) -> Iterator[tuple[str, Record, bool]]:
+def run(part: Part, device: str) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
-    if table == experiments.TABLE1:
-        chosen = datasets or experiments.RUN_HERE
-        given = {"model": models, "protocol": protocols, "variant": variant, "seeds": seeds}
-        return describe_data(table, chosen, experiments.statistics, **given)
-    if table == lists.TABLE3:
-        if select != "validation":
-            raise ReplicationError(f"{table} has lists of one way to select: it takes no --select")
-        listed = lists.plan(datasets, models, protocols, variant, seeds)
+    if part.table == experiments.TABLE1:
+        return describe_data(part, experiments.RUN_HERE, experiments.statistics)
+    if part.table == lists.TABLE3:
+        refuse(part.table, "has lists of one way to select", select=part.select != SELECTS[0])
+        listed = lists.plan(part.datasets, part.models, part.protocols, part.variant, part.seeds)
         return labelled(lists.measure_and_store(listed, device))
-    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
-    return labelled(execute(jobs, device))
+    return labelled(execute(plan(part), device))

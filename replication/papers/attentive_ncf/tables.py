@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from replication.papers.attentive_ncf import experiments, explanations, newcomers
 from replication.papers.attentive_ncf import packing as packing
 from replication.papers.attentive_ncf.rows import row
-from replication.papers.common import Quick, Table, labelled, model_named, own_table, refuse
+from replication.papers.common import Part, Quick, Table, labelled, model_named, own_table
 from replication.papers.fold_runs import fold_tables
 from replication.rating_training import METRICS
 from replication.records import Record
@@ -35,32 +35,27 @@ TABLES = fold_tables(experiments, (experiments.TABLE1, experiments.TABLE2)) | {
 
 
 model_of = partial(model_named, row)
-plan = experiments.plan
 execute = experiments.run_and_store
 
 
-def run(
-    table: str,
-    datasets: Sequence[str] | None,
-    models: Sequence[str] | None,
-    protocols: Sequence[str] | None,
-    select: str,
-    variant: str,
-    seeds: int | None,
-    device: str,
-) -> Iterator[tuple[str, Record, bool]]:
+def plan(part: Part) -> list[experiments.Run]:
+    """The runs behind a part of Table I or II."""
+    return experiments.plan(
+        part.table,
+        part.datasets,
+        part.models,
+        part.protocols,
+        part.select,
+        part.variant,
+        part.seeds,
+    )
+
+
+def run(part: Part, device: str) -> Iterator[tuple[str, Record, bool]]:
     """Run what is not stored yet; a label, the record and whether it is new, one by one."""
-    if table == experiments.ENSEMBLE:
-        refuse(
-            table,
-            "averages what other tables stored",
-            model=models,
-            protocol=protocols,
-            variant=variant,
-            seeds=seeds,
-        )
-        for dataset in datasets or experiments.RUN_HERE:
+    if part.table == experiments.ENSEMBLE:
+        part.only_datasets("averages what other tables stored")
+        for dataset in part.datasets or experiments.RUN_HERE:
             yield from experiments.ensembles(dataset, device)
         return
-    jobs = plan(table, datasets, models, protocols, select, variant, seeds)
-    yield from labelled(execute(jobs, device))
+    yield from labelled(execute(plan(part), device))
