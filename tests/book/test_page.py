@@ -208,6 +208,20 @@ def test_the_effect_of_a_variant(planted: Study) -> None:
     assert not table.isna().any(axis=None)
 
 
+@pytest.mark.parametrize(
+    ("hits", "words"),
+    [(0.95, "above"), (0.73, "no further apart than by chance"), (0.40, "below")],
+)
+def test_ncf_beside_what_its_authors_print(hits: float, words: str) -> None:
+    place = {"variant": "ncf-settings", "seeds": 1, "dataset": "ml-1m", "protocol": "loo-ncf"}
+    text = table2.ncf_beside_its_authors(study(plant("NCF", hits, **place)))
+    found = re.search(
+        r"HR@10 is (\S+) ±(\S+) \(95 %, over users\) and 0.7300 in print: (.*?);", text
+    )
+    assert found and found[3] == words
+    assert float(found[1]) == pytest.approx(hits, abs=0.05) and 0 < float(found[2]) < 0.1
+
+
 def test_effects_that_wait_are_one_sentence(planted: Study) -> None:
     measured, waiting = page.measured_effects(planted.effects("printed-loss"))
     assert {e.row for e in measured} == {"AMP-2"}
@@ -276,6 +290,7 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
         table2.headline(nothing),
         table2.resolution(nothing),
         table2.oracle(nothing),
+        table2.ncf_beside_its_authors(nothing),
         table2.losses(nothing, "printed-loss"),
         table2.best_of_each(nothing, "released"),
         table2.spread(nothing, "redraw"),
@@ -284,7 +299,7 @@ def test_every_sentence_copes_with_no_records_at_all() -> None:
     ]
     for text in texts:
         assert text and not re.search(r"\bnan\b|\bNone\b|\binf\b", text), text
-    assert sum("ending" in text for text in texts) >= 7
+    assert sum("ending" in text for text in texts) >= 8
     tastes = Study("amp_cf/table3", "stored", "validation", [], {}, nothing.published, [])
     told = replace(tastes, table="amp_cf/explanations")
     found = Verdicts(verdicts.BOOK, verdicts.judgements(nothing, tastes, told))

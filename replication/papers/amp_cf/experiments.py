@@ -330,7 +330,7 @@ VARIANTS = {
 }
 # MostPop on the NCF authors' split as Rendle et al. (RecSys 2020) publish it: the oracle.
 ORACLE = {"HR@10": 0.4535, "NDCG@10": 0.2543}
-# NeuMF with pretraining and 64 factors on the same split, as He et al. (WWW 2017, Table 2) print it.
+# NeuMF with pretraining and 64 factors on that split: He et al., WWW 2017, Table 2.
 PRINTED_NCF = {"HR@10": 0.730, "NDCG@10": 0.447}
 
 

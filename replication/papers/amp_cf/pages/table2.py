@@ -409,6 +409,31 @@ def oracle(study: Study) -> str:
     )
 
 
+def ncf_beside_its_authors(study: Study) -> str:
+    """What NCF reaches with its authors' settings on their split, beside what they print."""
+    texts = []
+    for run in study.runs(variant="ncf-settings"):
+        for metric, printed in experiments.PRINTED_NCF.items():
+            ranks = ranks_of(run, study.ranks, metric)
+            if ranks is None:
+                continue
+            values = per_user_values([ranks], metric)  # [1, U]
+            measured = float(values.mean())
+            half = float(stats.norm.ppf(0.975) * user_standard_error(values))
+            side = "above" if measured > printed else "below"
+            apart = "no further apart than by chance" if abs(measured - printed) <= half else side
+            texts.append(
+                f"{metric} is {number(measured)} ±{number(half)} (95 %, over users) and "
+                f"{number(printed)} in print: {apart}"
+            )
+    if not texts:
+        return PENDING
+    return (
+        "With its authors' settings, against NeuMF with pretraining and 64 factors in Table 2 of "
+        f"He et al. (WWW 2017): {'; '.join(texts)}."
+    )
+
+
 def tied_leads(study: Study) -> str:
     """The best AMP against ItemKNN where ties count against ItemKNN, and where it wins them."""
     proof, texts = evidence(study), []
