@@ -276,6 +276,19 @@ def test_protocols_bear_the_names_of_what_they_are() -> None:
     assert not [line for line in source.splitlines() if "tau" in line and "95 % interval" in line]
 
 
+def test_what_is_no_row_of_the_table_runs_where_it_has_a_cell():
+    """Goes red if wider vectors and other numbers of personas run under ``loo-last`` too."""
+    jobs = experiments.plan(["ml-100k"], ["amp-2", "amp-5", "mf-128"], seeds=1)
+    assert [(job.model, job.protocol) for job in jobs] == [
+        ("amp-2", "loo-random"),
+        ("amp-5", "loo-random"),
+        ("mf-128", "loo-random"),
+        ("amp-2", "loo-last"),
+    ]
+    (asked,) = experiments.plan(["ml-100k"], ["mf-128"], ["loo-last"], seeds=1)
+    assert asked.protocol == "loo-last"
+
+
 def test_the_released_habits_are_run_for_all_that_they_are_defined_for() -> None:
     """Fails if it leaves out a model of the code, or takes one that it would not change."""
     cells = experiments.grid(variant="released")

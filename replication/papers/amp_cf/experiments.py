@@ -701,6 +701,8 @@ def plan(
     jobs = []
     for dataset, protocol in chosen:
         for model in models or MODELS:
+            if model not in MODELS and protocols is None and protocol != TUNING_PROTOCOL:
+                continue  # what is no row of the table has no cell there
             one_is_enough = row(model).deterministic and variant != "redraw"
             wanted = (spec.seeds if spec else None) or row(model).seeds
             needed = 1 if one_is_enough else (seeds or wanted)
