@@ -220,6 +220,21 @@ def test_ncf_beside_what_its_authors_print(hits: float, words: str) -> None:
     )
     assert found and found[3] == words
     assert float(found[1]) == pytest.approx(hits, abs=0.05) and 0 < float(found[2]) < 0.1
+    assert re.search(r"best after epoch \d+ of \d+ since the fusion\.$", text)
+
+
+def test_ncf_is_set_beside_the_best_amp_row_of_its_split() -> None:
+    place = {"dataset": "ml-1m", "protocol": "loo-ncf"}
+    text = table2.ncf_beside_its_authors(
+        study(
+            plant("NCF", 0.7, variant="ncf-settings", seeds=1, **place),
+            plant("AMP-2", 0.5, **place),
+            plant("AMP-4", 0.6, **place),
+            plant("AMP-3", 0.9, dataset="ml-1m", protocol="loo-random"),
+        )
+    )
+    found = re.search(r"The best AMP row there is AMP-4 with (\S+)\.$", text)
+    assert found and float(found[1]) == pytest.approx(0.6, abs=0.05)
 
 
 def test_effects_that_wait_are_one_sentence(planted: Study) -> None:
